@@ -1,0 +1,1 @@
+"""Gradient methods: row scalings and aggregators, one per file."""

@@ -1,0 +1,1 @@
+"""Scalarizations, one method per file."""

@@ -1,0 +1,1 @@
+"""Steps: where gradients are taken and in which order parameters move, one per file."""

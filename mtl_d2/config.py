@@ -1,0 +1,260 @@
+"""The keys that mtl_d2 adds to a detectron2 config, and the check that they make sense together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+
+from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Setup, load_methods
+from mtl_d2.balancing.base import Strategy
+from mtl_d2.balancing.build import MethodRegistry
+from mtl_d2.tasks import LABELS
+
+
+class ConfigError(ValueError):
+    """A config that cannot be trained; the message lists every mistake that was found."""
+
+
+def add_mtl_config(cfg: CfgNode) -> None:
+    """Adds the keys of mtl_d2 with their defaults to a detectron2 config, in place."""
+    load_methods()
+    cfg.MTL = CfgNode()
+    # The tasks, in the order of all weights and logs. Known: see mtl_d2/tasks.py.
+    cfg.MTL.TASKS = ("detection", "semantic")
+    # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
+    cfg.MTL.LOG_PERIOD = 20
+
+    cfg.MTL.DATA = CfgNode()
+    # How many samples of each data set of DATASETS.TRAIN a global batch holds; must add up to SOLVER.IMS_PER_BATCH.
+    # Empty: one shuffled pass an epoch over the union of the data sets.
+    cfg.MTL.DATA.PER_TASK = ()
+    # Python files that register data sets of your own; executed once, before anything is built.
+    cfg.MTL.DATA.MODULES = ()
+
+    cfg.MTL.ALLOCATION = CfgNode()
+    # Which tasks supervise which sample: "full" is every task that the sample has a label for.
+    cfg.MTL.ALLOCATION.NAME = "full"
+
+    cfg.MTL.SCALARIZATION = CfgNode()
+    # How the task losses become one number S.
+    cfg.MTL.SCALARIZATION.NAME = "fixed"
+    _add_options(cfg.MTL.SCALARIZATION, SCALARIZATIONS)
+
+    cfg.MTL.GRADIENT = CfgNode()
+    # Factor on each task's gradient before they are combined: "" for none, or "mclgs".
+    cfg.MTL.GRADIENT.RESCALE = ""
+    # How the task gradients become one direction.
+    cfg.MTL.GRADIENT.AGGREGATOR = "sum"
+    # Scale of the direction: "method" as the method has it, "sum" or "mean" times T or 1/T, so that a learning rate
+    # tuned for one method fits another.
+    cfg.MTL.GRADIENT.SCALE = "method"
+    _add_options(cfg.MTL.GRADIENT, ROW_SCALINGS)
+    _add_options(cfg.MTL.GRADIENT, AGGREGATORS)
+
+    cfg.MTL.STEP = CfgNode()
+    # Where gradients are taken, and in which order the parameters move.
+    cfg.MTL.STEP.NAME = "joint"
+    _add_options(cfg.MTL.STEP, STEPS)
+
+    _add_model_config(cfg)
+
+
+def _add_model_config(cfg: CfgNode) -> None:
+    cfg.MODEL.FCOS = CfgNode()
+    # Number of object classes, background not counted.
+    cfg.MODEL.FCOS.NUM_CLASSES = 80
+    # Pyramid levels of the detection head, fine to coarse. FCOS: p3-p7, FCOS-RT: p3-p5. Box sizes are divided among
+    # them by stride: a level of stride s takes boxes whose longest side from the anchor point lies in (4s, 8s).
+    cfg.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # 3x3 convolutions in each of the two branches.
+    cfg.MODEL.FCOS.NUM_CONVS = 4
+    # Normalization of those convolutions: "", "GN", "BN", ...
+    cfg.MODEL.FCOS.NORM = "GN"
+    # Initial probability of an object at each anchor point, in (0, 1).
+    cfg.MODEL.FCOS.PRIOR_PROB = 0.01
+    # An anchor point is positive only within this many strides of the centre of its box.
+    cfg.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    cfg.MODEL.FCOS.FOCAL_LOSS_ALPHA = 0.25
+    cfg.MODEL.FCOS.FOCAL_LOSS_GAMMA = 2.0
+    # Detections below this score are dropped; candidates of each level before non-maximum suppression, and its IoU.
+    cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.05
+    cfg.MODEL.FCOS.TOPK_CANDIDATES_TEST = 1000
+    cfg.MODEL.FCOS.NMS_THRESH_TEST = 0.6
+
+    # The factors of the terms of SemSegFPNDiceHead's loss. (LOSS_WEIGHT is not used by it.)
+    cfg.MODEL.SEM_SEG_HEAD.CE_WEIGHT = 0.5
+    cfg.MODEL.SEM_SEG_HEAD.DICE_WEIGHT = 0.5
+
+    # RegNetX (Radosavovic et al., Designing network design spaces); the default is the 200 MF model.
+    cfg.MODEL.REGNETS = CfgNode()
+    cfg.MODEL.REGNETS.DEPTH = 13
+    cfg.MODEL.REGNETS.STEM_WIDTH = 32
+    cfg.MODEL.REGNETS.W_A = 36.44
+    cfg.MODEL.REGNETS.W_0 = 24
+    cfg.MODEL.REGNETS.W_M = 2.49
+    cfg.MODEL.REGNETS.GROUP_WIDTH = 8
+    # "GN" does not mix samples: per-task gradients of images with labels of one task alone then cost nothing extra.
+    cfg.MODEL.REGNETS.NORM = "GN"
+
+
+def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
+    """Merges a config file (with its ``_BASE_``) and ``KEY VALUE`` pairs into ``cfg``, in place.
+
+    Raises:
+        ConfigError: the file is not there or not YAML, a key does not exist, or a value is of another type.
+    """
+    if len(overrides) % 2:
+        raise ConfigError(f"overrides must be pairs KEY VALUE, got an odd number of words: {' '.join(overrides)}")
+    pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
+    known = dict(_leaves(cfg))
+    try:
+        given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
+    keys = [*(key for key, _ in _leaves(given)), *pairs]
+    wrong = [key for key in keys if key not in known and not any(k.startswith(key + ".") for k in known)]
+    if wrong:
+        raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+        cfg.merge_from_list(overrides)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise ConfigError(f"{Path(config_file).name or 'overrides'}: {error}") from error
+
+
+def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _suggest(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{key} (did you mean {near[0]}?)" if near else key
+
+
+def _add_options(node: CfgNode, registry: MethodRegistry) -> None:
+    """One sub-node for each registered method that has options, named like the method in capitals."""
+    for name, method in registry:
+        if method.defaults:
+            node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
+
+
+def method_options(node: CfgNode, name: str, method: type[Strategy]) -> dict[str, Any]:
+    """The options of the method ``name`` as its ``__init__`` takes them."""
+    return {key: node[name.upper()][key.upper()] for key in method.defaults}
+
+
+def build_setup(cfg: CfgNode) -> Setup:
+    """What the methods may know of the run."""
+    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER)
+
+
+def check_mtl_config(cfg: CfgNode) -> None:
+    """Checks everything that can be known before data and model are built.
+
+    Raises:
+        ConfigError: one line for each mistake, all of them at once.
+    """
+    load_methods()
+    found = [*_check_tasks(cfg), *_check_methods(cfg), *_check_solver(cfg), *_check_data(cfg), *_check_model(cfg)]
+    if found:
+        raise ConfigError("the config has mistakes:\n" + "\n".join(f"  - {line}" for line in found))
+
+
+def _check_tasks(cfg: CfgNode) -> list[str]:
+    found = []
+    if not cfg.MTL.TASKS:
+        found.append("MTL.TASKS is empty; name at least one of " + ", ".join(LABELS))
+    found += [unknown("MTL.TASKS", name, tuple(LABELS)) for name in cfg.MTL.TASKS if name not in LABELS]
+    found += [f"MTL.TASKS names {n!r} twice" for n in sorted(set(cfg.MTL.TASKS)) if list(cfg.MTL.TASKS).count(n) > 1]
+    return found
+
+
+def _check_methods(cfg: CfgNode) -> list[str]:
+    setup = build_setup(cfg)
+    found = []
+    choices = [
+        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        ("MTL.GRADIENT", "AGGREGATOR", cfg.MTL.GRADIENT, AGGREGATORS),
+        ("MTL.STEP", "NAME", cfg.MTL.STEP, STEPS),
+    ]
+    if cfg.MTL.GRADIENT.RESCALE:
+        choices.append(("MTL.GRADIENT", "RESCALE", cfg.MTL.GRADIENT, ROW_SCALINGS))
+    for path, key, node, registry in choices:
+        name = node[key]
+        if name not in registry.names():
+            found.append(unknown(f"{path}.{key}", name, registry.names()))
+            continue
+        method = registry.get(name)
+        options = method_options(node, name, method)
+        found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
+    for key, value, known in [
+        ("MTL.ALLOCATION.NAME", cfg.MTL.ALLOCATION.NAME, ("full",)),
+        ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
+    ]:
+        if value not in known:
+            found.append(unknown(key, value, known))
+    return found
+
+
+def _check_solver(cfg: CfgNode) -> list[str]:
+    found = [
+        f"{key} must be at least 1, got {value}"
+        for key, value in [
+            ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER),
+            ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH),
+            ("MTL.LOG_PERIOD", cfg.MTL.LOG_PERIOD),
+        ]
+        if value < 1
+    ]
+    if cfg.SOLVER.AMP.ENABLED:
+        found.append("SOLVER.AMP.ENABLED is not supported by this trainer; set it to False")
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    known = ("value", "norm", "full_model")
+    if clipping.ENABLED and clipping.CLIP_TYPE not in known:
+        found.append(unknown("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clipping.CLIP_TYPE, known))
+    if clipping.ENABLED and clipping.CLIP_VALUE <= 0:
+        found.append(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be > 0, got {clipping.CLIP_VALUE}")
+    return found
+
+
+def _check_data(cfg: CfgNode) -> list[str]:
+    found = []
+    if not cfg.DATASETS.TRAIN:
+        found.append("DATASETS.TRAIN is empty; name the data sets to train on")
+    per_task, names = cfg.MTL.DATA.PER_TASK, cfg.DATASETS.TRAIN
+    if per_task and len(per_task) != len(names):
+        found.append(f"MTL.DATA.PER_TASK needs one number for each of DATASETS.TRAIN {tuple(names)}, got {per_task}")
+    elif per_task and (sum(per_task) != cfg.SOLVER.IMS_PER_BATCH or min(per_task) < 0):
+        found.append(
+            f"MTL.DATA.PER_TASK {tuple(per_task)} must be counts that add up to SOLVER.IMS_PER_BATCH "
+            f"{cfg.SOLVER.IMS_PER_BATCH}"
+        )
+    return found
+
+
+def _check_model(cfg: CfgNode) -> list[str]:
+    found = []
+    head = cfg.MODEL.SEM_SEG_HEAD
+    if "semantic" in cfg.MTL.TASKS and head.NAME == "SemSegFPNDiceHead" and head.LOSS_WEIGHT != 1.0:
+        found.append(
+            f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {head.LOSS_WEIGHT}, but SemSegFPNDiceHead takes CE_WEIGHT and "
+            "DICE_WEIGHT; leave it at 1.0"
+        )
+    return found
+
+
+def unknown(key: str, value: object, known: tuple[str, ...]) -> str:
+    """A sentence that says that ``value`` is not one of ``known``, with the nearest of them."""
+    near = difflib.get_close_matches(str(value), known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{key} is {value!r}, which is none of {', '.join(map(repr, known))}{guess}"

@@ -1,0 +1,18 @@
+"""Data sets, the mapper and the loaders."""
+
+from mtl_d2.data.check import check_data
+from mtl_d2.data.datasets import register_all
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.loader import build_test_loader, build_train_loader
+from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.modules import import_modules
+
+__all__ = [
+    "DataError",
+    "MultiTaskMapper",
+    "build_test_loader",
+    "build_train_loader",
+    "check_data",
+    "import_modules",
+    "register_all",
+]

@@ -1,0 +1,14 @@
+"""Data sets that detectron2 does not know, read in their published layouts."""
+
+import os
+
+from mtl_d2.data.datasets import bdd100k
+
+
+def register_all(root: str | None = None) -> None:
+    """Register this package's data sets; may be called again with another root.
+
+    Args:
+        root: the folder that holds one folder per data set; None = ``$DETECTRON2_DATASETS``, or ``datasets``.
+    """
+    bdd100k.register(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))

@@ -1,0 +1,120 @@
+"""Loaders: an endless, exactly resumable one for training, detectron2's own for testing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    MetadataCatalog,
+    build_detection_test_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.sampler import FixedShares, Order, RankBatches, ShuffledStream
+from mtl_d2.tasks import LABELS
+
+logger = logging.getLogger(__name__)
+
+
+class MappedRecords(Dataset):
+    """Samples by (position, index): the record at ``index``, augmented as ``position`` says."""
+
+    def __init__(self, records: Sequence[dict[str, Any]], mapper: MultiTaskMapper) -> None:
+        self._records = DatasetFromList(list(records), copy=False)
+        self._mapper = mapper
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        position, index = place
+        return self._mapper(self._records[index], position)
+
+
+def build_train_loader(
+    cfg: CfgNode, start: int = 0, rank: int | None = None, world_size: int | None = None
+) -> Iterable[list[dict[str, Any]]]:
+    """This rank's endless batches. The same (``cfg.SEED``, position) is the same sample for every number of workers.
+
+    Args:
+        cfg: ``DATASETS.TRAIN``, ``MTL.TASKS``, ``MTL.DATA.PER_TASK``, ``SOLVER.IMS_PER_BATCH``, ``DATALOADER``,
+            ``INPUT`` and ``SEED``; a negative seed is drawn here, the same on all ranks.
+        start: positions of the global stream that were consumed before.
+        rank: this process; None = ask detectron2.
+        world_size: number of processes; None = ask detectron2.
+
+    Returns:
+        batches of ``IMS_PER_BATCH / world_size`` samples each.
+
+    Raises:
+        ValueError: the ranks cannot share ``IMS_PER_BATCH`` evenly.
+    """
+    rank = comm.get_rank() if rank is None else rank
+    world_size = comm.get_world_size() if world_size is None else world_size
+    batch_size = cfg.SOLVER.IMS_PER_BATCH
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH must be a positive multiple of the number of processes, {world_size}; "
+            f"found {batch_size}: take {max(1, round(batch_size / world_size)) * world_size}"
+        )
+    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
+    order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
+    return DataLoader(
+        MappedRecords(list(chain.from_iterable(sets)), MultiTaskMapper(cfg, True, seed=seed)),
+        batch_sampler=RankBatches(order, batch_size, start, rank, world_size),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=list,
+        generator=torch.Generator().manual_seed(seed),  # else torch draws from the global one
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """detectron2's loader for a test set, each image once, without labels.
+
+    Args:
+        cfg: ``INPUT`` and ``DATALOADER.NUM_WORKERS``.
+        dataset_name: a registered name.
+    """
+    loader = build_detection_test_loader(
+        get_detection_dataset_dicts(dataset_name, filter_empty=False),
+        mapper=MultiTaskMapper(cfg, False),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+    loader.generator = torch.Generator().manual_seed(0)  # an evaluation does not move the global generator
+    return loader
+
+
+def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
+    """Records of one training set, filtered as ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says.
+
+    The filter drops images that are labelled for detection, show no object, and have no label for another task.
+    """
+    keys = {LABELS[task].record_key for task in cfg.MTL.TASKS}
+    records = get_detection_dataset_dicts(name, filter_empty=False)
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
+        kept = [r for r in records if _has_content(r, keys)]
+        logger.info("%s: %d of %d images kept, the others show no object", name, len(kept), len(records))
+        records = kept
+    if not records:
+        raise DataError(f"{name}: no image shows an object: set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False")
+    ignored = getattr(MetadataCatalog.get(name), "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+    if ignored != cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE:  # the mapper writes IGNORE_VALUE in its place
+        records = [{**r, "ignore_label": ignored} for r in records]
+    return records
+
+
+def _has_content(record: dict[str, Any], keys: set[str]) -> bool:
+    others = any(k in record for k in keys - {"annotations"})
+    return others or "annotations" not in record or any(not a.get("iscrowd", 0) for a in record["annotations"])
+
+
+def _order(sizes: Sequence[int], shares: Sequence[int], seed: int) -> Order:
+    return FixedShares(sizes, shares, seed) if shares else ShuffledStream(sum(sizes), seed)

@@ -1,0 +1,73 @@
+"""From masks to polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mtl_d2.data.sample_scenes.camera import Array
+
+FINER = 4  # polygons are traced on a grid this much finer, so that they follow the pixels' edges
+SMALLEST_HOLE = 3.0  # pixels; smaller holes are filled
+
+
+def coco_polygons(mask: Array) -> list[list[float]]:
+    """Polygons of a mask in COCO's coordinates: pixel (column j, row i) is the square from (j, i) to (j + 1, i + 1).
+
+    COCO's polygons have no holes: a part with a hole is cut in two through the hole.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        One flat list x0, y0, x1, y1, ... for each part.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    crop = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
+    fine = crop.repeat(FINER, 0).repeat(FINER, 1)
+    polygons = []
+    for contour in _without_holes(fine, 0):
+        # A finer pixel's centre lies half a finer pixel off its corner.
+        points = (contour[:, 0].astype(np.float64) + 0.5) / FINER + [left, top]
+        polygons.append([round(float(value), 3) for value in points.ravel()])
+    return polygons
+
+
+def _without_holes(fine: Array, shift: int) -> list[Array]:
+    contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outlines = [np.asarray(contour) for contour in contours]
+    found: list[Array] = []
+    for k, contour in enumerate(outlines):
+        if hierarchy[0, k, 3] >= 0:  # a hole
+            continue
+        hole = _largest_hole(outlines, hierarchy[0], int(hierarchy[0, k, 2]))
+        if hole is None:
+            if len(contour) >= 3:
+                found.append(contour + np.array([shift, 0]))
+            continue
+        part = cv2.drawContours(np.zeros_like(fine), [contour], -1, 1, cv2.FILLED) & fine
+        middle = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 1) // 2
+        found += _without_holes(np.ascontiguousarray(part[:, :middle]), shift)
+        found += _without_holes(np.ascontiguousarray(part[:, middle:]), shift + middle)
+    return found
+
+
+def _largest_hole(contours: Sequence[Array], hierarchy: Array, first: int) -> Array | None:
+    largest, size = None, SMALLEST_HOLE * FINER**2
+    while first >= 0:
+        area = cv2.contourArea(contours[first])
+        if area > size:
+            largest, size = contours[first], area
+        first = int(hierarchy[first, 0])
+    return largest
+
+
+def pixel_polygons(mask: Array) -> list[Array]:
+    """Outlines (K, 2) of a mask's connected parts, through the centres of their outer pixels as Cityscapes has them."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [contour[:, 0] for contour in contours]

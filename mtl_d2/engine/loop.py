@@ -1,0 +1,117 @@
+"""One update of a multi-task training: the only ``run_step`` there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from detectron2.engine import TrainerBase
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from mtl_d2.balancing import Balancer, Oracle, UpdateResult
+from mtl_d2.balancing.base import cosines
+from mtl_d2.balancing.reduction import Reduction
+
+
+class MultiTaskLoop(TrainerBase):
+    """Takes a batch, has the balancer fill the gradients, clips them and steps."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        balancer: Balancer,
+        build_loader: Callable[[int], Iterable[list[dict]]],
+        batch_size: int,
+        clip_norm: float | None = None,
+        reduction: Reduction | None = None,
+    ) -> None:
+        """Builds nothing that costs time: the loader is made for the first batch.
+
+        Args:
+            model: a ``mtl_d2.balancing.jacobian.MultiTaskModel``.
+            optimizer: of the model's parameters.
+            balancer: makes the update.
+            build_loader: gives batches, from the sample on that its argument counts in the global stream.
+            batch_size: samples of a global batch.
+            clip_norm: bound of the global norm of the combined gradient, or None.
+            reduction: collectives; by default those of one process.
+        """
+        super().__init__()
+        model.train()
+        self.model = model
+        self.optimizer = optimizer
+        self.balancer = balancer
+        self.oracle = Oracle(model, reduction)  # type: ignore[arg-type]  # a module that follows the protocol
+        self.clip_norm = clip_norm
+        self.batch_size = batch_size
+        self.consumed = 0  # samples of the global stream
+        self.cosine_updates = 0  # updates in which at least two tasks were present
+        self._build_loader = build_loader
+        self._batches: Iterator[list[dict]] | None = None
+
+    def run_step(self) -> None:
+        """One update, its log entries included."""
+        start = time.perf_counter()
+        if self._batches is None:
+            self._batches = iter(self._build_loader(self.consumed))
+        self.oracle.load(next(self._batches))
+        data_time = time.perf_counter() - start
+        self.optimizer.zero_grad()
+        result = self.balancer(self.oracle, self.iter, self._apply)
+        self.consumed += self.batch_size
+        self._log(result, data_time)
+
+    def _apply(self) -> None:
+        if self.clip_norm is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            get_event_storage().put_scalar("grad_norm/update", norm.item(), smoothing_hint=False)
+        self.optimizer.step()
+
+    def _log(self, result: UpdateResult, data_time: float) -> None:
+        storage = get_event_storage()
+        storage.put_scalar("data_time", data_time)
+        storage.put_scalars(total_loss=sum(result.terms.values()), **result.terms)
+        self.cosine_updates += int(result.present.sum() >= 2)
+        share = self.cosine_updates * self.batch_size / self.consumed
+        storage.put_scalars(smoothing_hint=False, cosine_defined=share, **describe(result, self.balancer))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next update depends on, besides the model."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "balancer": self.balancer.state_dict(),
+            "consumed": self.consumed,
+            "cosine_updates": self.cosine_updates,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues where ``state_dict`` was taken; the loader is made anew from there."""
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.balancer.load_state_dict(state_dict["balancer"])
+        self.consumed = state_dict["consumed"]
+        self.cosine_updates = state_dict["cosine_updates"]
+        self._batches = None
+
+
+def describe(result: UpdateResult, balancer: Balancer) -> dict[str, float]:
+    """What the logs say of an update: raw losses, weights, cosines and gradient norms, by name."""
+    tasks = balancer.setup.tasks
+    present = [i for i, here in enumerate(result.present.tolist()) if here]
+    values = dict(result.scalars)
+    for i in present:
+        values[f"task_loss/{tasks[i]}"] = float(result.losses[i])
+        values[f"weight/{tasks[i]}"] = float(result.weights.shared[i] * result.coefficients[i])
+    if result.gramian is None:
+        return values
+    cosine = cosines(result.gramian)
+    for i in present:
+        values[f"grad_norm/{tasks[i]}"] = float(result.gramian[i, i]) ** 0.5
+        for j in present:
+            if i < j:
+                values[f"cosine/{tasks[i]}_{tasks[j]}"] = float(cosine[i, j])
+    return values

@@ -1,0 +1,1 @@
+"""Evaluators, and what is done with their numbers."""

@@ -1,0 +1,38 @@
+"""Evaluators by what a data set's metadata says of its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, SemSegEvaluator
+from detectron2.utils import comm
+
+
+def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluators:
+    """detectron2's evaluators of one test set.
+
+    Args:
+        cfg: of the run.
+        dataset_name: its metadata's ``evaluator_type`` is "coco" (boxes) or "sem_seg".
+        output_folder: for predictions; by default ``OUTPUT_DIR/inference/<dataset_name>``.
+
+    Raises:
+        ValueError: the evaluator type is another.
+    """
+    folder = Path(output_folder or Path(cfg.OUTPUT_DIR, "inference", dataset_name))
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if kind == "coco":
+        # detectron2 converts a data set without a COCO file once and trusts the copy ever after, whatever has changed.
+        if comm.is_main_process():
+            (folder / f"{dataset_name}_coco_format.json").unlink(missing_ok=True)
+        comm.synchronize()
+        return DatasetEvaluators([COCOEvaluator(dataset_name, ("bbox",), output_dir=str(folder))])
+    if kind == "sem_seg":
+        return DatasetEvaluators([SemSegEvaluator(dataset_name, output_dir=str(folder))])
+    raise ValueError(
+        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg'; set it with "
+        f"MetadataCatalog.get({dataset_name!r}).set(evaluator_type=...)"
+    )

@@ -1,0 +1,1 @@
+"""Trunks that detectron2 does not build from a config."""

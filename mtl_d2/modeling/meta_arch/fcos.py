@@ -1,0 +1,165 @@
+"""FCOS with further dense heads on its feature pyramid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
+from detectron2.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.modeling.heads.semantic import SemSegFPNDiceHead
+from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.tasks import Task
+
+DETECTION = Task("detection", ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"), ("head",))
+SEMANTIC = Task("semantic", ("loss_sem_seg_ce", "loss_sem_seg_dice"), ("sem_seg_head",))
+
+
+@META_ARCH_REGISTRY.register()
+class MultiTaskFCOS(MultiTaskMixin, FCOS):
+    """detectron2's FCOS and a semantic head on one feature pyramid; a task that is not configured has no head.
+
+    Paper: FCOS (Tian et al.), Panoptic FPN's semantic head (Kirillov et al.); the network of MCLGS's BDD100K setup.
+    Differs from: detectron2's FCOS in its loss normalizer alone: the moving average is of the positives of all
+    processes, stands still in an update without any, and is a buffer, so that checkpoints hold it.
+    """
+
+    sem_seg_head: SemSegFPNDiceHead | None
+    loss_normalizer: Tensor
+
+    @configurable
+    def __init__(
+        self, *, tasks: tuple[str, ...], head: nn.Module | None, sem_seg_head: SemSegFPNDiceHead | None, **kwargs: Any
+    ) -> None:
+        """Args: ``tasks`` names which of detection and semantic there are; the others are FCOS's."""
+        super().__init__(head=head, **kwargs)
+        self.sem_seg_head = sem_seg_head
+        known = {task.name: task for task in (DETECTION, SEMANTIC)}
+        self.tasks = tuple(known[name] for name in tasks)
+        self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
+        self._positives = 0.0
+        self._world_size = 1
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> dict[str, Any]:
+        """Arguments of ``__init__`` from ``cfg.MTL.TASKS``, ``cfg.MODEL.FCOS`` and ``cfg.MODEL.SEM_SEG_HEAD``."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        options = cfg.MODEL.FCOS
+        levels = list(options.IN_FEATURES)
+        channels = shapes[levels[0]].channels
+        head = None
+        if DETECTION.name in cfg.MTL.TASKS:
+            head = FCOSHead(
+                input_shape=[shapes[name] for name in levels],
+                num_classes=options.NUM_CLASSES,
+                conv_dims=[channels] * options.NUM_CONVS,
+                norm=narrow_norm(options.NORM),
+                prior_prob=options.PRIOR_PROB,
+            )
+        return {
+            "tasks": tuple(cfg.MTL.TASKS),
+            "backbone": backbone,
+            "head": head,
+            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC.name in cfg.MTL.TASKS else None,
+            "head_in_features": levels,
+            "num_classes": options.NUM_CLASSES,
+            "center_sampling_radius": options.CENTER_SAMPLING_RADIUS,
+            "focal_loss_alpha": options.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": options.FOCAL_LOSS_GAMMA,
+            "test_score_thresh": options.SCORE_THRESH_TEST,
+            "test_topk_candidates": options.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": options.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        """Loss terms by name in training; in evaluation a list of dicts with ``instances`` and ``sem_seg``."""
+        return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    def batch_images(self, samples: list[dict]) -> Tensor:
+        """(N, 3, H, W) normalized images, padded to the largest and to a multiple of the pyramid's stride."""
+        return self.preprocess_image(samples).tensor
+
+    def task_losses(
+        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
+        losses = {DETECTION.name: self._detection_losses, SEMANTIC.name: self._semantic_losses}
+        return losses[task](features, samples, reduction)
+
+    def _semantic_losses(
+        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        assert self.sem_seg_head is not None
+        targets = [sample["sem_seg"].to(self.device) for sample in samples]
+        return self.sem_seg_head.task_losses(features, targets, reduction, self.device)
+
+    def _detection_losses(
+        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        if not samples:
+            self._count_positives(torch.zeros((), device=self.device), reduction)
+            if self._positives:
+                self._ema_update("loss_normalizer", self._positives, 300)
+            return {}
+        levels = [features[name] for name in self.head_in_features]
+        logits, deltas, centerness = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        anchors = self.anchor_generator(levels)
+        instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
+        labels, boxes = self.label_anchors(anchors, instances)
+        self._count_positives(sum((x != self.num_classes).sum() for x in labels), reduction)
+        return self.losses(anchors, logits, labels, deltas, boxes, centerness)
+
+    def _count_positives(self, local: Tensor, reduction: Reduction) -> None:
+        self._positives = reduction.total(local.double()).item()
+        self._world_size = reduction.world_size
+
+    def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> float:
+        """The normalizer of FCOS's losses: moving average of the positives of all processes, for each process.
+
+        detectron2 hands in this process's own count, which is left aside; ``initial_value`` is the buffer's.
+        """
+        if self._positives:
+            self.loss_normalizer.mul_(momentum).add_(self._positives, alpha=1 - momentum)
+        return self.loss_normalizer.item() / self._world_size
+
+    def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
+        """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size."""
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
+        sizes = [
+            (x.get("height", size[0]), x.get("width", size[1]))
+            for x, size in zip(batched_inputs, images.image_sizes, strict=True)
+        ]
+        if self.head is not None:
+            levels = [features[name] for name in self.head_in_features]
+            found = self.forward_inference(images, levels, self.head(levels))
+            for output, instances, size in zip(outputs, found, sizes, strict=True):
+                output["instances"] = detector_postprocess(instances, *size)
+        if self.sem_seg_head is not None:
+            logits, _ = self.sem_seg_head(features)
+            for output, one, padded, size in zip(outputs, logits, images.image_sizes, sizes, strict=True):
+                output["sem_seg"] = sem_seg_postprocess(one, padded, *size)
+        return outputs
+
+
+def _with_a_box(instances: Instances) -> Instances:
+    """``instances``, or for an image without any a single box far outside that no anchor matches.
+
+    detectron2 0.6 fails on an image without boxes; with this one every anchor of the image is background.
+    """
+    if len(instances):
+        return instances
+    far = torch.tensor([[-2e6, -2e6, -2e6 + 1, -2e6 + 1]])
+    return Instances(instances.image_size, gt_boxes=Boxes(far), gt_classes=torch.zeros(1, dtype=torch.long))

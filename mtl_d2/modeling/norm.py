@@ -1,0 +1,20 @@
+"""Normalization layers by the name a config gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm of 8 groups, or as many as there are channels.
+
+    detectron2's "GN" has 32 groups, which narrow layers and one-channel outputs do not divide into.
+    """
+    return nn.GroupNorm(min(8, channels), channels)
+
+
+def narrow_norm(name: str) -> str | Callable[[int], nn.Module]:
+    """The norm of a config for layers of any width: detectron2's by its name, but ``group_norm`` for ``GN``."""
+    return group_norm if name == "GN" else name

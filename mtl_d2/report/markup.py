@@ -1,0 +1,88 @@
+"""The few HTML pieces that every section is made of. Whatever comes from a file goes through `escape`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from mtl_d2.report.plot import COLORS
+
+GROUP_TITLES = {"bbox": "boxes", "segm": "masks", "sem_seg": "segmentation"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        anchor: its id, for the links at the top.
+        title: its heading, text.
+        body: HTML.
+    """
+
+    anchor: str
+    title: str
+    body: str
+
+
+def group_title(group: str) -> str:
+    """A group of metrics in words, as text: `my_set/bbox` and `bbox@my_set` become `my_set boxes`."""
+    path, _, last = group.rpartition("/")
+    kind, _, data_set = last.partition("@")
+    return " ".join(filter(None, (path, data_set, GROUP_TITLES.get(kind, kind))))
+
+
+def figure(title: str, picture: str, caption: str, legend: Sequence[str] = ()) -> str:
+    """A figure with its heading, legend and reading instruction.
+
+    Args:
+        title: text.
+        picture: HTML.
+        caption: text, one plain sentence that says how to read it; empty where its group has one.
+        legend: names in the order of the colours; none for a figure whose title says it.
+    """
+    names = "".join(
+        f'<span><i class="c{i % COLORS}{" dashed" if i >= COLORS else ""}"></i>{escape(name)}</span>'
+        for i, name in enumerate(legend)
+    )
+    keys = f'<div class="legend">{names}</div>' if legend else ""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure><h3>{escape(title)}</h3>{picture}{keys}{below}</figure>"
+
+
+def grid(figures: Iterable[str]) -> str:
+    """Figures beside each other where there is room."""
+    return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def missing(text: str) -> str:
+    """A sentence that says what is not there, and why."""
+    return f'<p class="missing">{escape(text)}</p>'
+
+
+def folded(summary: str, body: str) -> str:
+    """HTML that opens on a click."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: bool = True) -> str:
+    """A table that scrolls sideways where it is too wide.
+
+    Args:
+        head: text of the column heads.
+        rows: HTML cells; the first of each row is its head.
+        numeric: align the cells right.
+    """
+    heads = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    lines = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
+    )
+    kind = "numeric" if numeric else "text"
+    above = f"<thead><tr>{heads}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table class="{kind}">{above}<tbody>{lines}</tbody></table></div>'

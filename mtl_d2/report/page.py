@@ -1,0 +1,79 @@
+"""The page: one self-contained HTML file made of what a run left in its folder."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from mtl_d2.report.curves import cosine_section, gradient_section, loss_section, other_section, time_section
+from mtl_d2.report.files import REPORT, write_atomically
+from mtl_d2.report.gallery import picture_section
+from mtl_d2.report.markup import Section
+from mtl_d2.report.run import Run, read_run
+from mtl_d2.report.style import STYLE
+from mtl_d2.report.tables import metrics_section, settings_section, summary
+
+
+def write_report(output_dir: str | Path, title: str | None = None) -> Path:
+    """Writes `OUTPUT_DIR/report.html` from the files of a run, finished or not.
+
+    Args:
+        output_dir: the run's folder. Reads `config.yaml`, `metrics.json`, `results.json` and `pictures/`; what is
+            missing or broken among them is said on the page.
+        title: heading of the page; by default the folder's name.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        NotADirectoryError: if `output_dir` is no folder.
+    """
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"output_dir must be the folder of a run, found {str(folder)!r}, which is no folder; pass its OUTPUT_DIR"
+        )
+    run = read_run(folder)
+    return write_atomically(folder / REPORT, _page(run, title or folder.resolve().name))
+
+
+def _page(run: Run, title: str) -> str:
+    sections = _sections(run)
+    links = "".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections)
+    parts = "".join(f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>{s.body}</section>' for s in sections)
+    line, figures = summary(run)
+    tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in figures)
+    written = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f'<header><h1>{escape(title)}</h1><p class="summary">{escape(line)}</p><div class="tiles">{tiles}</div>'
+        f"{_warnings(run)}<nav>{links}</nav></header>{parts}"
+        f"<footer>Written by mtl_d2 on {written}.</footer></main></body></html>\n"
+    )
+
+
+def _sections(run: Run) -> Sequence[Section]:
+    sections = (
+        metrics_section(run),
+        picture_section(run),
+        loss_section(run),
+        cosine_section(run),
+        gradient_section(run),
+        time_section(run),
+        other_section(run),
+        settings_section(run),
+    )
+    return [section for section in sections if section is not None]
+
+
+def _warnings(run: Run) -> str:
+    problems = list(run.problems)
+    planned = run.setting("SOLVER.MAX_ITER")
+    if isinstance(planned, int) and run.updates < planned:
+        problems.insert(0, f"Training stopped early: the log ends at update {run.updates} of {planned}.")
+    lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
+    return f'<ul class="warnings">{lines}</ul>' if lines else ""

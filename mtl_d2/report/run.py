@@ -1,0 +1,155 @@
+"""What a run left in its folder, whole or not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mtl_d2.report.files import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
+from mtl_d2.report.series import Series, is_number, read_series
+
+# {row: {group: {metric: value, None = not computed}}}, e.g. {"MCLGS": {"bbox": {"AP": 25.1}}}
+Results = dict[str, dict[str, dict[str, float | None]]]
+
+# Groups that detectron2's evaluators and ours write; whatever results.json holds is one too.
+METRIC_GROUPS = frozenset(
+    {"bbox", "segm", "keypoints", "box_proposals", "sem_seg", "panoptic_seg", "depth", "normals", "delta"}
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the report knows about a run.
+
+    Attributes:
+        folder: OUTPUT_DIR.
+        config: the parsed config, empty if there is none.
+        config_text: the config as it stands in the file.
+        series: logged scalars by name.
+        results: rows to compare, from `results.json`.
+        pictures: the index that `write_pictures` wrote, empty if there is none.
+        problems: one sentence for each thing that is missing or broken.
+    """
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    series: dict[str, Series] = field(default_factory=dict)
+    results: Results = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """Value of a dotted config key, e.g. `SOLVER.BASE_LR`."""
+        node: Any = self.config
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return default
+            node = node[part]
+        return node
+
+    @property
+    def updates(self) -> int:
+        """Number of optimizer updates that the log knows of."""
+        kinds = [s for name, s in self.series.items() if not self.is_metric(name)]
+        last = max((int(s.updates[-1]) + 1 for s in kinds if len(s.updates)), default=0)
+        planned = self.setting("SOLVER.MAX_ITER")
+        return min(last, planned) if isinstance(planned, int) and planned > 0 else last
+
+    @property
+    def seconds(self) -> float:
+        """Time of all updates, from the logged time per update; 0 if it was not logged."""
+        time = self.series.get("time")
+        if time is None or not len(time.values):
+            return 0.0
+        return float(np.sum(time.values * np.diff(time.updates, prepend=-1.0)))
+
+    def is_metric(self, name: str) -> bool:
+        """Whether a series holds evaluation results, e.g. `bbox/AP`, `my_set/bbox/AP` or `bbox@my_set/AP`."""
+        group, slash, _ = name.rpartition("/")
+        known = METRIC_GROUPS.union(*(map(evaluator, row) for row in self.results.values()))
+        return bool(slash) and evaluator(group) in known
+
+    def last_evaluation(self) -> dict[str, dict[str, float | None]]:
+        """The newest value of every metric in the log, as {group: {metric: value}}."""
+        groups: dict[str, dict[str, float | None]] = {}
+        for name, series in self.series.items():
+            if self.is_metric(name):
+                group, _, metric = name.rpartition("/")
+                groups.setdefault(group, {})[metric] = float(series.values[-1]) if len(series.values) else None
+        return groups
+
+
+def evaluator(group: str) -> str:
+    """What kind of metrics a group holds, without its data set: `bbox` for `bbox`, `my_set/bbox` and `bbox@my_set`."""
+    return group.rpartition("/")[2].partition("@")[0]
+
+
+def read_run(folder: Path) -> Run:
+    """Reads what a run left; a missing or broken file becomes a sentence in `problems`."""
+    problems: list[str] = []
+    config_text = _text(folder / CONFIG, "the settings are unknown", problems)
+    config = _parsed(config_text, CONFIG, _yaml, problems)
+    log = _text(folder / METRICS, "there are no curves", problems)
+    series, found = read_series(log.splitlines())
+    if log and not series:
+        found.append("metrics.json: holds no readable row.")
+    results_text = _text(folder / RESULTS, "", [])  # many runs have no rows to compare: not worth a warning
+    results = _parsed(results_text, RESULTS, json.loads, problems)
+    index = f"{PICTURE_FOLDER}/{PICTURE_INDEX}"
+    pictures_text = _text(folder / index, "there are no pictures", problems)
+    pictures = _parsed(pictures_text, index, json.loads, problems)
+    rows = {str(row): dict(_groups(tree, "")) for row, tree in results.items() if isinstance(tree, dict)}
+    return Run(folder, config, config_text, series, rows, pictures, [*problems, *found])
+
+
+def _text(path: Path, consequence: str, problems: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        name = "/".join(path.parts[-2:]) if path.name == PICTURE_INDEX else path.name
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        problems.append(f"{name} {reason}: {consequence}.")
+        return ""
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _parsed(text: str, name: str, parse: Any, problems: list[str]) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = parse(text)
+    except (ValueError, RecursionError):
+        problems.append(f"{name} is broken or cut: it was left out.")
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{name} must hold a mapping, found {type(value).__name__}: it was left out.")
+        return {}
+    return value
+
+
+def _groups(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Dicts of numbers at any depth, named by their path: detectron2 nests by data set if there are several."""
+    leaves = {str(k): _number(v) for k, v in tree.items() if not isinstance(v, dict)}
+    if leaves:
+        yield prefix or "metrics", leaves
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _groups(value, f"{prefix}/{key}" if prefix else str(key))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) and math.isfinite(value) else None

@@ -1,0 +1,65 @@
+"""What a model says about its tasks. Imports torch and nothing of detectron2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a multi-task model.
+
+    Attributes:
+        name: the task's name in configs, logs and reports, e.g. ``detection``.
+        loss_keys: the keys under which the model returns the terms of this task's loss; their sum is L_i.
+        head_modules: dotted names of the submodules whose parameters belong to this task alone. Whatever belongs to
+            no task is shared.
+    """
+
+    name: str
+    loss_keys: tuple[str, ...]
+    head_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where the label of a task stands: in a data set's record, and in the sample that the mapper makes of it.
+
+    Attributes:
+        record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
+        sample_key: key of the mapped sample that holds the label.
+    """
+
+    record_key: str
+    sample_key: str
+
+
+# A task is any name of this table: a new kind of label is a new row here and a reader in data/mapper.py.
+LABELS: dict[str, Label] = {
+    "detection": Label("annotations", "instances"),
+    "semantic": Label("sem_seg_file_name", "sem_seg"),
+}
+
+
+def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:
+    """Parameters that belong to ``task`` alone and require a gradient, in the order of the model."""
+    found: dict[int, nn.Parameter] = {}
+    for name in task.head_modules:
+        for p in model.get_submodule(name).parameters():
+            if p.requires_grad:
+                found[id(p)] = p
+    return list(found.values())
+
+
+def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parameter]:
+    """Parameters that require a gradient and belong to no task's head, in the order of the model."""
+    own = {id(p) for task in tasks for p in head_parameters(model, task)}
+    return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+
+
+def available_tasks(sample: dict, tasks: Sequence[str]) -> tuple[str, ...]:
+    """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
+    return tuple(t for t in tasks if LABELS[t].sample_key in sample)

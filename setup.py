@@ -1,0 +1,52 @@
+"""Packaging of mtl_d2. Lower bounds are real: the tests pass with them; constraints.txt has the versions of today.
+
+Two things that every user needs are not in ``install_requires``, and ``tools/install_detectron2.py`` installs them
+where they are missing:
+
+* detectron2: no package index has it;
+* OpenCV: a requirement cannot say "opencv-python or opencv-python-headless", and to name one would put a second ``cv2``
+  over the first where the other is installed.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+INIT = (ROOT / "mtl_d2" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', INIT, flags=re.MULTILINE)[0]
+
+INSTALL_REQUIRES = [
+    "torch>=2.3",  # torch.amp.GradScaler for any device; the first torch built for NumPy 2
+    "torchvision>=0.18",  # the one made for torch 2.3
+    "timm>=1.0.3",  # feature extractors of every trunk say their channels and reductions
+    "numpy>=1.24",  # detectron2 is patched for the names that 1.24 removed
+    "scipy>=1.10",  # the first release for NumPy 1.24
+    "Pillow>=9.4",  # the first that detectron2 and NumPy 1.24 both work with on Python 3.11
+    "matplotlib>=3.6",  # matplotlib.colormaps
+    "pycocotools>=2.0.7",  # the first with wheels
+    "fvcore>=0.1.5,<0.1.6",  # detectron2's own bounds
+    "iopath>=0.1.7,<0.2",  # detectron2's own bounds
+    "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
+]
+TEST_REQUIRES = [
+    "torchjd>=0.18,<0.19",  # the oracle for gradient methods; its interface changes between minor versions
+    "pytest>=8",
+    "pytest-xdist>=3.5",  # --dist worksteal with --maxprocesses
+    "ruff>=0.9",  # the format of f-strings changed in 0.9
+    "mypy>=1.11",
+    "setuptools>=64,<82",  # upstream main's model_zoo imports pkg_resources, gone in 82
+]
+
+setup(
+    name="mtl_d2",
+    version=VERSION,
+    description="Multi-task learning for detectron2: models, data and task balancing",
+    license="Apache-2.0",
+    packages=find_packages(include=["mtl_d2", "mtl_d2.*"]),
+    package_data={"": ["*.html", "*.css", "*.js"]},  # what reports are made of; configs stay in the checkout
+    python_requires=">=3.10",  # X | None in signatures, zip(strict=True)
+    install_requires=INSTALL_REQUIRES,
+    extras_require={"test": TEST_REQUIRES},
+)

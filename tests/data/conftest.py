@@ -1,0 +1,34 @@
+"""A config and a tiny BDD100K for the tests of the data."""
+
+import pytest
+from detectron2.config import CfgNode, get_cfg
+
+from mtl_d2.config import add_mtl_config
+from mtl_d2.data import register_all
+
+from .tiny_bdd100k import write_tiny_bdd100k
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    cfg.MODEL.FCOS.NUM_CLASSES = 10
+    cfg.DATASETS.TRAIN = ("bdd100k_det_train", "bdd100k_sem_seg_train")
+    cfg.DATASETS.TEST = ("bdd100k_det_val", "bdd100k_sem_seg_val")
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    cfg.INPUT.MIN_SIZE_TRAIN = (40, 48)
+    cfg.INPUT.MIN_SIZE_TEST = 48
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    cfg.SOLVER.IMS_PER_BATCH = 4
+    cfg.SEED = 7
+    return cfg
+
+
+@pytest.fixture
+def tiny_root(tmp_path):
+    """A folder with a tiny BDD100K, and the catalog pointing to it."""
+    write_tiny_bdd100k(tmp_path)
+    register_all(str(tmp_path))
+    return tmp_path

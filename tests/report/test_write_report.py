@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CONFIG, RESULTS, rows
+
+from mtl_d2.report import write_report
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def page(folder: Path, title: str | None = None) -> str:
+    return write_report(folder, title).read_text()
+
+
+def section(html: str, anchor: str) -> str:
+    return html.split(f'<section id="{anchor}">')[1].split("</section>")[0]
+
+
+def test_whole_run_has_every_section_and_its_numbers(write_run):
+    html = page(write_run(rows(300), results=RESULTS), "Demo")
+    assert "<h1>Demo</h1>" in html
+    assert "300 of 300 updates" in html
+    assert "6 min" in html  # 300 updates of about 1.25 s
+    for anchor in ("metrics", "pictures", "losses", "cosines", "gradients", "time", "settings"):
+        assert section(html, anchor)
+    assert "<b>25.1</b>" in section(html, "metrics")
+    assert "boxes mIoU" not in html
+    assert "segmentation over training" in section(html, "metrics")
+    assert "mclgs (a0 120.0, pacing linear, r_t 2.0), then mean" in section(html, "settings")
+    assert "META_ARCHITECTURE: MultiTaskFCOS" in section(html, "settings")
+    for name in ("loss_fcos_cls", "loss_sem_seg_dice", "loss of detection", "total loss"):
+        assert name in section(html, "losses")
+    assert "First against last third" in section(html, "cosines")
+    assert "defined in 80% of the updates" in section(html, "cosines")
+    assert "Pacing p(t)" in section(html, "gradients")
+    assert 'class="warnings"' in html  # for the pictures, which this run lacks
+    assert "Training stopped early" not in html
+
+
+def test_best_of_a_column_is_bold_and_missing_values_are_dashes(write_run):
+    html = section(page(write_run(rows(3), results=RESULTS)), "metrics")
+    constant = re.search(r'<tr><th scope="row">constant</th>(.*?)</tr>', html)[1]
+    assert re.findall(r"<td>(.*?)</td>", constant) == ["–", "–", "–", "9.4", "–"]
+    assert re.search(r'<tr><th scope="row">person</th><td>–</td><td>–</td><td>–</td></tr>', html)
+    assert "<b>55.4</b>" in html
+    assert "<b>9.4</b>" not in html
+
+
+def test_without_results_the_table_shows_the_last_evaluation_of_the_log(write_run):
+    html = section(page(write_run(rows(300))), "metrics")
+    assert "last evaluation" in html
+    assert "<td>46.8</td>" in html
+
+
+def test_results_of_several_test_sets_keep_their_names(write_run):
+    log = [{"iteration": 9, "bbox@my_set/AP": 12.5, "other_set/bbox/AP": 7.25}]
+    html = page(write_run(log))
+    assert "my_set boxes AP" in section(html, "metrics")
+    assert "other_set boxes AP" in section(html, "metrics")
+    assert 'id="other"' not in html
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"), [("metrics", "metrics.json is missing"), ("config", "config.yaml is missing")]
+)
+def test_missing_file_is_named(write_run, part, sentence):
+    parts = {"metrics": rows(5), "config": CONFIG, "results": RESULTS} | {part: None}
+    assert sentence in page(write_run(**parts))
+
+
+def test_empty_folder_still_gives_a_report_that_says_what_is_missing(tmp_path):
+    html = page(tmp_path)
+    for sentence in ("config.yaml is missing", "metrics.json is missing", "No evaluation was found", "No pictures"):
+        assert sentence in html
+
+
+def test_crashed_run_says_where_it_stopped_and_that_its_last_line_is_cut(write_run):
+    log = "".join(json.dumps(row) + "\n" for row in rows(3)) + '{"iteration": 3, "total_lo'
+    html = page(write_run(log))
+    assert "Training stopped early: the log ends at update 3 of 300." in html
+    assert "the last line is cut" in html
+    assert "<svg" in section(html, "losses")
+
+
+def test_one_row_is_enough(write_run):
+    assert "1 of 300 updates" in page(write_run(rows(1)))
+
+
+def test_broken_lines_in_the_middle_are_counted(write_run):
+    log = '{"iteration": 0, "lr": 1}\nnonsense\n[1]\n{"lr": 2}\n{"iteration": 1, "lr": 1}\n'
+    assert "3 lines are not JSON objects with an iteration, the first is line 2" in page(write_run(log))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+def test_values_that_cannot_be_drawn_are_left_out_and_named(write_run, value):
+    log = rows(20)
+    log[7]["total_loss"] = value
+    html = page(write_run(log))
+    assert "total_loss (1)" in html
+    assert "nan" not in section(html, "losses").lower()
+
+
+def test_series_of_nan_alone_is_no_figure(write_run):
+    html = page(write_run([{"iteration": t, "total_loss": math.nan, "cosine/a_b": math.nan} for t in range(4)]))
+    assert "No loss was logged" in html
+    assert "No cosine was logged" in html
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '{"a": 1}', '{"a": {"bbox": {"AP": "x", "AP50": true}}}'])
+def test_broken_results_do_not_stop_the_report(write_run, text):
+    folder = write_run(rows(3))
+    (folder / "results.json").write_text(text)
+    assert section(page(folder), "losses")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1", "MTL: 3", "MTL: {TASKS: null, GRADIENT: {RESCALE: 4}}", "a: !!python/x 1"]
+)
+def test_broken_config_does_not_stop_the_report(write_run, text):
+    folder = write_run(rows(3))
+    (folder / "config.yaml").write_text(text)
+    assert section(page(folder), "losses")
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_report(tmp_path):
+    for name in ("metrics.json", "results.json", "config.yaml"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00\x80")
+    assert "metrics.json: holds no readable row." in page(tmp_path)
+
+
+def test_everything_from_files_is_escaped(write_run):
+    evil = "<script>alert('1')</script>"
+    log = [{"iteration": t, f"{evil}/x": t, f"cosine/{evil}": 0.1, f"loss_{evil}": 1.0, evil: 1.0} for t in range(3)]
+    config = {**CONFIG, "MTL": {**CONFIG["MTL"], "TASKS": [evil]}, "SEED": evil}
+    folder = write_run(log, config, {evil: {evil: {evil: 1.0, f"AP-{evil}": 2.0}}})
+    (folder / "pictures").mkdir()
+    entry = {"dataset": evil, "image": evil, "prediction": evil, "truth": evil, "labels": [evil]}
+    index = {"pictures": [entry], "legend": {evil: [[evil, evil], [evil, "#000000"]]}, "score_threshold": evil}
+    (folder / "pictures" / "index.json").write_text(json.dumps(index))
+    assert "<script" not in page(folder, evil)
+
+
+def test_page_refers_to_nothing_outside_itself(write_run):
+    html = page(write_run(rows(30), results=RESULTS))
+    assert not re.search(r"https?://", html)
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert "<script" not in html
+
+
+def test_unknown_series_are_shown_by_group(write_run):
+    log = [{"iteration": t, "famo/logit_a": t, "famo/logit_b": -t, "scaler": 1024.0} for t in range(10)]
+    other = section(page(write_run(log)), "other")
+    for name in ("<h3>famo</h3>", "logit_a", "logit_b", "<h3>scaler</h3>"):
+        assert name in other
+
+
+def test_equal_weights_share_one_named_curve(write_run):
+    html = section(page(write_run(rows(30))), "gradients")
+    assert "detection and semantic (equal)" in html
+
+
+def test_report_replaces_the_old_one_and_leaves_nothing_beside_it(write_run):
+    folder = write_run(rows(3))
+    page(folder, "old")
+    assert "old" not in page(folder, "new")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.json", "report.html"]
+
+
+def test_long_log_stays_small(write_run):
+    log = [{"iteration": 20 * t, **{f"loss_{k}": 1 / (t + 1) + k for k in range(12)}} for t in range(4000)]
+    assert write_report(write_run(log)).stat().st_size < 500_000
+
+
+def test_folder_that_does_not_exist_is_refused_with_the_mend(tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"output_dir must be .* found '.*nowhere'.* pass its OUTPUT_DIR"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_tool_makes_the_report_again(write_run):
+    folder = write_run(rows(3))
+    tool = [sys.executable, str(REPOSITORY / "tools" / "make_report.py"), str(folder), "--title", "Again"]
+    done = subprocess.run(tool, capture_output=True, text=True, cwd=REPOSITORY, env=_environment(), check=True)
+    assert Path(done.stdout.strip()) == folder / "report.html"
+    assert "<h1>Again</h1>" in (folder / "report.html").read_text()
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_config_of_a_real_run_is_read(write_run):
+    from detectron2.config import get_cfg
+
+    from mtl_d2.config import add_mtl_config
+
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    settings = section(page(write_run(rows(3), yaml.safe_load(cfg.dump()))), "settings")
+    assert "detection, semantic" in settings
+    assert "sum" in settings

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Makes the report of a run again, from the files in its folder: `python tools/make_report.py OUTPUT_DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mtl_d2.report import write_report
+
+
+def main() -> int:
+    """Writes the report and says where it is; 1 if there is no such folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output_dir", help="OUTPUT_DIR of a run, finished or not")
+    parser.add_argument("--title", help="heading of the page; by default the folder's name")
+    arguments = parser.parse_args()
+    try:
+        print(write_report(arguments.output_dir, arguments.title))
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
