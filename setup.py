@@ -32,10 +32,10 @@ INSTALL_REQUIRES = [
 ]
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle for gradient methods; its interface changes between minor versions
-    "pytest>=8",
+    "pytest>=8.4",  # older ones call a function named setup before each test of its module
     "pytest-xdist>=3.5",  # --dist worksteal with --maxprocesses
-    "ruff>=0.9",  # the format of f-strings changed in 0.9
-    "mypy>=1.11",
+    "ruff>=0.17",  # what it finds and how it formats changes between releases
+    "mypy>=2.4",  # what it finds changes between releases
     "setuptools>=64,<82",  # upstream main's model_zoo imports pkg_resources, gone in 82
 ]
 

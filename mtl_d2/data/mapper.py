@@ -146,7 +146,7 @@ class MultiTaskMapper:
         if "ignore_label" in record:
             labels = np.where(labels == record["ignore_label"], np.uint8(self.ignore_label), labels)
         labels = geometry.transforms.apply_segmentation(labels)
-        if False:
+        if (labels == self.ignore_label).all():
             return None
         return torch.as_tensor(labels.astype(np.int64))
 

@@ -23,10 +23,12 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
     """
     folder = Path(output_folder or Path(cfg.OUTPUT_DIR, "inference", dataset_name))
     folder.mkdir(parents=True, exist_ok=True)
-    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    metadata = MetadataCatalog.get(dataset_name)
+    kind = metadata.get("evaluator_type")
     if kind == "coco":
-        # detectron2 converts a data set without a COCO file once and trusts the copy ever after, whatever has changed.
-        if comm.is_main_process():
+        # A data set without a COCO file is converted, once in a process; detectron2 would trust the copy that an
+        # earlier process left there, whatever has changed since.
+        if comm.is_main_process() and "json_file" not in metadata.as_dict():
             (folder / f"{dataset_name}_coco_format.json").unlink(missing_ok=True)
         comm.synchronize()
         return DatasetEvaluators([COCOEvaluator(dataset_name, ("bbox",), output_dir=str(folder))])

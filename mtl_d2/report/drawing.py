@@ -36,7 +36,7 @@ def draw(
         metadata_stuff: catalog metadata with `stuff_classes` and optionally `stuff_colors`, `ignore_label`.
         instances: predictions on the CPU (`pred_boxes`, `pred_classes`, optionally `scores`), all of which are drawn,
             or a record's list of annotations.
-        sem_seg: (H, W) class ids; ids without a class (255 = ignore) are left clear.
+        sem_seg: (H, W) class ids; `ignore_label` (255) and ids without a class are left clear.
 
     Returns:
         (s·H, s·W, 3) uint8, s = 2 for images narrower than `SMALL_WIDTH`, else 1.
@@ -45,7 +45,8 @@ def draw(
     picture = _resized(image_rgb, scale, cv2.INTER_CUBIC)
     if sem_seg is not None:
         ids = _resized(np.asarray(sem_seg).astype(np.int32), scale, cv2.INTER_NEAREST)
-        picture = _overlay(picture, ids, class_colors(metadata_stuff, "stuff"))
+        clear = ids == metadata_stuff.get("ignore_label", 255)
+        picture = _overlay(picture, np.where(clear, -1, ids), class_colors(metadata_stuff, "stuff"))
     if instances is None:
         return picture
     boxes, classes, scores = _boxes(instances)

@@ -164,5 +164,6 @@ def test_a_module_that_fails_names_file_and_line_and_may_be_corrected(cfg, tmp_p
     cfg.MTL.DATA.MODULES = (str(module),)
     with pytest.raises(DataError, match=rf"MTL.DATA.MODULES: .*sets.py, line 2: {says}"):
         import_modules(cfg)
-    module.write_text("x = 1")
-    import_modules(cfg)
+    module.write_text("\n\n[][0]")
+    with pytest.raises(DataError, match="line 3: IndexError"):
+        import_modules(cfg)

@@ -73,6 +73,13 @@ def test_segmentation_colours_classes_and_leaves_ignored_pixels_clear():
     assert picture[50, [100, 300, 500]].tolist() == [[150, 50, 50], [50, 50, 150], [100, 100, 100]]
 
 
+def test_ignored_label_of_the_catalog_is_left_clear():
+    image = np.full((H, 600, 3), 100, dtype=np.uint8)
+    colored = Metadata(stuff_classes=["void", "road"], stuff_colors=[(200, 0, 0), (0, 0, 200)], ignore_label=0)
+    picture = draw(image, metadata(), colored, sem_seg=np.zeros((H, 600), dtype=int))
+    np.testing.assert_array_equal(picture, image)
+
+
 @pytest.mark.parametrize("nothing", [None, []])
 def test_nothing_to_draw_leaves_the_image(nothing):
     image = np.random.default_rng(0).integers(0, 255, (H, 600, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONFIG, RESULTS, rows
+from synthetic_run import CONFIG, RESULTS, rows
 
 from mtl_d2.report import write_report
 
@@ -142,10 +143,16 @@ def test_everything_from_files_is_escaped(write_run):
     config = {**CONFIG, "MTL": {**CONFIG["MTL"], "TASKS": [evil]}, "SEED": evil}
     folder = write_run(log, config, {evil: {evil: {evil: 1.0, f"AP-{evil}": 2.0}}})
     (folder / "pictures").mkdir()
-    entry = {"dataset": evil, "image": evil, "prediction": evil, "truth": evil, "labels": [evil]}
-    index = {"pictures": [entry], "legend": {evil: [[evil, evil], [evil, "#000000"]]}, "score_threshold": evil}
+    (folder / "pictures" / "a.jpg").write_bytes(b"jpeg")
+    lost = {"dataset": evil, "image": evil, "prediction": evil, "truth": evil, "labels": [evil]}
+    there = {**lost, "prediction": "a.jpg", "truth": "a.jpg"}
+    legend = {evil: [[evil, "url(outside)"], [evil, "#000000"]]}
+    index = {"pictures": [lost, there], "legend": legend, "score_threshold": evil}
     (folder / "pictures" / "index.json").write_text(json.dumps(index))
-    assert "<script" not in page(folder, evil)
+    html = page(folder, evil)
+    assert "<script" not in html
+    assert "url(outside)" not in html
+    assert html.count("data:image/jpeg") == 2
 
 
 def test_page_refers_to_nothing_outside_itself(write_run):
@@ -193,8 +200,6 @@ def test_tool_makes_the_report_again(write_run):
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
 
 

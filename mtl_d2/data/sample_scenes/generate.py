@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -152,13 +153,18 @@ def _run(
     if jobs == 1:
         yield from map(make, work)
         return
-    # Spawned, not forked: the caller may have threads.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
+    # Forked where the system can: a fresh process would have to import all that the caller has imported.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context(method), _start_process)
     try:
         yield from executor.map(make, work, chunksize=max(1, min(8, len(work) // (2 * jobs))))
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_process() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller stops it
 
 
 def _make(root: Path, request: Request, item: tuple[str, int]) -> tuple[str, dict[str, Any]]:

@@ -9,9 +9,6 @@ import numpy as np
 
 from mtl_d2.data.sample_scenes.camera import Array
 
-FINER = 4  # polygons are traced on a grid this much finer, so that they follow the pixels' edges
-SMALLEST_HOLE = 3.0  # pixels; smaller holes are filled
-
 
 def coco_polygons(mask: Array) -> list[list[float]]:
     """Polygons of a mask in COCO's coordinates: pixel (column j, row i) is the square from (j, i) to (j + 1, i + 1).
@@ -29,12 +26,13 @@ def coco_polygons(mask: Array) -> list[list[float]]:
         return []
     top, left = int(rows[0]), int(columns[0])
     crop = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
-    fine = crop.repeat(FINER, 0).repeat(FINER, 1)
+    fine = crop.repeat(2, 0).repeat(2, 1)
     polygons = []
     for contour in _without_holes(fine, 0):
-        # A finer pixel's centre lies half a finer pixel off its corner.
-        points = (contour[:, 0].astype(np.float64) + 0.5) / FINER + [left, top]
-        polygons.append([round(float(value), 3) for value in points.ravel()])
+        # Traced on quarters of pixels: an even quarter on the outline has the pixel's left or upper edge, an odd one
+        # the right or lower edge, and both round to that edge.
+        points = (contour[:, 0] + 1) // 2 + [left, top]
+        polygons.append([float(value) for value in points.ravel()])
     return polygons
 
 
@@ -47,24 +45,21 @@ def _without_holes(fine: Array, shift: int) -> list[Array]:
             continue
         hole = _largest_hole(outlines, hierarchy[0], int(hierarchy[0, k, 2]))
         if hole is None:
-            if len(contour) >= 3:
-                found.append(contour + np.array([shift, 0]))
+            found.append(contour + np.array([shift, 0]))
             continue
         part = cv2.drawContours(np.zeros_like(fine), [contour], -1, 1, cv2.FILLED) & fine
-        middle = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 1) // 2
+        middle = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 2) // 4 * 2  # between two pixels
         found += _without_holes(np.ascontiguousarray(part[:, :middle]), shift)
         found += _without_holes(np.ascontiguousarray(part[:, middle:]), shift + middle)
     return found
 
 
-def _largest_hole(contours: Sequence[Array], hierarchy: Array, first: int) -> Array | None:
-    largest, size = None, SMALLEST_HOLE * FINER**2
+def _largest_hole(outlines: Sequence[Array], hierarchy: Array, first: int) -> Array | None:
+    holes = []
     while first >= 0:
-        area = cv2.contourArea(contours[first])
-        if area > size:
-            largest, size = contours[first], area
+        holes.append(outlines[first])
         first = int(hierarchy[first, 0])
-    return largest
+    return max(holes, key=cv2.contourArea, default=None)
 
 
 def pixel_polygons(mask: Array) -> list[Array]:

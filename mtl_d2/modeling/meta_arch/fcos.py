@@ -108,7 +108,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         if not samples:
-            self._count_positives(torch.zeros((), device=self.device), reduction)
+            self._count_positives(torch.zeros(2, device=self.device), reduction)
             if self._positives:
                 self._ema_update("loss_normalizer", self._positives, 300)
             return {}
@@ -117,12 +117,19 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
-        self._count_positives(sum((x != self.num_classes).sum() for x in labels), reduction)
+        positives = torch.stack([(one != self.num_classes).sum() for one in labels]).sum()
+        finite = torch.stack([level.detach().sum() for level in deltas]).sum().isfinite()
+        self._count_positives(torch.stack([positives, ~finite]), reduction)
         return self.losses(anchors, logits, labels, deltas, boxes, centerness)
 
     def _count_positives(self, local: Tensor, reduction: Reduction) -> None:
-        self._positives = reduction.total(local.double()).item()
+        """Sums (positives, processes with a box that is not finite) over processes; the losses would only assert."""
+        self._positives, broken = reduction.total(local.double()).tolist()
         self._world_size = reduction.world_size
+        if broken:
+            raise FloatingPointError(
+                "task detection: a predicted box is not finite. Lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS"
+            )
 
     def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> float:
         """The normalizer of FCOS's losses: moving average of the positives of all processes, for each process.

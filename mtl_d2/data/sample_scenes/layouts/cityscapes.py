@@ -4,6 +4,8 @@
 ``gtFine/..._gtFine_{labelIds,instanceIds}.png``, ``gtFine/..._gtFine_polygons.json``, ``disparity/..._disparity.png``
 and ``camera/..._camera.json``.
 
+``gtFine/..._gtFine_labelTrainIds.png``, which Cityscapes' scripts make of a download, are there already.
+
 Disparity is 16 bit: p = 0 is invalid (sky), else the disparity in pixels is (p - 1) / 256 = baseline * fx / depth.
 ``instanceIds`` is the label id, or 1000 * label id + k for the k-th labelled object of a countable class. ``polygons``
 are drawn in the order of the file, later ones over earlier ones; an object that another one cuts in pieces has one
@@ -41,6 +43,7 @@ def write(folder: Path, split: str, index: int, total: int, scene: Scene) -> Non
     numbered = instance_ids(scene)
     write_image(at("leftImg8bit", "leftImg8bit.png"), scene.image)
     write_image(at("gtFine", "gtFine_labelIds.png"), labels)
+    write_image(at("gtFine", "gtFine_labelTrainIds.png"), scene.semantic)
     write_image(at("gtFine", "gtFine_instanceIds.png"), numbered)
     write_json(at("gtFine", "gtFine_polygons.json"), polygons(scene.semantic, numbered))
     write_image(at("disparity", "disparity.png"), disparity(scene))
