@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> Results:
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="torch.meshgrid")  # in detectron2 0.6
     setting = Setting(args.model, args.size, args.batch, args.tasks, args.device)
     bench = Bench(setting)
     if args.probe:
