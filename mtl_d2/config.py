@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
 from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Setup, load_methods
 from mtl_d2.balancing.base import Strategy
@@ -245,6 +246,12 @@ def _check_data(cfg: CfgNode) -> list[str]:
 def _check_model(cfg: CfgNode) -> list[str]:
     found = []
     head = cfg.MODEL.SEM_SEG_HEAD
+    known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
+    if "semantic" in cfg.MTL.TASKS and head.NAME not in known:
+        found.append(
+            f"MODEL.SEM_SEG_HEAD.NAME is {head.NAME!r}; a head that trains on its own sub-batch has a method "
+            f"task_losses: {', '.join(known)}"
+        )
     if "semantic" in cfg.MTL.TASKS and head.NAME == "SemSegFPNDiceHead" and head.LOSS_WEIGHT != 1.0:
         found.append(
             f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {head.LOSS_WEIGHT}, but SemSegFPNDiceHead takes CE_WEIGHT and "

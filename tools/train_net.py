@@ -16,6 +16,7 @@ from detectron2.config import get_cfg
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
@@ -23,8 +24,12 @@ from mtl_d2.data import DataError, check_data, import_modules, register_all
 from mtl_d2.engine import MultiTaskTrainer
 
 
-def setup(args: argparse.Namespace) -> Any:
-    """The checked config of a run; its data sets are registered."""
+def prepare(args: argparse.Namespace) -> Any:
+    """The config of a run, checked with its data; the data sets are registered.
+
+    Raises:
+        ConfigError, DataError: every mistake that can be known before anything is built.
+    """
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, args.config_file, args.opts)
@@ -32,14 +37,17 @@ def setup(args: argparse.Namespace) -> Any:
     import_modules(cfg)
     check_mtl_config(cfg)
     check_data(cfg)
+    if cfg.SEED < 0:  # drawn here, so that the config that the run leaves is the one to resume with
+        cfg.SEED = comm.shared_random_seed() % 2**31
     cfg.freeze()
-    default_setup(cfg, args)
     return cfg
 
 
 def main(args: argparse.Namespace) -> Any:
     """One process of a training or an evaluation."""
-    cfg = setup(args)
+    cfg = prepare(args)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
         DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)

@@ -108,11 +108,17 @@ def _boxes(instances: Instances | Sequence[dict]) -> tuple[npt.NDArray, list[int
 
 
 def _draw_frames(picture: Image, boxes: npt.NDArray, colors: Sequence[Color]) -> None:
-    """Coloured frames with a dark rim, so that they stand out on a segmentation of the same colour; in place."""
+    """Coloured frames with a dark or light rim, so that they stand out on a segmentation of any colour; in place."""
     unit = _unit_length(picture)
     for width, rim in ((2 * unit, True), (unit, False)):
         for (x0, y0, x1, y1), color in zip(np.rint(boxes).astype(int).tolist(), colors, strict=True):
-            cv2.rectangle(picture, (x0, y0), (x1, y1), (16, 16, 16) if rim else color, width)
+            cv2.rectangle(picture, (x0, y0), (x1, y1), _rim(color) if rim else color, width)
+
+
+def _rim(color: Color) -> Color:
+    """Nearly white about dark colours, nearly black about bright ones; by luma (ITU-R BT.601)."""
+    luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    return (240, 240, 240) if luma < 64 else (16, 16, 16)
 
 
 def _with_labels(picture: Image, boxes: npt.NDArray, labels: Sequence[str], colors: Sequence[Color]) -> Image:

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from toy import batch, fixed, mclgs, stage, toy
 from torch import nn
+from toy import batch, fixed, mclgs, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.jacobian import combine, partition
@@ -29,7 +29,8 @@ def naive_rows(model, samples):
         head = head_parameters(model, task)
         found = torch.autograd.grad(loss, [*shared, *head], allow_unused=True)
         losses.append(loss.item())
-        rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(found, shared)]))
+        known = [torch.zeros_like(p) if g is None else g for g, p in zip(found, shared, strict=False)]
+        rows.append(torch.cat([g.flatten() for g in known]))
         heads.append(torch.cat([g.flatten() for g in found[len(shared) :]]))
     return losses, torch.stack(rows), heads
 

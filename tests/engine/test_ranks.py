@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from mtl_d2.balancing import Oracle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "balancing"))
-from toy import batch, fixed, mclgs, stage, toy  # noqa: E402
+from toy import batch, fixed, mclgs, stage, toy
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 CASES = {

@@ -43,7 +43,10 @@ def sample(*tasks, size=(64, 96), boxes=2, seed=0):
     """A mapped sample of random content with labels for ``tasks``."""
     generator = torch.Generator().manual_seed(seed)
     h, w = size
-    found = {"image": torch.randint(0, 256, (3, h, w), generator=generator, dtype=torch.uint8), "file_name": f"{seed}.png"}
+    found = {
+        "image": torch.randint(0, 256, (3, h, w), generator=generator, dtype=torch.uint8),
+        "file_name": f"{seed}.png",
+    }
     found |= {"height": h, "width": w}
     if "detection" in tasks:
         corner = torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2, h / 2])

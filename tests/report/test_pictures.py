@@ -54,6 +54,15 @@ def test_frames_stand_where_the_boxes_are():
     assert (image == 90).all()
 
 
+@pytest.mark.parametrize(("color", "rim"), [((0, 0, 70), 240), ((250, 170, 30), 16)])
+def test_frames_stand_out_from_their_rim(color, rim):
+    image = np.full((H, 600, 3), 90, dtype=np.uint8)
+    annotation = {"bbox": [30, 40, 90, 80], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    picture = draw(image, Metadata(thing_classes=["car"], thing_colors=[color]), metadata(), [annotation])
+    assert near(picture, 60, 80, color)
+    assert (picture[76:85, 60] == rim).all(axis=1).any()
+
+
 def test_annotations_are_drawn_like_predictions():
     image = np.full((H, 600, 3), 90, dtype=np.uint8)
     annotation = {"bbox": [30, 40, 60, 40], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}

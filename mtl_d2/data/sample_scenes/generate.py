@@ -153,9 +153,11 @@ def _run(
     if jobs == 1:
         yield from map(make, work)
         return
-    # Forked where the system can: a fresh process would have to import all that the caller has imported.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context(method), _start_process)
+    # Never forked from the caller, whose threads (OpenCV's among them) would be missing in the child.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([__name__])
+    executor = ProcessPoolExecutor(jobs, context, _start_process)
     try:
         yield from executor.map(make, work, chunksize=max(1, min(8, len(work) // (2 * jobs))))
     finally:

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+import mtl_d2.modeling  # noqa: F401
+from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS
+from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.engine.build import build_balancer
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def merged(name, *overrides):
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    merge_config(cfg, str(CONFIGS / name) if name else "", list(overrides))
+    return cfg
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_sound_and_builds(path):
+    cfg = merged(path.name, "MODEL.DEVICE", "cpu")
+    check_mtl_config(cfg)
+    model = build_model(cfg)
+    assert tuple(task.name for task in model.tasks) == tuple(cfg.MTL.TASKS)
+    build_balancer(cfg)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_says_what_it_is(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    if not path.stem.startswith("Base"):
+        assert len(lines) <= 25
+        assert any(f"--config-file configs/{path.name}" in line for line in lines), "no command"
+
+
+def test_bdd100k_config_has_the_papers_settings():
+    cfg = merged("bdd100k_mclgs.yaml")
+    solver = cfg.SOLVER
+    assert (solver.IMS_PER_BATCH, solver.BASE_LR, solver.WARMUP_ITERS, solver.NESTEROV) == (16, 0.01, 500, True)
+    epoch = 77000 / 16
+    assert round(30 * epoch) == solver.MAX_ITER
+    assert tuple(round(e * epoch) for e in (16, 22, 28)) == solver.STEPS
+    assert solver.CLIP_GRADIENTS.CLIP_VALUE == 10.0
+    assert solver.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
+    assert (cfg.MTL.GRADIENT.MCLGS.A0, cfg.MTL.GRADIENT.MCLGS.R_T) == (120.0, 2.0)
+    assert build_balancer(cfg).gradient.scaling.delta_a == pytest.approx(4.16e-4, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["MTL.GRADIENT.RESCALLE", "mclgs"], r"no such config key: MTL\.GRADIENT\.RESCALLE \(did you mean"),
+        (["MTL.GRADIENT.RESCALE"], "odd number of words"),
+        (["MTL.GRADIENT.MCLGS.A0", "high"], r"Type mismatch.*MTL\.GRADIENT\.MCLGS\.A0"),
+    ],
+)
+def test_mistyped_overrides_are_told_with_the_mend(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        merged("bdd100k_mclgs.yaml", *overrides)
+
+
+def test_config_file_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
+        merged("nowhere.yaml")
+
+
+def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("MTL:\n  GRADIENT:\n    AGREGATOR: mean\nSOLVER:\n  BASELR: 0.1\n")
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    with pytest.raises(ConfigError, match=r"MTL\.GRADIENT\.AGREGATOR \(did you mean .*SOLVER\.BASELR"):
+        merge_config(cfg, str(path), [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["MTL.TASKS", "('detecton',)"], r"MTL\.TASKS is 'detecton'.*did you mean 'detection'"),
+        (["MTL.TASKS", "()"], r"MTL\.TASKS is empty"),
+        (["MTL.TASKS", "('semantic','semantic')"], "names 'semantic' twice"),
+        (["MTL.GRADIENT.MCLGS.DELTA_A", "0.1"], "exactly one of R_T and DELTA_A"),
+        (["MTL.GRADIENT.RESCALE", "mclg"], "did you mean 'mclgs'"),
+        (["MTL.GRADIENT.SCALE", "double"], r"MTL\.GRADIENT\.SCALE is 'double'"),
+        (["MTL.STEP.NAME", "jump"], r"MTL\.STEP\.NAME is 'jump'.*'joint'"),
+        (["MTL.ALLOCATION.NAME", "some"], r"MTL\.ALLOCATION\.NAME is 'some'"),
+        (["MTL.SCALARIZATION.FIXED.WEIGHTS", "(1.0,)"], "one number for each of the 2 tasks"),
+        (["MTL.DATA.PER_TASK", "(16,)"], r"one number for each of DATASETS\.TRAIN"),
+        (["MTL.DATA.PER_TASK", "(8, 9)"], r"add up to SOLVER\.IMS_PER_BATCH 16"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "is none of 'value', 'norm', 'full_model'"),
+        (["SOLVER.AMP.ENABLED", "True"], r"SOLVER\.AMP\.ENABLED is not supported"),
+        (["MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", "0.5"], "leave it at 1.0"),
+        (["MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead"], "SemSegFPNDiceHead"),
+        (["DATASETS.TRAIN", "()"], r"DATASETS\.TRAIN is empty"),
+    ],
+)
+def test_contradictions_are_told_with_the_mend(overrides, message):
+    cfg = merged("bdd100k_mclgs.yaml", *overrides)
+    with pytest.raises(ConfigError, match=message):
+        check_mtl_config(cfg)
+
+
+def test_all_mistakes_are_told_at_once():
+    cfg = merged("bdd100k_mclgs.yaml", "MTL.STEP.NAME", "jump", "SOLVER.MAX_ITER", "0", "MTL.TASKS", "('x',)")
+    with pytest.raises(ConfigError) as error:
+        check_mtl_config(cfg)
+    assert str(error.value).count("\n") >= 3
+
+
+def test_every_option_of_a_method_is_explained_and_has_a_config_key():
+    cfg = merged("")
+    for node, registry in [
+        (cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        (cfg.MTL.GRADIENT, ROW_SCALINGS),
+        (cfg.MTL.GRADIENT, AGGREGATORS),
+        (cfg.MTL.STEP, STEPS),
+    ]:
+        for name, method in registry:
+            assert set(method.help) == set(method.defaults), name
+            for key, value in method.defaults.items():
+                assert node[name.upper()][key.upper()] == value
+
+
+def test_importing_and_adding_keys_leaves_detectron2s_defaults_alone():
+    assert "MTL" not in get_cfg()
