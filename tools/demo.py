@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--root", type=Path, default=Path("datasets/sample_scenes"), help="folder of the scenes")
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder of the runs")
     parser.add_argument("--updates", type=int, default=None, help="length of the training (default: the config's)")
-    parser.add_argument("--train", type=int, default=800, help="training scenes")
+    parser.add_argument("--train", type=int, default=600, help="training scenes")
     parser.add_argument("--val", type=int, default=160, help="validation scenes")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()

@@ -115,9 +115,10 @@ def _choice(run: Run, key: str, *, parameters: bool = True) -> str:
     if not parameters or not name or not isinstance(name, str):
         return str(name)
     own = run.setting(f"MTL.{key.rpartition('.')[0]}.{name.upper()}")
-    if not isinstance(own, dict) or not own:
+    if not isinstance(own, dict):
         return name
-    return f"{name} ({', '.join(f'{k.lower()} {_joined(v)}' for k, v in own.items())})"
+    given = [f"{key.lower()} {text}" for key, value in own.items() if (text := _joined(value))]
+    return f"{name} ({', '.join(given)})" if given else name
 
 
 def _joined(value: Any) -> str:
