@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from mtl_d2.data.sample_scenes.contact_sheet import contact_sheet
 from mtl_d2.data.sample_scenes.files import write_image, write_json
+from mtl_d2.data.sample_scenes.jobs import run_jobs
 from mtl_d2.data.sample_scenes.layouts import LAYOUTS
 from mtl_d2.data.sample_scenes.presets import GENERATOR_VERSION, PRESETS
 from mtl_d2.data.sample_scenes.scene import SPLITS, make_scene
@@ -135,46 +131,25 @@ def generate(root: Path, request: Request, jobs: int = 1, progress: Callable[[in
         return
     _clear(root)
     write_json(root / MANIFEST, {**request.manifest(), "finished": False})
-    parts: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     work = [(split, index) for split in SPLITS for index in range(getattr(request, split))]
-    for done, (split, part) in enumerate(_run(partial(_make, root, request), work, jobs), start=1):
-        parts[split].append(part)
-        progress(done)
+    parts: dict[tuple[str, int], dict[str, Any]] = {}
+    for item, part in run_jobs(partial(_make, root, request), work, jobs):
+        parts[item] = part
+        progress(len(parts))
     for split in SPLITS:
         for name in request.layouts:
-            LAYOUTS[name].finish(root / LAYOUTS[name].folder, split, [part[name] for part in parts[split]])
+            entries = [parts[item][name] for item in work if item[0] == split]
+            LAYOUTS[name].finish(root / LAYOUTS[name].folder, split, entries)
     _write_sheet(root, request)
     write_json(root / MANIFEST, {**request.manifest(), "finished": True})
 
 
-def _run(
-    make: Callable[[tuple[str, int]], tuple[str, dict[str, Any]]], work: list[tuple[str, int]], jobs: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    if jobs == 1:
-        yield from map(make, work)
-        return
-    # Never forked from the caller, whose threads (OpenCV's among them) would be missing in the child.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])
-    executor = ProcessPoolExecutor(jobs, context, _start_process)
-    try:
-        yield from executor.map(make, work, chunksize=max(1, min(8, len(work) // (2 * jobs))))
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_process() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller stops it
-
-
-def _make(root: Path, request: Request, item: tuple[str, int]) -> tuple[str, dict[str, Any]]:
+def _make(root: Path, request: Request, item: tuple[str, int]) -> dict[str, Any]:
     split, index = item
     scene = make_scene(PRESETS[request.preset], request.size, request.seed, split, index)
     total = getattr(request, split)
     folders = {name: root / LAYOUTS[name].folder for name in request.layouts}
-    return split, {name: LAYOUTS[name].write(folder, split, index, total, scene) for name, folder in folders.items()}
+    return {name: LAYOUTS[name].write(folder, split, index, total, scene) for name, folder in folders.items()}
 
 
 def _clear(root: Path) -> None:

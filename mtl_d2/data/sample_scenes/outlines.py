@@ -32,6 +32,7 @@ def coco_polygons(mask: Array) -> list[list[float]]:
         # Traced on quarters of pixels: an even quarter on the outline has the pixel's left or upper edge, an odd one
         # the right or lower edge, and both round to that edge.
         points = (contour[:, 0] + 1) // 2 + [left, top]
+        points = points[(points != np.roll(points, 1, axis=0)).any(1)]
         polygons.append([float(value) for value in points.ravel()])
     return polygons
 
