@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would count as busy; torch reads it once
+
 import torch
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
 
@@ -142,7 +144,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="R", default=7, help="rounds that count; 0: no times")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, metavar="N", default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--flops", action="store_true", help="count floating-point operations too")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too, in a process for each variant")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")

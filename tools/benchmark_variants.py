@@ -34,7 +34,8 @@ from mtl_d2.tasks import LABELS
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RESIDUAL_SCALE = 0.2  # of each random residual branch, or the frozen batch norms would let activations double per block
 JOINT = ["MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "sum"]
-MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean"]
+# A small a0 keeps the weights off 0, which would save the work of adding.
+MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", "1.0"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class NaiveOracle(Oracle):
             own = [s for s in self.samples if task in self.model.sample_tasks(s)]
             features = self.model.shared_features(self.model.batch_images(own))
             losses = self.model.task_losses(task, features, own, self.reduction)
+            self._drop_gradients()
             found.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
             terms.append({name: value.detach() for name, value in losses.items()})
             del features, losses

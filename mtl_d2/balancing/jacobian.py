@@ -98,11 +98,11 @@ class Oracle:
     def combine(self, scalarization: Scalarization, stage: GradientStage, update: int) -> UpdateResult:
         """Puts the combined gradient into every ``.grad``.
 
-        Heads of absent tasks, and parameters that no present task uses, keep ``.grad`` as it was: None after
-        ``zero_grad``.
+        Heads of absent tasks, and parameters that no present task uses, have None afterwards. There is no need to call
+        ``zero_grad`` before: the gradients of the last update are dropped here, after the trunk's forward pass.
 
         Raises:
-            FloatingPointError: a task's loss or gradient is not finite; no ``.grad`` has been touched.
+            FloatingPointError: a task's loss or gradient is not finite; no ``.grad`` holds a part of this update.
         """
         run = self._backward_per_task if stage.constant is None else self._one_backward
         result = run(scalarization, stage, update)
@@ -156,6 +156,7 @@ class Oracle:
         for group in groups:
             whole = len(group.indices) == len(self.samples)
             group.features = self.model.shared_features(images if whole else images[group.indices])
+        self._drop_gradients()
 
     def _task_terms(self, task: str, groups: list[Group]) -> dict[str, Tensor]:
         parts: list[Features] = []
@@ -214,6 +215,15 @@ class Oracle:
             if present[i]:
                 rows[i] = self.reduction.average_gradients(row, self.shared)
         return rows
+
+    def _drop_gradients(self) -> None:
+        """Sets every ``.grad`` to None.
+
+        After the trunk's forward pass: freed before it, with nothing else left of the last update, the memory would go
+        back to the system and be made anew page by page, which takes 4 % of a step on a CPU with glibc.
+        """
+        for parameter in self.model.parameters():
+            parameter.grad = None
 
     def _assign(self, gradients: Gradients, parameters: list[nn.Parameter]) -> None:
         for gradient, parameter in zip(gradients, parameters, strict=True):

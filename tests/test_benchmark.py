@@ -1,0 +1,133 @@
+"""The benchmark: that it runs, and that the updates do the arithmetic that they should and no more."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import benchmark  # noqa: E402
+from benchmark_variants import VARIANTS, Bench, FlopCounter, Setting, make_update  # noqa: E402
+
+from mtl_d2.balancing import Oracle  # noqa: E402
+from mtl_d2.balancing.reduction import Reduction  # noqa: E402
+
+SMALL = ["--model", "small", "--size", "64x96", "--batch", "2"]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    bench = Bench(Setting("small", (64, 96), 2, 2, "cpu"))
+    for group in bench.optimizer.param_groups:
+        group["lr"] = 0.0  # what one test does changes nothing for the next
+    return bench
+
+
+def count(function, *arguments, **options):
+    with FlopCounter() as counter:
+        result = function(*arguments, **options)
+    return counter.flops, result
+
+
+def counted_update(bench, name):
+    return count(make_update, bench.trainer(name))[0]
+
+
+def counted_parts(bench):
+    """What an update is made of, counted part by part.
+
+    Operations of the trunk forward; of its backward by the levels it starts from; of each head both ways; and
+    the levels that each head uses.
+    """
+    oracle, samples = Oracle(bench.model), bench.batches[False]
+    trunk, features = count(oracle.model.shared_features, oracle.model.batch_images(samples))
+    heads, used = {}, {}
+    for task, parameters in zip(oracle.names, oracle.heads, strict=True):
+        leaves = {name: feature.detach().requires_grad_() for name, feature in features.items()}
+        with EventStorage(), torch.jit.optimized_execution(False):
+            forward, terms = count(oracle.model.task_losses, task, leaves, samples, Reduction())
+        inputs = [*leaves.values(), *parameters]
+        backward, found = count(torch.autograd.grad, sum(terms.values()), inputs, allow_unused=True)
+        heads[task] = forward + backward
+        used[task] = [name for name, gradient in zip(leaves, found, strict=False) if gradient is not None]
+
+    def backward_from(names):
+        outputs = [features[name] for name in names]
+        options = {"retain_graph": True, "allow_unused": True}
+        return count(torch.autograd.grad, outputs, oracle.shared, [torch.ones_like(x) for x in outputs], **options)[0]
+
+    return trunk, heads, backward_from, used
+
+
+def test_one_round_of_all_variants_gives_finite_figures(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    benchmark.main([*SMALL, "--rounds", "1", "--threads", "1", "--flops", "--json", str(file)])
+    printed = capsys.readouterr().out
+    written = json.loads(file.read_text())
+    assert list(written["variants"]) == list(VARIANTS)
+    for name, figures in written["variants"].items():
+        numbers = [value for key, value in figures.items() if key != "reference"]
+        assert len(numbers) == 6
+        assert all(math.isfinite(x) and x > 0 for x in numbers)
+        assert f"| `{name}` |" in printed
+    assert written["settings"]["size"] == [64, 96]
+    assert written["machine"]["threads"] == 1
+
+
+@pytest.mark.skipif(not benchmark.STATUS.exists(), reason="reads Linux's /proc")
+def test_peak_memory_is_measured_in_a_process_of_its_own(capsys):
+    results = benchmark.main([*SMALL, "--rounds", "0", "--variants", "simple", "--memory"])
+    assert 1 < results["simple"]["peak_mib"] < 1000
+    assert results["simple"]["peak_ratio"] == 1
+
+
+def test_reference_is_measured_even_if_it_is_not_named():
+    assert benchmark.parse(["--variants", "mclgs-disjoint"]).variants == ["simple-disjoint", "mclgs-disjoint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "256"], "--size must be HxW"),
+        (["--tasks", "3"], "--tasks must be 1 to 2, got 3"),
+        (["--batch", "1"], "--batch must be at least --tasks (2), got 1"),
+        (["--rounds", "-1"], "--rounds must be at least 0, got -1"),
+    ],
+)
+def test_wrong_argument_is_named(arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_exact_path_pays_one_pruned_trunk_backward_for_each_task(bench):
+    trunk, heads, backward_from, used = counted_parts(bench)
+    assert used == {"detection": ["p3", "p4", "p5"], "semantic": ["p2", "p3", "p4", "p5"]}
+    once = trunk + sum(heads.values())
+    for_each_task = sum(backward_from(names) for names in used.values())
+    for_all = backward_from(used["semantic"])
+    assert counted_update(bench, "mclgs") == once + for_each_task
+    assert counted_update(bench, "simple") == once + for_all
+
+
+def test_one_backward_with_equal_weights_does_no_more_than_simple_trainer(bench):
+    assert counted_update(bench, "joint") == counted_update(bench, "simple")
+
+
+def test_disjoint_images_cost_no_more_than_simple_trainer(bench):
+    assert counted_update(bench, "mclgs-disjoint") <= 1.001 * counted_update(bench, "simple-disjoint")
+
+
+def test_naive_update_gives_the_gradients_of_the_exact_path(bench):
+    found = {}
+    for name in ("mclgs", "naive"):
+        bench.model.loss_normalizer.fill_(300)  # a moving average, which the update before has moved
+        make_update(bench.trainer(name))
+        found[name] = torch.cat([p.grad.flatten().double() for p in bench.model.parameters() if p.grad is not None])
+    assert (found["mclgs"] - found["naive"]).norm() < 1e-4 * found["mclgs"].norm()
