@@ -11,7 +11,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
-from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Setup, load_methods
+from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS, Setup, load_methods
 from mtl_d2.balancing.base import Strategy
 from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.tasks import LABELS
@@ -44,7 +44,11 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.SCALARIZATION = CfgNode()
     # How the task losses become one number S.
     cfg.MTL.SCALARIZATION.NAME = "fixed"
-    _add_options(cfg.MTL.SCALARIZATION, SCALARIZATIONS)
+    # "arithmetic": S = sum w_i L_i, or "geometric": S = prod L_i^w_i with weights that add up to 1.
+    cfg.MTL.SCALARIZATION.MEAN = "arithmetic"
+    # Learning rate of the weighting's own parameters, where it has any, as a multiple of SOLVER.BASE_LR.
+    cfg.MTL.SCALARIZATION.LR_FACTOR = 1.0
+    _add_options(cfg.MTL.SCALARIZATION, WEIGHTINGS)
 
     cfg.MTL.GRADIENT = CfgNode()
     # Factor on each task's gradient before they are combined: "" for none, or "mclgs".
@@ -54,6 +58,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Scale of the direction: "method" as the method has it, "sum" or "mean" times T or 1/T, so that a learning rate
     # tuned for one method fits another.
     cfg.MTL.GRADIENT.SCALE = "method"
+    # What heads are multiplied by: "method" as the method has it (a constant for all), "weights" the rows' weights.
+    cfg.MTL.GRADIENT.HEADS = "method"
     _add_options(cfg.MTL.GRADIENT, ROW_SCALINGS)
     _add_options(cfg.MTL.GRADIENT, AGGREGATORS)
 
@@ -184,7 +190,7 @@ def _check_methods(cfg: CfgNode) -> list[str]:
     setup = build_setup(cfg)
     found = []
     choices = [
-        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, WEIGHTINGS),
         ("MTL.GRADIENT", "AGGREGATOR", cfg.MTL.GRADIENT, AGGREGATORS),
         ("MTL.STEP", "NAME", cfg.MTL.STEP, STEPS),
     ]
@@ -200,7 +206,9 @@ def _check_methods(cfg: CfgNode) -> list[str]:
         found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
     for key, value, known in [
         ("MTL.ALLOCATION.NAME", cfg.MTL.ALLOCATION.NAME, ("full",)),
+        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
+        ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
     ]:
         if value not in known:
             found.append(unknown(key, value, known))

@@ -5,7 +5,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 import mtl_d2.modeling  # noqa: F401
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS
+from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
 from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
 from mtl_d2.engine.build import build_balancer
 
@@ -115,7 +115,7 @@ def test_all_mistakes_are_told_at_once():
 def test_every_option_of_a_method_is_explained_and_has_a_config_key():
     cfg = merged("")
     for node, registry in [
-        (cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        (cfg.MTL.SCALARIZATION, WEIGHTINGS),
         (cfg.MTL.GRADIENT, ROW_SCALINGS),
         (cfg.MTL.GRADIENT, AGGREGATORS),
         (cfg.MTL.STEP, STEPS),

@@ -8,20 +8,18 @@ the trunk once forward, and once backward for each task that supervises it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mtl_d2.balancing.base import GradientStage, Scalarization, UpdateResult, require_finite
-from mtl_d2.balancing.gramian import gramian
+from mtl_d2.balancing.base import Gradients, require_finite
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import Task, head_parameters, shared_parameters
 
 Features = dict[str, Tensor]
-Gradients = list[Tensor | None]
 
 
 class MultiTaskModel(Protocol):
@@ -48,6 +46,9 @@ class MultiTaskModel(Protocol):
 
     def mixes_samples(self) -> bool:
         """Whether a sample's features depend on the other samples of the batch."""
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the last layer that two tasks share."""
 
 
 @dataclass
@@ -78,8 +79,27 @@ def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[G
     return list(groups.values())
 
 
+@dataclass
+class TaskGradients:
+    """Losses and gradients of the tasks at one point, of the global batch.
+
+    Attributes:
+        terms: each present task's loss terms by name.
+        losses: (T,) float64 on the CPU, L_i; 0 where absent or not asked for.
+        present: (T,) bool on the CPU.
+        rows: T lists, the gradient of L_i for each shared parameter or None; empty where no rows were asked for.
+        heads: T lists, the gradient of L_i for each parameter of head i.
+    """
+
+    terms: dict[str, float]
+    losses: Tensor
+    present: Tensor
+    rows: list[Gradients]
+    heads: list[Gradients]
+
+
 class Oracle:
-    """Losses and gradients of one model on one batch at a time."""
+    """Losses and gradients of one model on one batch at a time, at whatever parameters the model has now."""
 
     def __init__(self, model: MultiTaskModel, reduction: Reduction | None = None) -> None:
         """Args: ``model`` is also an ``nn.Module``; ``reduction`` sums over processes, by default there is one."""
@@ -89,67 +109,75 @@ class Oracle:
         self.names = tuple(task.name for task in model.tasks)
         self.heads = [head_parameters(model, task) for task in model.tasks]
         self.shared = shared_parameters(model, model.tasks)
+        last = {id(p) for p in model.last_shared_parameters()}
+        self.last_layer = [k for k, p in enumerate(self.shared) if id(p) in last]  # places among the shared parameters
         self.samples: list[dict] = []
+        self.update = 0
 
-    def load(self, samples: list[dict]) -> None:
-        """Takes this process's share of the global batch."""
+    def load(self, samples: list[dict], update: int = 0) -> None:
+        """Takes this process's share of the global batch of an update."""
         self.samples = samples
+        self.update = update
 
-    def combine(self, scalarization: Scalarization, stage: GradientStage, update: int) -> UpdateResult:
-        """Puts the combined gradient into every ``.grad``.
+    def gradients(self, tasks: Sequence[str] | None = None, rows: bool = True) -> TaskGradients:
+        """Every task's loss and exact gradient at the present parameters.
 
-        Heads of absent tasks, and parameters that no present task uses, keep ``.grad`` as it was: None after
-        ``zero_grad``.
+        Args:
+            tasks: those asked for, all by default; samples of no other task cross the trunk.
+            rows: whether gradients of the shared parameters are wanted, or those of the heads alone.
 
         Raises:
-            FloatingPointError: a task's loss or gradient is not finite; no ``.grad`` has been touched.
+            FloatingPointError: a loss is not finite.
         """
-        run = self._backward_per_task if stage.constant is None else self._one_backward
-        result = run(scalarization, stage, update)
-        result.scalars = stage.scalars(update)
-        return result
+        asked = self.names if tasks is None else tuple(tasks)
+        sets = [tuple(t for t in self.model.sample_tasks(s) if t in asked) for s in self.samples]
+        groups = partition(sets, self.model.mixes_samples())
+        with torch.set_grad_enabled(rows):
+            self._run_trunk(groups)
+        for group in groups:  # a leaf for each feature: what a head does to it stays the head's
+            group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
+        terms: list[dict[str, Tensor]] = []
+        heads: list[Gradients] = []
+        for task, parameters in zip(self.names, self.heads, strict=True):
+            task_terms = self._task_terms(task, groups) if task in asked else {}
+            heads.append(_backward_to_leaves(task, task_terms, parameters, groups))
+            terms.append({name: value.detach() for name, value in task_terms.items()})
+            del task_terms  # frees the head's graph before the next head runs
+        found = self._reduce_losses(terms)
+        found.rows = self._rows(groups, found.present) if rows else []
+        found.heads = [
+            self.reduction.average_gradients(own, parameters) if here else own
+            for own, parameters, here in zip(heads, self.heads, found.present.tolist(), strict=True)
+        ]
+        return found
 
-    def _one_backward(self, scalarization: Scalarization, stage: GradientStage, update: int) -> UpdateResult:
+    def one_backward(self, factors: Callable[[Tensor, Tensor], Tensor]) -> TaskGradients:
+        """One ordinary backward pass of a weighted sum of the losses, into every ``.grad``.
+
+        Heads of absent tasks, and parameters that no present task uses, keep ``.grad`` as it was.
+
+        Args:
+            factors: (losses, present) -> (T,) factor of each loss.
+        """
         groups = partition([self.model.sample_tasks(s) for s in self.samples], together=True)
         self._run_trunk(groups)
         for group in groups:
             group.leaves = group.features
         terms = [self._task_terms(task, groups) for task in self.names]
-        result = self._score(terms, scalarization, update)
-        result.weights = stage(torch.zeros(len(terms), len(terms), dtype=torch.float64), result.present, update)
-        scale = (result.coefficients * result.weights.shared).tolist()
+        found = self._reduce_losses(terms)
+        scale = factors(found.losses, found.present).tolist()
         losses = [(total(t), scale[i]) for i, t in enumerate(terms) if t]
         if losses:
             torch.autograd.backward([x for x, _ in losses], [torch.full_like(x, factor) for x, factor in losses])
-        for owners, parameters in [(None, self.shared), *enumerate(self.heads)]:
-            if owners is None or result.present[owners]:
-                self._assign(self.reduction.average_gradients([p.grad for p in parameters], parameters), parameters)
-        return result
+        for i, parameters in enumerate([*self.heads, self.shared]):
+            if i == len(self.heads) or found.present[i]:
+                assign(self.reduction.average_gradients([p.grad for p in parameters], parameters), parameters)
+        return found
 
-    def _backward_per_task(self, scalarization: Scalarization, stage: GradientStage, update: int) -> UpdateResult:
-        groups = partition([self.model.sample_tasks(s) for s in self.samples], self.model.mixes_samples())
-        self._run_trunk(groups)
-        for group in groups:  # a leaf for each feature: what a head does to it stays the head's
-            group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
-        terms, head_gradients = [], []
-        for task, parameters in zip(self.names, self.heads, strict=True):
-            task_terms = self._task_terms(task, groups)
-            head_gradients.append(_backward_to_leaves(task, task_terms, parameters, groups))
-            terms.append({name: value.detach() for name, value in task_terms.items()})
-            del task_terms  # frees the head's graph before the next head runs
-        result = self._score(terms, scalarization, update)
-        rows = self._rows(groups, result.present)
-        result.gramian = gramian(rows).cpu()
-        hint = "Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the images: " + self._file_names()
-        require_finite(result.gramian.diagonal(), self.names, "the squared gradient norm", update, hint)
-        c = result.coefficients
-        result.weights = stage(c[:, None] * result.gramian * c, result.present, update)
-        self._assign(combine(rows, (result.weights.shared * c).tolist()), self.shared)
-        for i, parameters in enumerate(self.heads):
-            if result.present[i]:
-                gradients = self.reduction.average_gradients(head_gradients[i], parameters)
-                self._assign(combine([gradients], [float(result.weights.heads[i] * c[i])]), parameters)
-        return result
+    def hint(self) -> str:
+        """What to do about a number that is not finite."""
+        files = ", ".join(str(sample.get("file_name", "?")) for sample in self.samples)
+        return "Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the images: " + files
 
     def _run_trunk(self, groups: list[Group]) -> None:
         images = self.model.batch_images(self.samples)  # padded as one batch: dense heads compute loss on padding
@@ -162,15 +190,15 @@ class Oracle:
         samples: list[dict] = []
         for group in groups:
             chosen = [k for k, i in enumerate(group.indices) if task in self.model.sample_tasks(self.samples[i])]
-            if chosen:
+            if chosen and task in group.tasks:
                 whole = len(chosen) == len(group.indices)
                 parts.append(group.leaves if whole else {n: f[chosen] for n, f in group.leaves.items()})
                 samples += [self.samples[group.indices[k]] for k in chosen]
         features = parts[0] if len(parts) == 1 else {n: torch.cat([p[n] for p in parts]) for n in (parts or [{}])[0]}
         return self.model.task_losses(task, features, samples, self.reduction)
 
-    def _score(self, terms: list[dict[str, Tensor]], scalarization: Scalarization, update: int) -> UpdateResult:
-        """Global losses, which tasks are present, and c; one transfer to the CPU."""
+    def _reduce_losses(self, terms: list[dict[str, Tensor]]) -> TaskGradients:
+        """Global losses, and which tasks are present; one transfer to the CPU."""
         device = next(self.model.parameters()).device
         keys = [key for task in self.model.tasks for key in task.loss_keys]
         flat = {key: value.detach().double() for task_terms in terms for key, value in task_terms.items()}
@@ -183,17 +211,10 @@ class Oracle:
         losses = torch.tensor(
             [sum(named[key] for key in task.loss_keys) for task in self.model.tasks], dtype=torch.float64
         )
-        hint = "Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the images: " + self._file_names()
-        require_finite(losses, self.names, "the loss", update, hint)
-        leaf = losses.clone().requires_grad_()
-        (c,) = torch.autograd.grad(scalarization(leaf, present), leaf, allow_unused=True, materialize_grads=True)
-        shown = {
-            key: named[key]
-            for task, here in zip(self.model.tasks, present, strict=True)
-            if here
-            for key in task.loss_keys
-        }
-        return UpdateResult(shown, losses, present, c, weights=None)  # type: ignore[arg-type]  # set by the caller
+        require_finite(losses, self.names, "the loss", self.update, self.hint())
+        here = [task for task, there in zip(self.model.tasks, present.tolist(), strict=True) if there]
+        shown = {key: named[key] for task in here for key in task.loss_keys}
+        return TaskGradients(shown, losses, present, [], [])
 
     def _rows(self, groups: list[Group], present: Tensor) -> list[Gradients]:
         """For each task its gradient with respect to the shared parameters; None for a parameter it does not reach."""
@@ -215,35 +236,16 @@ class Oracle:
                 rows[i] = self.reduction.average_gradients(row, self.shared)
         return rows
 
-    def _assign(self, gradients: Gradients, parameters: list[nn.Parameter]) -> None:
-        for gradient, parameter in zip(gradients, parameters, strict=True):
-            parameter.grad = gradient
 
-    def _file_names(self) -> str:
-        return ", ".join(str(sample.get("file_name", "?")) for sample in self.samples)
+def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
+    """Puts each gradient into its parameter's ``.grad``."""
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        parameter.grad = gradient
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
     """The sum of a task's loss terms, of which there is one at least."""
     return sum(list(terms.values())[1:], next(iter(terms.values())))
-
-
-def combine(rows: list[Gradients], weights: list[float]) -> Gradients:
-    """sum_i weights_i rows_i, parameter by parameter, freeing the rows on the way.
-
-    A row may hold the same tensor twice, as autograd gives it, so nothing of a row is written to.
-    """
-    combined: Gradients = []
-    for k in range(len(rows[0])):
-        total: Tensor | None = None
-        for row, weight in zip(rows, weights, strict=True):
-            gradient, row[k] = row[k], None
-            if gradient is not None and weight != 0:
-                total = gradient * weight if total is None else total.add_(gradient, alpha=weight)
-            elif gradient is not None and total is None:
-                total = torch.zeros_like(gradient)
-        combined.append(total)
-    return combined
 
 
 def _backward_to_leaves(

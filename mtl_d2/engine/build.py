@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Balancer, load_methods
-from mtl_d2.balancing.base import GradientStage, Setup, Strategy
+from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, load_methods
+from mtl_d2.balancing.base import GradientStage, Scalarization, Setup, Strategy
 from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.config import build_setup, method_options
 
@@ -21,10 +21,12 @@ def build_balancer(cfg: Any) -> Balancer:
         _build(AGGREGATORS, gradient.AGGREGATOR, gradient, setup),  # type: ignore[arg-type]
         gradient.SCALE,
         setup.num_tasks,
+        gradient.HEADS,
     )
-    scalarization = _build(SCALARIZATIONS, cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION, setup)
+    weighting = _build(WEIGHTINGS, cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION, setup)
+    scalarization = Scalarization(weighting, cfg.MTL.SCALARIZATION.MEAN == "geometric")  # type: ignore[arg-type]
     step = _build(STEPS, cfg.MTL.STEP.NAME, cfg.MTL.STEP, setup)
-    return Balancer(setup, scalarization, stage, step)  # type: ignore[arg-type]
+    return Balancer(setup, scalarization, stage, step, max(cfg.SEED, 0))  # type: ignore[arg-type]
 
 
 def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Strategy:

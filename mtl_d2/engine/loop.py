@@ -58,7 +58,7 @@ class MultiTaskLoop(TrainerBase):
         start = time.perf_counter()
         if self._batches is None:
             self._batches = iter(self._build_loader(self.consumed))
-        self.oracle.load(next(self._batches))
+        self.oracle.load(next(self._batches), self.iter)
         data_time = time.perf_counter() - start
         self.optimizer.zero_grad()
         result = self.balancer(self.oracle, self.iter, self._apply)

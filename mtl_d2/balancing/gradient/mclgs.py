@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import RowScaling, Setup, cosines
+from mtl_d2.balancing.base import Context, RowScaling, Setup, cosines
 from mtl_d2.balancing.build import ROW_SCALINGS
 
 
@@ -43,6 +43,7 @@ class MCLGS(RowScaling):
         super().__init__(setup)
         self.a0 = a0
         self.delta_a = self.r_a = 0.0
+        self._pacing = a0
         self.exponential = pacing == "exponential"
         if r_a is not None:
             self.r_a = r_a
@@ -79,17 +80,19 @@ class MCLGS(RowScaling):
             return self.a0 * self.r_a**update
         return max(self.a0 - update * self.delta_a, 0.0)
 
-    def forward(self, gramian: Tensor, present: Tensor, update: int) -> Tensor:
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(T,) alpha_i in [0, 2]."""
-        w = torch.tanh(cosines(gramian) * self.pacing(update)) + 1
+        present = context.present
+        self._pacing = self.pacing(context.update)
+        w = torch.tanh(cosines(gramian) * self._pacing) + 1
         pairs = present[:, None] & present & ~torch.eye(len(present), dtype=torch.bool)
         partners = pairs.sum(1)
         mean = (w * pairs).sum(1) / partners.clamp(min=1)
         return torch.where(partners > 0, mean, torch.ones_like(mean))
 
-    def scalars(self, update: int) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """p(t)."""
-        return {"pacing": self.pacing(update)}
+        return {"pacing": self._pacing}
 
 
 def _in_range(value: object, low: float, high: float) -> bool:
