@@ -22,10 +22,11 @@ from torch.utils.flop_counter import flop_registry
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.balancing import Oracle, UpdateResult
-from mtl_d2.balancing.base import GradientStage, Scalarization
 from mtl_d2.balancing.gramian import gramian
 from mtl_d2.balancing.jacobian import combine, total
+from mtl_d2.balancing.strategies import GradientStage, Scalarization
 from mtl_d2.config import add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -153,7 +154,8 @@ class Bench:
             trainer = SimpleTrainer(self.model, batches, self.optimizer)
         else:
             balancer = build_balancer(build_cfg(self.setting, variant.overrides))
-            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, self.setting.batch)
+            full = Full(balancer.setup, self.setting.batch)
+            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
             trainer.oracle = variant.oracle(self.model)
         trainer.storage = EventStorage(0)
         return trainer

@@ -7,11 +7,12 @@ which order parameters move.
 
 from mtl_d2.balancing.balancer import Balancer
 from mtl_d2.balancing.base import Setup, UpdateResult, Weights
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.balancing.jacobian import Oracle
 
 __all__ = [
     "AGGREGATORS",
+    "REGULARIZERS",
     "ROW_SCALINGS",
     "STEPS",
     "WEIGHTINGS",

@@ -29,12 +29,13 @@ class MethodRegistry(Registry):
 WEIGHTINGS = MethodRegistry("WEIGHTINGS")
 ROW_SCALINGS = MethodRegistry("ROW_SCALINGS")
 AGGREGATORS = MethodRegistry("AGGREGATORS")
+REGULARIZERS = MethodRegistry("REGULARIZERS")
 STEPS = MethodRegistry("STEPS")
 
 
 def load_methods() -> None:
     """Imports every file of the method packages, which registers what they define. Repeated calls do nothing."""
-    for package_name in ("weighting", "gradient", "step"):
+    for package_name in ("weighting", "gradient", "regularizer", "step"):
         package = importlib.import_module(f"mtl_d2.balancing.{package_name}")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")

@@ -10,73 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Gradients, require_finite
+from mtl_d2.balancing.gramian import inner_product
+from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, partition
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import Task, head_parameters, shared_parameters
-
-Features = dict[str, Tensor]
-
-
-class MultiTaskModel(Protocol):
-    """What the update needs of a model, besides being an ``nn.Module``."""
-
-    tasks: tuple[Task, ...]
-
-    def sample_tasks(self, sample: dict) -> tuple[str, ...]:
-        """Names of the model's tasks that supervise ``sample``."""
-
-    def batch_images(self, samples: list[dict]) -> Tensor:
-        """(N, C, H, W) normalized images, padded to one size."""
-
-    def shared_features(self, images: Tensor) -> Features:
-        """What the heads work on, by name, each (N, ...)."""
-
-    def task_losses(
-        self, task: str, features: Features, samples: list[dict], reduction: Reduction
-    ) -> dict[str, Tensor]:
-        """The terms of one task's loss over ``samples``, by name.
-
-        With no sample it takes part in the collectives and returns nothing. Normalizers go through ``reduction.count``.
-        """
-
-    def mixes_samples(self) -> bool:
-        """Whether a sample's features depend on the other samples of the batch."""
-
-    def last_shared_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the last layer that two tasks share."""
-
-
-@dataclass
-class Group:
-    """Samples supervised by the same set of tasks (or all samples, where the trunk mixes them)."""
-
-    indices: list[int]
-    tasks: tuple[str, ...]
-    features: Features = field(default_factory=dict)
-    leaves: Features = field(default_factory=dict)
-    gradients: dict[str, Features] = field(default_factory=dict)  # by task: with respect to the leaves that it used
-
-
-def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[Group]:
-    """Groups of the samples of a batch; samples without a task are in none, unless all stay together.
-
-    Args:
-        sample_tasks: for each sample, the tasks that supervise it.
-        together: keep the whole batch in one group.
-    """
-    if together:
-        tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
-        return [Group(list(range(len(sample_tasks))), tasks)] if tasks else []
-    groups: dict[tuple[str, ...], Group] = {}
-    for index, tasks in enumerate(sample_tasks):
-        if tasks:
-            groups.setdefault(tasks, Group([], tasks)).indices.append(index)
-    return list(groups.values())
+from mtl_d2.tasks import head_parameters, shared_parameters
 
 
 @dataclass
@@ -89,6 +31,7 @@ class TaskGradients:
         present: (T,) bool on the CPU.
         rows: T lists, the gradient of L_i for each shared parameter or None; empty where no rows were asked for.
         heads: T lists, the gradient of L_i for each parameter of head i.
+        groups: the parts of the batch, where the trunk's backward pass is still to come.
     """
 
     terms: dict[str, float]
@@ -96,20 +39,35 @@ class TaskGradients:
     present: Tensor
     rows: list[Gradients]
     heads: list[Gradients]
+    groups: list[Group] = field(default_factory=list)
 
 
 class Oracle:
     """Losses and gradients of one model on one batch at a time, at whatever parameters the model has now."""
 
-    def __init__(self, model: MultiTaskModel, reduction: Reduction | None = None) -> None:
-        """Args: ``model`` is also an ``nn.Module``; ``reduction`` sums over processes, by default there is one."""
+    def __init__(
+        self, model: MultiTaskModel, reduction: Reduction | None = None, last_shared: Sequence[str] = ()
+    ) -> None:
+        """Looks at the model once.
+
+        Args:
+            model: is also an ``nn.Module``.
+            reduction: sums over processes; by default there is one.
+            last_shared: names of the modules of the last shared layer; by default the model says.
+
+        Raises:
+            ValueError: ``last_shared`` names parameters that are not shared.
+        """
         assert isinstance(model, nn.Module)
         self.model = model
         self.reduction = reduction or Reduction()
         self.names = tuple(task.name for task in model.tasks)
         self.heads = [head_parameters(model, task) for task in model.tasks]
         self.shared = shared_parameters(model, model.tasks)
-        last = {id(p) for p in model.last_shared_parameters()}
+        named = [p for name in last_shared for p in model.get_submodule(name).parameters()]
+        last = {id(p) for p in (named or model.last_shared_parameters())}
+        if named and not last <= {id(p) for p in self.shared}:
+            raise ValueError(f"MTL.LAST_SHARED_LAYER {tuple(last_shared)} has parameters that no two tasks share")
         self.last_layer = [k for k, p in enumerate(self.shared) if id(p) in last]  # places among the shared parameters
         self.samples: list[dict] = []
         self.update = 0
@@ -119,12 +77,13 @@ class Oracle:
         self.samples = samples
         self.update = update
 
-    def gradients(self, tasks: Sequence[str] | None = None, rows: bool = True) -> TaskGradients:
-        """Every task's loss and exact gradient at the present parameters.
+    def gradients(self, tasks: Sequence[str] | None = None, trunk: str = "rows") -> TaskGradients:
+        """Every task's loss and exact gradient at the present parameters; every ``.grad`` is None afterwards.
 
         Args:
             tasks: those asked for, all by default; samples of no other task cross the trunk.
-            rows: whether gradients of the shared parameters are wanted, or those of the heads alone.
+            trunk: "rows" for each task's gradient of the shared parameters, "later" to leave the trunk's backward pass
+                to ``one_trunk_backward``, "no" for the heads' gradients alone.
 
         Raises:
             FloatingPointError: a loss is not finite.
@@ -132,7 +91,7 @@ class Oracle:
         asked = self.names if tasks is None else tuple(tasks)
         sets = [tuple(t for t in self.model.sample_tasks(s) if t in asked) for s in self.samples]
         groups = partition(sets, self.model.mixes_samples())
-        with torch.set_grad_enabled(rows):
+        with torch.set_grad_enabled(trunk != "no"):
             self._run_trunk(groups)
         for group in groups:  # a leaf for each feature: what a head does to it stays the head's
             group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
@@ -144,7 +103,9 @@ class Oracle:
             terms.append({name: value.detach() for name, value in task_terms.items()})
             del task_terms  # frees the head's graph before the next head runs
         found = self._reduce_losses(terms)
-        found.rows = self._rows(groups, found.present) if rows else []
+        self._drop_gradients()
+        found.rows = self._rows(groups, found.present) if trunk == "rows" else []
+        found.groups = groups if trunk == "later" else []
         found.heads = [
             self.reduction.average_gradients(own, parameters) if here else own
             for own, parameters, here in zip(heads, self.heads, found.present.tolist(), strict=True)
@@ -154,7 +115,7 @@ class Oracle:
     def one_backward(self, factors: Callable[[Tensor, Tensor], Tensor]) -> TaskGradients:
         """One ordinary backward pass of a weighted sum of the losses, into every ``.grad``.
 
-        Heads of absent tasks, and parameters that no present task uses, keep ``.grad`` as it was.
+        Heads of absent tasks, and parameters that no present task uses, have None there afterwards.
 
         Args:
             factors: (losses, present) -> (T,) factor of each loss.
@@ -166,6 +127,7 @@ class Oracle:
         terms = [self._task_terms(task, groups) for task in self.names]
         found = self._reduce_losses(terms)
         scale = factors(found.losses, found.present).tolist()
+        self._drop_gradients()
         losses = [(total(t), scale[i]) for i, t in enumerate(terms) if t]
         if losses:
             torch.autograd.backward([x for x, _ in losses], [torch.full_like(x, factor) for x, factor in losses])
@@ -174,12 +136,63 @@ class Oracle:
                 assign(self.reduction.average_gradients([p.grad for p in parameters], parameters), parameters)
         return found
 
+    def feature_gramian(self, found: TaskGradients) -> Tensor:
+        """(T, T) float64 inner products of the task gradients with respect to the features, on the CPU.
+
+        Approximate: it says how the tasks pull at the features, not at the parameters; tasks on different images have
+        nothing in common there.
+        """
+        device = next(self.model.parameters()).device
+        total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64, device=device)
+        for group in found.groups:
+            for i, one in enumerate(self.names):
+                for j, other in enumerate(self.names):
+                    mine, theirs = group.gradients.get(one, {}), group.gradients.get(other, {})
+                    for level in mine.keys() & theirs.keys():
+                        total[i, j] += inner_product(mine[level], theirs[level])
+        return self.reduction.total(total).cpu() / self.reduction.world_size**2
+
+    def one_trunk_backward(self, found: TaskGradients, weights: Sequence[float]) -> Gradients:
+        """sum_i weights_i g_i by one backward pass through the trunk; ``found`` is of ``trunk="later"``."""
+        direction: Gradients = [None] * len(self.shared)
+        for group in found.groups:
+            pulls: Features = {}
+            for task, own in group.gradients.items():
+                for level, gradient in own.items():
+                    pull = gradient * weights[self.names.index(task)]
+                    pulls[level] = pulls[level] + pull if level in pulls else pull
+            outputs = [group.features[level] for level in pulls]
+            if outputs:
+                add(direction, torch.autograd.grad(outputs, self.shared, list(pulls.values()), allow_unused=True))
+        found.groups = []
+        return self.reduction.average_gradients(direction, self.shared)
+
+    def connected_losses(self, tasks: Sequence[str]) -> list[Tensor | None]:
+        """This process's losses of ``tasks`` with the graph of the whole network; None for one without samples."""
+        groups = partition([self.model.sample_tasks(s) for s in self.samples], together=True)
+        self._run_trunk(groups)
+        for group in groups:
+            group.leaves = group.features
+        terms = [self._task_terms(task, groups) for task in tasks]
+        return [total(t) if t else None for t in terms]
+
+    def _drop_gradients(self) -> None:
+        """Sets every ``.grad`` to None.
+
+        Late, after the forward pass: the new gradients then take the place of the old. Freed before it, with nothing
+        left from the last update, glibc would hand the memory back and have each page made anew: 4 % of a CPU's step.
+        """
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
     def hint(self) -> str:
         """What to do about a number that is not finite."""
         files = ", ".join(str(sample.get("file_name", "?")) for sample in self.samples)
         return "Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the images: " + files
 
     def _run_trunk(self, groups: list[Group]) -> None:
+        if not groups:  # an allocation may leave this process no sample at all
+            return
         images = self.model.batch_images(self.samples)  # padded as one batch: dense heads compute loss on padding
         for group in groups:
             whole = len(group.indices) == len(self.samples)
@@ -226,15 +239,19 @@ class Oracle:
                 found = torch.autograd.grad(
                     outputs, self.shared, list(used.values()), retain_graph=not last, allow_unused=True
                 )
-                row = rows[self.names.index(task)]
-                for k, gradient in enumerate(found):
-                    so_far = row[k]
-                    row[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient
+                add(rows[self.names.index(task)], found)
             group.features = {}
         for i, row in enumerate(rows):
             if present[i]:
                 rows[i] = self.reduction.average_gradients(row, self.shared)
         return rows
+
+
+def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
+    """Adds ``more`` to ``gradients``, in place of the list but not of the tensors, which autograd may have shared."""
+    for k, gradient in enumerate(more):
+        so_far = gradients[k]
+        gradients[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient
 
 
 def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:

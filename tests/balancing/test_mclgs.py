@@ -126,3 +126,17 @@ def test_contradictory_options_are_named(options, complaint):
 def test_default_options_are_accepted():
     method = ROW_SCALINGS.get("mclgs")
     assert method.check(method.defaults, setup(2)) == []
+
+
+def test_training_that_stands_still_is_told_once(caplog):
+    scaling, opposite = mclgs(2), gram([1, 0], [-1, 0])
+    for update in range(250):
+        scaling(opposite, context(2, update=update))
+    assert [r.message.startswith("MCLGS has given every task a weight below") for r in caplog.records] == [True]
+
+
+def test_weights_that_come_back_are_no_standstill(caplog):
+    scaling = mclgs(2)
+    for update in range(250):
+        scaling(gram([1, 0], [1 if update % 50 == 0 else -1, 0]), context(2, update=update))
+    assert not caplog.records

@@ -18,7 +18,7 @@ G = torch.tensor([[1.0, 0.5], [0.5, 4.0]], dtype=torch.float64)
 )
 def test_scale_turns_sums_into_means_and_back(aggregator, scale, weight):
     built = stage(2, aggregator, scale=scale)
-    assert built.constant == weight
+    assert not built.needs_rows(0)
     assert built(G, context(2)).shared.tolist() == [weight, weight]
 
 
@@ -29,7 +29,7 @@ def test_scale_applies_behind_a_row_scaling():
 
 
 def test_row_scaling_needs_the_gradients():
-    assert stage(2, "mean", mclgs(2)).constant is None
+    assert stage(2, "mean", mclgs(2)).needs_rows(0)
 
 
 def test_mean_divides_by_all_tasks_when_one_is_absent():

@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from mtl_d2.balancing import Balancer, Setup
-from mtl_d2.balancing.base import Context, GradientStage, Scalarization
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.balancing.base import Context
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.balancing.strategies import GradientStage, Scalarization
 from mtl_d2.tasks import Task
 
 load_methods()
@@ -92,12 +93,18 @@ def context(num_tasks, present=None, losses=None, update=0):
     return Context(update, losses.double(), present, torch.Generator().manual_seed(update))
 
 
-def balancer(num_tasks, built=None, scalar=None, step="joint", seed=0):
+def balancer(num_tasks, built=None, scalar=None, step="joint", regularizer=None, seed=0):
     chosen = STEPS.get(step)
     return Balancer(
         setup(num_tasks),
         scalar or scalarization(num_tasks),
         built or stage(num_tasks),
         chosen(setup(num_tasks), **chosen.defaults),
+        regularizer,
         seed,
     )
+
+
+def regularizer(num_tasks, name="cosreg", **options):
+    method = REGULARIZERS.get(name)
+    return method(setup(num_tasks), **{**method.defaults, **options})

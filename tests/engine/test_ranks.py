@@ -22,6 +22,7 @@ CASES = {
     "unequal counts": [D, S, D, D],
     "a task absent everywhere": [D, D, D, D],
     "a rank without labels": [(), (), D, S],
+    "a rank without samples": [D, B],
 }
 
 

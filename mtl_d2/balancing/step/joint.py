@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mtl_d2.balancing.base import Step, UpdateResult
+from mtl_d2.balancing.base import UpdateResult
 from mtl_d2.balancing.build import STEPS
 from mtl_d2.balancing.jacobian import assign
+from mtl_d2.balancing.strategies import Step
 
 if TYPE_CHECKING:
     from mtl_d2.balancing.balancer import Balancer
@@ -23,13 +24,14 @@ class Joint(Step):
 
     def forward(self, oracle: Oracle, balancer: Balancer, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Fills every ``.grad`` and applies them once."""
-        if not balancer.needs_rows:
+        replay = balancer.replay(oracle)
+        if balancer.needs_rows(update):
+            found = balancer.gradients(oracle, update)
+            result = balancer.weigh(found, oracle, update)
+            assign(balancer.direction(found, result, oracle), oracle.shared)
+            balancer.fill_heads(found.heads, oracle, result)
+        else:
             result = balancer.backward_once(oracle, update)
-            apply()
-            return result
-        found = oracle.gradients()
-        result = balancer.weigh(found, oracle, update)
-        assign(balancer.direction(found, result), oracle.shared)
-        balancer.fill_heads(found.heads, oracle, result)
+        balancer.regularize(oracle, result, replay, heads=True)
         apply()
         return result

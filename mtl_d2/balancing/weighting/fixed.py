@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, Weighting
+from mtl_d2.balancing.base import Context, Setup
 from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.strategies import Weighting
 
 
 @WEIGHTINGS.named("fixed")
