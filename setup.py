@@ -20,6 +20,7 @@ VERSION = re.findall(r'^__version__ = "(.+)"$', INIT, flags=re.MULTILINE)[0]
 INSTALL_REQUIRES = [
     "torch>=2.4",  # with 2.3 the tests of single-task FCOS models fail
     "torchvision>=0.19",  # the one made for torch 2.4
+    "torchjd>=0.18,<0.19",  # Aligned-MTL, and the tests' oracle; its interface changes between minor versions
     "timm>=1.0.3",  # feature extractors of every trunk say their channels and reductions
     "numpy>=1.24",  # detectron2 is patched for the names that 1.24 removed
     "scipy>=1.10",  # the first release for NumPy 1.24
@@ -31,7 +32,6 @@ INSTALL_REQUIRES = [
     "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
 ]
 TEST_REQUIRES = [
-    "torchjd>=0.18,<0.19",  # the oracle for gradient methods; its interface changes between minor versions
     "pytest>=8.4",  # older ones call a function named setup before each test of its module
     "pytest-xdist>=3.5",  # --dist worksteal with --maxprocesses
     "ruff>=0.17",  # what it finds and how it formats changes between releases

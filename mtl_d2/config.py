@@ -11,9 +11,10 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
-from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Setup, load_methods
-from mtl_d2.balancing.base import Strategy
+from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Setup, load_methods
 from mtl_d2.balancing.build import MethodRegistry
+from mtl_d2.balancing.strategies import Strategy
+from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.tasks import LABELS
 
 
@@ -38,13 +39,19 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.DATA.MODULES = ()
 
     cfg.MTL.ALLOCATION = CfgNode()
-    # Which tasks supervise which sample: "full" is every task that the sample has a label for.
+    # Which tasks supervise which sample: "full" is every task that the sample has a label for. "sta", "ista" and "gap"
+    # draw K of them (the size of the paper's tau); see docs/allocation.md.
     cfg.MTL.ALLOCATION.NAME = "full"
+    _add_options(cfg.MTL.ALLOCATION, ALLOCATIONS)
 
     cfg.MTL.SCALARIZATION = CfgNode()
     # How the task losses become one number S.
     cfg.MTL.SCALARIZATION.NAME = "fixed"
-    _add_options(cfg.MTL.SCALARIZATION, SCALARIZATIONS)
+    # "arithmetic": S = sum w_i L_i, or "geometric": S = prod L_i^w_i with weights that add up to 1.
+    cfg.MTL.SCALARIZATION.MEAN = "arithmetic"
+    # Learning rate of the weighting's own parameters, where it has any, as a multiple of SOLVER.BASE_LR.
+    cfg.MTL.SCALARIZATION.LR_FACTOR = 1.0
+    _add_options(cfg.MTL.SCALARIZATION, WEIGHTINGS)
 
     cfg.MTL.GRADIENT = CfgNode()
     # Factor on each task's gradient before they are combined: "" for none, or "mclgs".
@@ -54,8 +61,23 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Scale of the direction: "method" as the method has it, "sum" or "mean" times T or 1/T, so that a learning rate
     # tuned for one method fits another.
     cfg.MTL.GRADIENT.SCALE = "method"
+    # What heads are multiplied by: "method" as the method has it (a constant for all), "weights" the rows' weights.
+    cfg.MTL.GRADIENT.HEADS = "method"
+    # What the Gramian that the weights come from is taken of: "all" shared parameters; the "last_layer" of them; the
+    # "features", which costs one backward pass in all and is an approximation no better than a constant: see docs.
+    cfg.MTL.GRADIENT.LEVEL = "all"
+    # At level "features": take the exact gradients as well every so many updates and log their cosines. 0: never.
+    cfg.MTL.GRADIENT.EXACT_EVERY = 0
     _add_options(cfg.MTL.GRADIENT, ROW_SCALINGS)
     _add_options(cfg.MTL.GRADIENT, AGGREGATORS)
+
+    cfg.MTL.REGULARIZER = CfgNode()
+    # What is added to the objective: "" for nothing, or "cosreg".
+    cfg.MTL.REGULARIZER.NAME = ""
+    _add_options(cfg.MTL.REGULARIZER, REGULARIZERS)
+    # Modules of the last shared layer (CosReg, GradNorm). Empty: the output convolutions of the pyramid levels that
+    # two tasks or more look at.
+    cfg.MTL.LAST_SHARED_LAYER = ()
 
     cfg.MTL.STEP = CfgNode()
     # Where gradients are taken, and in which order the parameters move.
@@ -149,14 +171,14 @@ def _add_options(node: CfgNode, registry: MethodRegistry) -> None:
             node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
 
 
-def method_options(node: CfgNode, name: str, method: type[Strategy]) -> dict[str, Any]:
+def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]) -> dict[str, Any]:
     """The options of the method ``name`` as its ``__init__`` takes them."""
     return {key: node[name.upper()][key.upper()] for key in method.defaults}
 
 
 def build_setup(cfg: CfgNode) -> Setup:
     """What the methods may know of the run."""
-    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER)
+    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR)
 
 
 def check_mtl_config(cfg: CfgNode) -> None:
@@ -184,12 +206,15 @@ def _check_methods(cfg: CfgNode) -> list[str]:
     setup = build_setup(cfg)
     found = []
     choices = [
-        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        ("MTL.ALLOCATION", "NAME", cfg.MTL.ALLOCATION, ALLOCATIONS),
+        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, WEIGHTINGS),
         ("MTL.GRADIENT", "AGGREGATOR", cfg.MTL.GRADIENT, AGGREGATORS),
         ("MTL.STEP", "NAME", cfg.MTL.STEP, STEPS),
     ]
     if cfg.MTL.GRADIENT.RESCALE:
         choices.append(("MTL.GRADIENT", "RESCALE", cfg.MTL.GRADIENT, ROW_SCALINGS))
+    if cfg.MTL.REGULARIZER.NAME:
+        choices.append(("MTL.REGULARIZER", "NAME", cfg.MTL.REGULARIZER, REGULARIZERS))
     for path, key, node, registry in choices:
         name = node[key]
         if name not in registry.names():
@@ -198,13 +223,44 @@ def _check_methods(cfg: CfgNode) -> list[str]:
         method = registry.get(name)
         options = method_options(node, name, method)
         found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
+    found += [*_check_geometric(cfg), *_check_level(cfg)]
     for key, value, known in [
-        ("MTL.ALLOCATION.NAME", cfg.MTL.ALLOCATION.NAME, ("full",)),
+        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
+        ("MTL.GRADIENT.LEVEL", cfg.MTL.GRADIENT.LEVEL, ("all", "last_layer", "features")),
+        ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
     ]:
         if value not in known:
             found.append(unknown(key, value, known))
     return found
+
+
+def _check_level(cfg: CfgNode) -> list[str]:
+    """At level "features" there are no rows of the parameters."""
+    if cfg.MTL.GRADIENT.LEVEL != "features":
+        return []
+    chosen = [
+        ("MTL.SCALARIZATION.NAME", cfg.MTL.SCALARIZATION.NAME, WEIGHTINGS, "needs_rows"),
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
+        ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
+    ]
+    return [
+        f"{key} {name!r} needs each task's gradient of the parameters; MTL.GRADIENT.LEVEL 'features' has none: set it "
+        "to 'all'"
+        for key, name, registry, attribute in chosen
+        if name in registry.names() and getattr(registry.get(name), attribute)
+    ]
+
+
+def _check_geometric(cfg: CfgNode) -> list[str]:
+    name = cfg.MTL.SCALARIZATION.NAME
+    if cfg.MTL.SCALARIZATION.MEAN != "geometric" or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
+        return []
+    fitting = ", ".join(other for other, method in WEIGHTINGS if method.geometric)
+    return [
+        f"MTL.SCALARIZATION.MEAN 'geometric' is undefined with {name!r}, whose sum has terms that are no weights; "
+        f"it goes with {fitting}"
+    ]
 
 
 def _check_solver(cfg: CfgNode) -> list[str]:

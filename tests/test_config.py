@@ -5,8 +5,9 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 import mtl_d2.modeling  # noqa: F401
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS
+from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
 from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine.build import build_balancer
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -89,6 +90,7 @@ def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
         (["MTL.GRADIENT.SCALE", "double"], r"MTL\.GRADIENT\.SCALE is 'double'"),
         (["MTL.STEP.NAME", "jump"], r"MTL\.STEP\.NAME is 'jump'.*'joint'"),
         (["MTL.ALLOCATION.NAME", "some"], r"MTL\.ALLOCATION\.NAME is 'some'"),
+        (["MTL.ALLOCATION.NAME", "sta", "MTL.ALLOCATION.STA.K", "3"], r"ALLOCATION\.STA: K must be .* 2; got 3"),
         (["MTL.SCALARIZATION.FIXED.WEIGHTS", "(1.0,)"], "one number for each of the 2 tasks"),
         (["MTL.DATA.PER_TASK", "(16,)"], r"one number for each of DATASETS\.TRAIN"),
         (["MTL.DATA.PER_TASK", "(8, 9)"], r"add up to SOLVER\.IMS_PER_BATCH 16"),
@@ -115,7 +117,8 @@ def test_all_mistakes_are_told_at_once():
 def test_every_option_of_a_method_is_explained_and_has_a_config_key():
     cfg = merged("")
     for node, registry in [
-        (cfg.MTL.SCALARIZATION, SCALARIZATIONS),
+        (cfg.MTL.ALLOCATION, ALLOCATIONS),
+        (cfg.MTL.SCALARIZATION, WEIGHTINGS),
         (cfg.MTL.GRADIENT, ROW_SCALINGS),
         (cfg.MTL.GRADIENT, AGGREGATORS),
         (cfg.MTL.STEP, STEPS),

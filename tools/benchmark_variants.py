@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -21,11 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
-from mtl_d2.balancing import Oracle, UpdateResult
-from mtl_d2.balancing.base import GradientStage, Scalarization
-from mtl_d2.balancing.gramian import gramian
-from mtl_d2.balancing.jacobian import combine, total
+from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.jacobian import TaskGradients, total
 from mtl_d2.config import add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -79,28 +78,22 @@ class Setting:
 class NaiveOracle(Oracle):
     """One forward and one backward of the whole network for each task; the combination is that of the exact path."""
 
-    def _backward_per_task(self, scalarization: Scalarization, stage: GradientStage, update: int) -> UpdateResult:
+    def gradients(self, tasks: Sequence[str] | None = None, trunk: str = "rows") -> TaskGradients:
+        """See ``Oracle.gradients``; all tasks, always."""
         terms: list[dict[str, Tensor]] = []
-        found: list[list[Tensor | None]] = []
+        both: list[list[Tensor | None]] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
             own = [s for s in self.samples if task in self.model.sample_tasks(s)]
             features = self.model.shared_features(self.model.batch_images(own))
             losses = self.model.task_losses(task, features, own, self.reduction)
             self._drop_gradients()
-            found.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
+            both.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
             terms.append({name: value.detach() for name, value in losses.items()})
             del features, losses
-        result = self._score(terms, scalarization, update)
-        rows = [gradients[: len(self.shared)] for gradients in found]
-        heads = [gradients[len(self.shared) :] for gradients in found]
-        del found
-        c = result.coefficients
-        result.gramian = gramian(rows).cpu()
-        result.weights = stage(c[:, None] * result.gramian * c, result.present, update)
-        self._assign(combine(rows, (result.weights.shared * c).tolist()), self.shared)
-        for i, (gradients, parameters) in enumerate(zip(heads, self.heads, strict=True)):
-            self._assign(combine([gradients], [float(result.weights.heads[i] * c[i])]), parameters)
-        return result
+        found = self._reduce_losses(terms)
+        found.rows = [gradients[: len(self.shared)] for gradients in both]
+        found.heads = [gradients[len(self.shared) :] for gradients in both]
+        return found
 
 
 @dataclass(frozen=True)
@@ -155,7 +148,8 @@ class Bench:
             trainer = SimpleTrainer(self.model, batches, self.optimizer)
         else:
             balancer = build_balancer(build_cfg(self.setting, variant.overrides))
-            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, self.setting.batch)
+            full = Full(balancer.setup, self.setting.batch)
+            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
             trainer.oracle = variant.oracle(self.model)
         trainer.storage = EventStorage(0)
         return trainer

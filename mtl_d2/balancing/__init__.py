@@ -5,15 +5,17 @@ number, a *gradient* stage turns the task gradients into one direction, a *step*
 which order parameters move.
 """
 
+from mtl_d2.balancing.balancer import Balancer
 from mtl_d2.balancing.base import Setup, UpdateResult, Weights
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Balancer, load_methods
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.balancing.jacobian import Oracle
 
 __all__ = [
     "AGGREGATORS",
+    "REGULARIZERS",
     "ROW_SCALINGS",
-    "SCALARIZATIONS",
     "STEPS",
+    "WEIGHTINGS",
     "Balancer",
     "Oracle",
     "Setup",

@@ -7,12 +7,16 @@ parameters; G the T x T Gramian of the rows g_i.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+Gradients = list[Tensor | None]  # one for each of a list of parameters, None where there is no gradient
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,41 @@ class Setup:
     Attributes:
         tasks: names of the T tasks, in the order of all (T,) vectors.
         total_updates: number of optimizer updates of the whole training, > 0.
+        base_lr: the optimizer's learning rate after warm-up, > 0.
     """
 
     tasks: tuple[str, ...]
     total_updates: int
+    base_lr: float = 1.0
 
     @property
     def num_tasks(self) -> int:
         """T."""
         return len(self.tasks)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What strategies see of the update that is being made.
+
+    Attributes:
+        update: number of optimizer updates made before this one, >= 0.
+        losses: (T,) float64 raw losses of the global batch, on the CPU; 0 where absent.
+        present: (T,) bool, on the CPU.
+        generator: on the CPU, the same on every process, keyed by seed and update.
+        indices: places of these tasks among all, where the context is of some of them.
+    """
+
+    update: int
+    losses: Tensor
+    present: Tensor
+    generator: torch.Generator
+    indices: tuple[int, ...] = ()
+
+    def of(self, chosen: Tensor) -> Context:
+        """The context of the tasks that ``chosen`` ((T,) bool) marks."""
+        indices = tuple(chosen.nonzero().flatten().tolist())
+        return replace(self, losses=self.losses[chosen], present=self.present[chosen], indices=indices)
 
 
 @dataclass
@@ -57,6 +87,9 @@ class UpdateResult:
         coefficients: (T,) c_i = dS/dL_i.
         weights: what the gradient stage answered, without c.
         gramian: (T, T) of the raw rows g_i, or None where the update needed no rows.
+        level_gramian: (T, T) that the weights were taken from, where it was not ``gramian``.
+        last_layer_norms: (T,) norms of the raw gradients at the last shared layer, or None likewise.
+        update: number of updates made before.
         scalars: what a strategy says of itself, by name, e.g. ``pacing``.
     """
 
@@ -66,123 +99,28 @@ class UpdateResult:
     coefficients: Tensor
     weights: Weights
     gramian: Tensor | None = None
+    last_layer_norms: Tensor | None = None
+    level_gramian: Tensor | None = None
+    update: int = 0
     scalars: dict[str, float] = field(default_factory=dict)
 
 
-class Strategy(nn.Module):
-    """A choice that can be named in a config.
+def combine(rows: list[Gradients], weights: list[float]) -> Gradients:
+    """sum_i weights_i rows_i, parameter by parameter, freeing the rows on the way.
 
-    ``defaults`` declares its config keys in lower case with their default values; ``help`` says for each what it means
-    (unit, range, symbol in the paper). ``check`` returns complaints about a set of values.
+    A row may hold the same tensor twice, as autograd gives it, so nothing of a row is written to.
     """
-
-    defaults: ClassVar[dict[str, object]] = {}
-    help: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, setup: Setup, **options: Any) -> None:
-        """Args: what the method may know of the run, and its ``defaults`` with the values of the config."""
-        super().__init__()
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """One sentence for every rule that ``options`` (the keys of ``defaults``) break; empty if none."""
-        return []
-
-
-class Scalarization(Strategy):
-    """Turns the task losses into one number S."""
-
-    def forward(self, losses: Tensor, present: Tensor) -> Tensor:
-        """S, a scalar.
-
-        Args:
-            losses: (T,) raw losses L_i of the global batch; those of absent tasks are to be left out.
-            present: (T,) bool.
-        """
-        raise NotImplementedError
-
-
-class RowScaling(Strategy):
-    """Multiplies each task's gradient, its head's too, by a factor alpha_i."""
-
-    def forward(self, gramian: Tensor, present: Tensor, update: int) -> Tensor:
-        """(T,) float64 factors alpha_i.
-
-        Args:
-            gramian: (T, T) float64 on the CPU, of the rows c_i g_i; rows of absent tasks are to be left out.
-            present: (T,) bool on the CPU.
-            update: number of optimizer updates made before this one, >= 0.
-        """
-        raise NotImplementedError
-
-    def scalars(self, update: int) -> dict[str, float]:
-        """Values worth a curve in the logs, by name."""
-        return {}
-
-
-class Aggregator(Strategy):
-    """Turns the task gradients into one direction, as weights of the rows.
-
-    Attributes:
-        scale: "sum" if the weights of T equal orthonormal rows add up to T, "mean" if they add up to 1. Tells
-            ``MTL.GRADIENT.SCALE`` what to multiply by.
-    """
-
-    scale: ClassVar[str] = "mean"
-
-    def constant(self, num_tasks: int) -> float | None:
-        """The one weight of all rows and heads if it does not depend on the gradients, else None."""
-        return None
-
-    def forward(self, gramian: Tensor, present: Tensor) -> Weights:
-        """Weights of the rows and of the heads; 0 for absent tasks.
-
-        Args:
-            gramian: (T, T) float64 on the CPU.
-            present: (T,) bool on the CPU.
-        """
-        constant = self.constant(len(present))
-        if constant is None:
-            raise NotImplementedError
-        weights = present.double() * constant
-        return Weights(weights, weights.clone())
-
-
-class GradientStage(nn.Module):
-    """An optional row scaling, then one aggregator.
-
-    With alpha the factors of the row scaling, the aggregator sees diag(alpha) G diag(alpha); its weights are multiplied
-    by alpha, for the heads as well.
-    """
-
-    def __init__(self, scaling: RowScaling | None, aggregator: Aggregator, scale: str, num_tasks: int) -> None:
-        """Args: see ``MTL.GRADIENT``; ``scale`` is one of "method", "mean", "sum"."""
-        super().__init__()
-        self.scaling = scaling
-        self.aggregator = aggregator
-        self.factor = 1.0
-        if scale not in ("method", aggregator.scale):
-            self.factor = float(num_tasks) if scale == "sum" else 1.0 / num_tasks
-        self.num_tasks = num_tasks
-
-    @property
-    def constant(self) -> float | None:
-        """The factor of all gradients where no gradient need be looked at, else None."""
-        constant = self.aggregator.constant(self.num_tasks)
-        return None if self.scaling is not None or constant is None else constant * self.factor
-
-    def forward(self, gramian: Tensor, present: Tensor, update: int) -> Weights:
-        """Weights for the rows of ``gramian`` ((T, T) float64, CPU); absent tasks get 0."""
-        alpha = present.double()
-        if self.scaling is not None:
-            alpha = self.scaling(gramian, present, update) * alpha
-        weights = self.aggregator(alpha[:, None] * gramian * alpha, present)
-        alpha = alpha * self.factor
-        return Weights(weights.shared * alpha, weights.heads * alpha)
-
-    def scalars(self, update: int) -> dict[str, float]:
-        """The scaling's values worth a curve."""
-        return {} if self.scaling is None else self.scaling.scalars(update)
+    combined: Gradients = []
+    for k in range(len(rows[0])):
+        total: Tensor | None = None
+        for row, weight in zip(rows, weights, strict=True):
+            gradient, row[k] = row[k], None
+            if gradient is not None and weight != 0:
+                total = gradient * weight if total is None else total.add_(gradient, alpha=weight)
+            elif gradient is not None and total is None:
+                total = torch.zeros_like(gradient)
+        combined.append(total)
+    return combined
 
 
 def cosines(gramian: Tensor) -> Tensor:

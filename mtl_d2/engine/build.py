@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, STEPS, Balancer, load_methods
-from mtl_d2.balancing.base import GradientStage, Setup, Strategy
+from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, load_methods
+from mtl_d2.balancing.base import Setup
 from mtl_d2.balancing.build import MethodRegistry
+from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
 from mtl_d2.config import build_setup, method_options
+from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 
 
 def build_balancer(cfg: Any) -> Balancer:
@@ -21,10 +23,32 @@ def build_balancer(cfg: Any) -> Balancer:
         _build(AGGREGATORS, gradient.AGGREGATOR, gradient, setup),  # type: ignore[arg-type]
         gradient.SCALE,
         setup.num_tasks,
+        gradient.HEADS,
     )
-    scalarization = _build(SCALARIZATIONS, cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION, setup)
+    weighting = _build(WEIGHTINGS, cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION, setup)
+    scalarization = Scalarization(weighting, cfg.MTL.SCALARIZATION.MEAN == "geometric")  # type: ignore[arg-type]
+    regularizer = None
+    if cfg.MTL.REGULARIZER.NAME:
+        regularizer = _build(REGULARIZERS, cfg.MTL.REGULARIZER.NAME, cfg.MTL.REGULARIZER, setup)
     step = _build(STEPS, cfg.MTL.STEP.NAME, cfg.MTL.STEP, setup)
-    return Balancer(setup, scalarization, stage, step)  # type: ignore[arg-type]
+    return Balancer(
+        setup,
+        scalarization,
+        stage,
+        step,  # type: ignore[arg-type]
+        regularizer,  # type: ignore[arg-type]
+        max(cfg.SEED, 0),
+        gradient.LEVEL,
+        gradient.EXACT_EVERY,
+    )
+
+
+def build_allocation(cfg: Any) -> Allocation:
+    """The allocation of ``cfg.MTL``, at the beginning of the stream."""
+    name = cfg.MTL.ALLOCATION.NAME
+    method = ALLOCATIONS.get(name)
+    options = method_options(cfg.MTL.ALLOCATION, name, method)
+    return method(build_setup(cfg), cfg.SOLVER.IMS_PER_BATCH, max(cfg.SEED, 0), **options)
 
 
 def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Strategy:
@@ -33,6 +57,9 @@ def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Stra
 
 
 def method_name(cfg: Any) -> str:
-    """A short name of a run's method for tables, such as ``mclgs + mean``."""
-    gradient = cfg.MTL.GRADIENT
-    return " + ".join(part for part in (gradient.RESCALE, gradient.AGGREGATOR) if part)
+    """A short name of a run's method for tables: the choices that are not the plainest, such as ``mclgs + mean``."""
+    mtl = cfg.MTL
+    parts = [mtl.ALLOCATION.NAME, mtl.SCALARIZATION.NAME, mtl.SCALARIZATION.MEAN, mtl.GRADIENT.RESCALE]
+    parts += [mtl.GRADIENT.AGGREGATOR, mtl.REGULARIZER.NAME, mtl.STEP.NAME]
+    plain = ("full", "fixed", "arithmetic", "", None, "", "joint")
+    return " + ".join(part for part, usual in zip(parts, plain, strict=True) if part != usual)

@@ -5,11 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
+from mtl_d2.balancing import Balancer
 from mtl_d2.engine.build import method_name
 from mtl_d2.evaluation.results import add_results_row
 from mtl_d2.report import write_report
 from mtl_d2.report.pictures import write_pictures
+
+
+class EvaluationHook(HookBase):
+    """Shows the weighting each evaluation's metrics, the first process's to all; comes after detectron2's EvalHook."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        """Args: ``balancer`` of the run."""
+        self.balancer = balancer
+        self._seen: Any = None
+
+    def after_step(self) -> None:
+        """Passes on results that are new."""
+        results = getattr(self.trainer, "_last_eval_results", None)
+        if results is not None and results is not self._seen:
+            self._seen = results
+            shared = comm.all_gather(results)[0]
+            if shared:
+                self.balancer.scalarization.weighting.on_evaluation(shared)
 
 
 class ReportHook(HookBase):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
 from mtl_d2.balancing.base import cosines
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.data.allocation import Allocation
 
 
 class MultiTaskLoop(TrainerBase):
@@ -25,9 +26,10 @@ class MultiTaskLoop(TrainerBase):
         optimizer: torch.optim.Optimizer,
         balancer: Balancer,
         build_loader: Callable[[int], Iterable[list[dict]]],
-        batch_size: int,
+        allocation: Allocation,
         clip_norm: float | None = None,
         reduction: Reduction | None = None,
+        last_shared: Sequence[str] = (),
     ) -> None:
         """Builds nothing that costs time: the loader is made for the first batch.
 
@@ -36,19 +38,19 @@ class MultiTaskLoop(TrainerBase):
             optimizer: of the model's parameters.
             balancer: makes the update.
             build_loader: gives batches, from the sample on that its argument counts in the global stream.
-            batch_size: samples of a global batch.
+            allocation: says which tasks supervise which of their samples.
             clip_norm: bound of the global norm of the combined gradient, or None.
             reduction: collectives; by default those of one process.
+            last_shared: names of the modules of the last shared layer; by default the model says.
         """
         super().__init__()
         model.train()
         self.model = model
         self.optimizer = optimizer
         self.balancer = balancer
-        self.oracle = Oracle(model, reduction)  # type: ignore[arg-type]  # a module that follows the protocol
+        self.oracle = Oracle(model, reduction, last_shared)  # type: ignore[arg-type]  # a module that follows the protocol
         self.clip_norm = clip_norm
-        self.batch_size = batch_size
-        self.consumed = 0  # samples of the global stream
+        self.allocation = allocation
         self.cosine_updates = 0  # updates in which at least two tasks were present
         self._build_loader = build_loader
         self._batches: Iterator[list[dict]] | None = None
@@ -57,18 +59,15 @@ class MultiTaskLoop(TrainerBase):
         """One update, its log entries included."""
         start = time.perf_counter()
         if self._batches is None:
-            self._batches = iter(self._build_loader(self.consumed))
-        self.oracle.load(next(self._batches))
+            self._batches = self.allocation(self._build_loader(self.allocation.start))
+        self.oracle.load(next(self._batches), self.iter)
         data_time = time.perf_counter() - start
-        self.optimizer.zero_grad()
         result = self.balancer(self.oracle, self.iter, self._apply)
-        self.consumed += self.batch_size
         self._log(result, data_time)
 
     def _apply(self) -> None:
         if self.clip_norm is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             get_event_storage().put_scalar("grad_norm/update", norm.item(), smoothing_hint=False)
         self.optimizer.step()
 
@@ -77,7 +76,7 @@ class MultiTaskLoop(TrainerBase):
         storage.put_scalar("data_time", data_time)
         storage.put_scalars(total_loss=sum(result.terms.values()), **result.terms)
         self.cosine_updates += int(result.present.sum() >= 2)
-        share = self.cosine_updates * self.batch_size / self.consumed
+        share = self.cosine_updates / (self.iter + 1)
         storage.put_scalars(smoothing_hint=False, cosine_defined=share, **describe(result, self.balancer))
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,7 +84,7 @@ class MultiTaskLoop(TrainerBase):
         return {
             "optimizer": self.optimizer.state_dict(),
             "balancer": self.balancer.state_dict(),
-            "consumed": self.consumed,
+            "allocation": self.allocation.state_dict(),
             "cosine_updates": self.cosine_updates,
         }
 
@@ -93,7 +92,7 @@ class MultiTaskLoop(TrainerBase):
         """Continues where ``state_dict`` was taken; the loader is made anew from there."""
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.balancer.load_state_dict(state_dict["balancer"])
-        self.consumed = state_dict["consumed"]
+        self.allocation.load_state_dict(state_dict["allocation"])
         self.cosine_updates = state_dict["cosine_updates"]
         self._batches = None
 

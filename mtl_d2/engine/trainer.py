@@ -17,10 +17,11 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
 
+from mtl_d2.balancing import Balancer
 from mtl_d2.config import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader
-from mtl_d2.engine.build import build_balancer
-from mtl_d2.engine.hooks import ReportHook
+from mtl_d2.engine.build import build_allocation, build_balancer
+from mtl_d2.engine.hooks import EvaluationHook, ReportHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.reduce import broadcast_model, build_reduction
 from mtl_d2.evaluation.build import build_evaluator
@@ -53,14 +54,17 @@ class MultiTaskTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         broadcast_model(model)
         optimizer = self.build_optimizer(cfg, model)
+        balancer = build_balancer(cfg).to(torch.float64)
+        add_weighting_parameters(optimizer, balancer, cfg)
         self._trainer = MultiTaskLoop(
             model,
             optimizer,
-            build_balancer(cfg),
+            balancer,
             partial(self.build_train_loader, cfg),
-            cfg.SOLVER.IMS_PER_BATCH,
+            build_allocation(cfg),
             clip_norm=cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if clips_globally(cfg) else None,
             reduction=build_reduction(),
+            last_shared=cfg.MTL.LAST_SHARED_LAYER,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -80,6 +84,7 @@ class MultiTaskTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, and the report."""
         found = super().build_hooks()
+        found.insert(len(found) - int(comm.is_main_process()), EvaluationHook(self._trainer.balancer))
         if not comm.is_main_process():
             return found
         found.pop()  # detectron2's writers, all at one period
@@ -134,6 +139,14 @@ class MultiTaskTrainer(DefaultTrainer):
         merged = merge_results(results, cfg.DATASETS.TEST)
         logging.getLogger(__name__).info("Evaluation results:\n%s", flat_table(merged))
         return merged
+
+
+def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balancer, cfg: Any) -> None:
+    """Lets the optimizer train the weighting's own parameters: no weight decay, a learning rate of their own."""
+    own = list(balancer.scalarization.parameters())
+    if own:
+        rate = cfg.SOLVER.BASE_LR * cfg.MTL.SCALARIZATION.LR_FACTOR
+        optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
 
 
 def clips_globally(cfg: Any) -> bool:

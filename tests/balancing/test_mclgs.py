@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from toy import mclgs, setup, stage
+from toy import context, mclgs, setup, stage
 
 from mtl_d2.balancing.base import cosines
 from mtl_d2.balancing.build import ROW_SCALINGS
@@ -13,13 +13,10 @@ def gram(*rows):
     return rows @ rows.T
 
 
-ALL2, ALL3 = torch.ones(2, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
-
-
 def test_two_tasks_by_hand():
     # g1 = (1, 0), g2 = (0.6, 0.8) * 5: cosine 0.6; p(0) = 2: w = tanh(1.2) + 1 = 1.8336546070121553
     scaling = mclgs(2, a0=2.0)
-    weights = stage(2, "mean", scaling)(gram([1, 0], [3, 4]), ALL2, update=0)
+    weights = stage(2, "mean", scaling)(gram([1, 0], [3, 4]), context(2))
     assert weights.shared.tolist() == pytest.approx([1.8336546070121553 / 2] * 2, rel=1e-14)
     assert weights.heads.tolist() == weights.shared.tolist()
 
@@ -28,7 +25,7 @@ def test_three_tasks_by_hand():
     # orthogonal, parallel and opposite pairs: cosines (1,2) = 0, (1,3) = -1, (2,3) = 0; p = 1
     # w12 = 1, w13 = 1 - tanh 1, w23 = 1; alpha = ((w12 + w13)/2, (w12 + w23)/2, (w13 + w23)/2)
     opposite = 1 - 0.7615941559557649
-    alpha = mclgs(3, a0=1.0)(gram([1, 0], [0, 5], [-2, 0]), ALL3, update=0)
+    alpha = mclgs(3, a0=1.0)(gram([1, 0], [0, 5], [-2, 0]), context(3))
     assert alpha.tolist() == pytest.approx([(1 + opposite) / 2, 1.0, (1 + opposite) / 2], rel=1e-14)
 
 
@@ -42,7 +39,7 @@ def test_update_is_the_papers_sum_over_pairs():
         for j in range(i + 1, 5):
             cosine = rows[i] @ rows[j] / (rows[i].norm() * rows[j].norm())
             expected += (torch.tanh(cosine * p) + 1) * (rows[i] + rows[j]) / (5 * 4)
-    weights = stage(5, "mean", mclgs(5, a0=4.0))(rows @ rows.T, torch.ones(5, dtype=torch.bool), update=t)
+    weights = stage(5, "mean", mclgs(5, a0=4.0))(rows @ rows.T, context(5, update=t))
     torch.testing.assert_close(weights.shared @ rows, expected, rtol=1e-13, atol=1e-13)
 
 
@@ -63,8 +60,8 @@ def test_papers_decay_on_bdd100k():
 
 def test_without_pacing_it_is_the_mean():
     G = gram([1, 2, 0], [-4, 0, 1], [0, 0, 9])
-    weights = stage(3, "mean", mclgs(3, a0=0.0))(G, ALL3, update=0)
-    assert weights.shared.tolist() == stage(3)(G, ALL3, update=0).shared.tolist() == [1 / 3] * 3
+    weights = stage(3, "mean", mclgs(3, a0=0.0))(G, context(3))
+    assert weights.shared.tolist() == stage(3)(G, context(3)).shared.tolist() == [1 / 3] * 3
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
@@ -72,7 +69,7 @@ def test_weights_do_not_depend_on_the_scale_of_gradients(scale):
     rows = torch.tensor([[1.0, 2, 3], [3, -1, 0.5], [0, 1, 1]], dtype=torch.float64)
     scaled = rows * torch.tensor([scale, 1.0, 1 / scale], dtype=torch.float64)[:, None]
     torch.testing.assert_close(
-        mclgs(3)(scaled @ scaled.T, ALL3, update=0), mclgs(3)(rows @ rows.T, ALL3, update=0), rtol=1e-9, atol=1e-9
+        mclgs(3)(scaled @ scaled.T, context(3)), mclgs(3)(rows @ rows.T, context(3)), rtol=1e-9, atol=1e-9
     )
 
 
@@ -82,32 +79,31 @@ def test_gradients_down_to_the_smallest_double_keep_their_cosine():
 
 
 def test_zero_gradient_has_cosine_zero_and_weight_one():
-    alpha = mclgs(2)(gram([0, 0], [3, 4]), ALL2, update=0)
+    alpha = mclgs(2)(gram([0, 0], [3, 4]), context(2))
     assert alpha.tolist() == [1.0, 1.0]
 
 
 def test_absent_task_is_nobodys_partner_and_gets_nothing():
     G = gram([1, 0], [-1, 0], [1, 0])
-    present = torch.tensor([True, False, True])
-    weights = stage(3, "mean", mclgs(3, a0=1.0))(G, present, update=0)
+    weights = stage(3, "mean", mclgs(3, a0=1.0))(G, context(3, [True, False, True]))
     both = 1 + math.tanh(1.0)
     assert weights.shared.tolist() == pytest.approx([both / 3, 0, both / 3])
 
 
 def test_task_alone_keeps_its_weight_in_the_mean():
-    weights = stage(2, "mean", mclgs(2))(gram([1, 0], [0, 0]), torch.tensor([True, False]), update=0)
+    weights = stage(2, "mean", mclgs(2))(gram([1, 0], [0, 0]), context(2, [True, False]))
     assert weights.shared.tolist() == [0.5, 0.0]
 
 
 def test_ten_tasks_stay_in_range():
     torch.manual_seed(3)
     rows = torch.randn(10, 4, dtype=torch.float64) * 10.0 ** torch.arange(-5, 5)[:, None]
-    alpha = mclgs(10)(rows @ rows.T, torch.ones(10, dtype=torch.bool), update=0)
+    alpha = mclgs(10)(rows @ rows.T, context(10))
     assert ((alpha >= 0) & (alpha <= 2)).all()
 
 
 def test_conflict_weighs_both_tasks_down_against_the_mean():
-    weights = stage(2, "mean", mclgs(2))(gram([1, 0], [-0.2, 1]), ALL2, update=0)
+    weights = stage(2, "mean", mclgs(2))(gram([1, 0], [-0.2, 1]), context(2))
     assert weights.shared.max() < 1e-6
 
 
@@ -130,3 +126,17 @@ def test_contradictory_options_are_named(options, complaint):
 def test_default_options_are_accepted():
     method = ROW_SCALINGS.get("mclgs")
     assert method.check(method.defaults, setup(2)) == []
+
+
+def test_training_that_stands_still_is_told_once(caplog):
+    scaling, opposite = mclgs(2), gram([1, 0], [-1, 0])
+    for update in range(250):
+        scaling(opposite, context(2, update=update))
+    assert [r.message.startswith("MCLGS has given every task a weight below") for r in caplog.records] == [True]
+
+
+def test_weights_that_come_back_are_no_standstill(caplog):
+    scaling = mclgs(2)
+    for update in range(250):
+        scaling(gram([1, 0], [1 if update % 50 == 0 else -1, 0]), context(2, update=update))
+    assert not caplog.records

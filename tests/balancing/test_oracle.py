@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import nn
-from toy import batch, fixed, mclgs, stage, toy
+from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.jacobian import combine, partition
+from mtl_d2.balancing.base import combine
+from mtl_d2.balancing.jacobian import partition
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import head_parameters, shared_parameters
 
@@ -39,7 +40,8 @@ def gradients(model, samples, built, weights=()):
     model.zero_grad()
     oracle = Oracle(model)
     oracle.load(samples)
-    return oracle.combine(fixed(len(model.tasks), weights), built, update=0)
+    T = len(model.tasks)
+    return balancer(T, built, scalarization(T, weights=weights))(oracle, 0, lambda: None)
 
 
 def flat_grad(parameters):

@@ -1,9 +1,8 @@
 import pytest
 import torch
-from toy import fixed, mclgs, stage
+from toy import context, mclgs, scalarization, setup, stage, weighting
 
 G = torch.tensor([[1.0, 0.5], [0.5, 4.0]], dtype=torch.float64)
-BOTH = torch.tensor([True, True])
 
 
 @pytest.mark.parametrize(
@@ -19,39 +18,37 @@ BOTH = torch.tensor([True, True])
 )
 def test_scale_turns_sums_into_means_and_back(aggregator, scale, weight):
     built = stage(2, aggregator, scale=scale)
-    assert built.constant == weight
-    assert built(G, BOTH, 0).shared.tolist() == [weight, weight]
+    assert not built.needs_rows(0)
+    assert built(G, context(2)).shared.tolist() == [weight, weight]
 
 
 def test_scale_applies_behind_a_row_scaling():
-    half = stage(2, "mean", mclgs(2, a0=1.0))(G, BOTH, 0).heads
-    full = stage(2, "mean", mclgs(2, a0=1.0), scale="sum")(G, BOTH, 0).heads
+    half = stage(2, "mean", mclgs(2, a0=1.0))(G, context(2)).heads
+    full = stage(2, "mean", mclgs(2, a0=1.0), scale="sum")(G, context(2)).heads
     torch.testing.assert_close(full, 2 * half)
 
 
 def test_row_scaling_needs_the_gradients():
-    assert stage(2, "mean", mclgs(2)).constant is None
+    assert stage(2, "mean", mclgs(2)).needs_rows(0)
 
 
 def test_mean_divides_by_all_tasks_when_one_is_absent():
-    assert stage(2, "mean")(G, torch.tensor([True, False]), 0).shared.tolist() == [0.5, 0.0]
+    assert stage(2, "mean")(G, context(2, [True, False])).shared.tolist() == [0.5, 0.0]
 
 
 def test_fixed_weights_are_the_coefficients():
     losses = torch.tensor([3.0, 5.0], dtype=torch.float64, requires_grad=True)
-    total = fixed(2, (1.7, 0.3))(losses, BOTH)
+    total = scalarization(2, weights=(1.7, 0.3))(losses, context(2))
     assert total.item() == pytest.approx(6.6)
     assert torch.autograd.grad(total, losses)[0].tolist() == [1.7, 0.3]
 
 
 def test_absent_task_is_left_out_of_the_sum():
     losses = torch.tensor([3.0, float("inf")], dtype=torch.float64)
-    assert fixed(2)(losses, torch.tensor([True, False])).item() == 3.0
+    assert scalarization(2)(losses, context(2, [True, False])).item() == 3.0
 
 
 def test_wrong_number_of_weights_is_named():
-    method = type(fixed(2))
-    from toy import setup
-
+    method = type(weighting(2))
     assert "one number for each of the 2 tasks" in method.check({"weights": (1.0,)}, setup(2))[0]
     assert "must not be negative" in method.check({"weights": (1.0, -1.0)}, setup(2))[0]

@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
-from mtl_d2.balancing import Setup
-from mtl_d2.balancing.base import GradientStage
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, SCALARIZATIONS, load_methods
+from mtl_d2.balancing import Balancer, Setup
+from mtl_d2.balancing.base import Context
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.balancing.strategies import GradientStage, Scalarization
 from mtl_d2.tasks import Task
 
 load_methods()
@@ -44,6 +45,9 @@ class Toy(nn.Module):
         count = reduction.count(torch.tensor(float(len(samples)), dtype=torch.float64))
         return {f"loss_{task}": (error**2).sum() / count.to(error)}
 
+    def last_shared_parameters(self):
+        return list(self.fine.parameters())
+
     def mixes_samples(self):
         return any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.modules())
 
@@ -60,7 +64,7 @@ def batch(*task_sets, seed=1, dtype=torch.float64):
 
 
 def setup(num_tasks, total_updates=100):
-    return Setup(tuple(f"task{i}" for i in range(num_tasks)), total_updates)
+    return Setup((*NAMES, *(f"task{i}" for i in range(3, num_tasks)))[:num_tasks], total_updates)
 
 
 def mclgs(num_tasks, total_updates=100, **options):
@@ -68,9 +72,39 @@ def mclgs(num_tasks, total_updates=100, **options):
     return method(setup(num_tasks, total_updates), **{**method.defaults, **options})
 
 
-def stage(num_tasks, aggregator="mean", scaling=None, scale="method"):
-    return GradientStage(scaling, AGGREGATORS.get(aggregator)(setup(num_tasks)), scale, num_tasks)
+def stage(num_tasks, aggregator="mean", scaling=None, scale="method", heads="method", **options):
+    method = AGGREGATORS.get(aggregator)
+    built = method(setup(num_tasks), **{**method.defaults, **options})
+    return GradientStage(scaling, built, scale, num_tasks, heads)
 
 
-def fixed(num_tasks, weights=()):
-    return SCALARIZATIONS.get("fixed")(setup(num_tasks), weights=weights)
+def weighting(num_tasks, name="fixed", **options):
+    method = WEIGHTINGS.get(name)
+    return method(setup(num_tasks), **{**method.defaults, **options})
+
+
+def scalarization(num_tasks, name="fixed", mean="arithmetic", **options):
+    return Scalarization(weighting(num_tasks, name, **options), mean == "geometric")
+
+
+def context(num_tasks, present=None, losses=None, update=0):
+    present = torch.ones(num_tasks, dtype=torch.bool) if present is None else torch.tensor(present)
+    losses = torch.ones(num_tasks) if losses is None else torch.tensor(losses)
+    return Context(update, losses.double(), present, torch.Generator().manual_seed(update))
+
+
+def balancer(num_tasks, built=None, scalar=None, step="joint", regularizer=None, seed=0):
+    chosen = STEPS.get(step)
+    return Balancer(
+        setup(num_tasks),
+        scalar or scalarization(num_tasks),
+        built or stage(num_tasks),
+        chosen(setup(num_tasks), **chosen.defaults),
+        regularizer,
+        seed,
+    )
+
+
+def regularizer(num_tasks, name="cosreg", **options):
+    method = REGULARIZERS.get(name)
+    return method(setup(num_tasks), **{**method.defaults, **options})

@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from mtl_d2.balancing import Oracle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "balancing"))
-from toy import batch, fixed, mclgs, stage, toy
+from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 CASES = {
@@ -22,6 +22,7 @@ CASES = {
     "unequal counts": [D, S, D, D],
     "a task absent everywhere": [D, D, D, D],
     "a rank without labels": [(), (), D, S],
+    "a rank without samples": [D, B],
 }
 
 
@@ -29,7 +30,8 @@ def gradients(samples, scaling, reduction=None):
     model = toy(2)
     oracle = Oracle(model, reduction)
     oracle.load(samples)
-    result = oracle.combine(fixed(2, (1.7, 0.3)), stage(2, "mean", mclgs(2, a0=0.7) if scaling else None), 0)
+    built = stage(2, "mean", mclgs(2, a0=0.7) if scaling else None)
+    result = balancer(2, built, scalarization(2, weights=(1.7, 0.3)))(oracle, 0, lambda: None)
     return {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()} | {
         "losses": result.losses, "gramian": result.gramian, "weights": result.weights.shared
     }  # fmt: skip

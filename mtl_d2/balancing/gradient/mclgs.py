@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import RowScaling, Setup, cosines
+from mtl_d2.balancing.base import Context, Setup, cosines
 from mtl_d2.balancing.build import ROW_SCALINGS
+from mtl_d2.balancing.strategies import RowScaling
+
+STILL, PATIENCE = 1e-3, 100  # a weight that moves nothing, and for how many updates that is borne in silence
+logger = logging.getLogger(__name__)
 
 
 @ROW_SCALINGS.named("mclgs")
@@ -26,7 +31,7 @@ class MCLGS(RowScaling):
     present partners, and is 1 for a task that is alone. A task whose gradient is zero has cosine 0 with every other.
     """
 
-    defaults = {"a0": 120.0, "pacing": "linear", "r_t": 2.0, "delta_a": None, "r_a": None}
+    defaults = {"a0": 120.0, "pacing": "linear", "r_t": 2.0, "delta_a": None, "r_a": None, "ema": 0.0, "every": 1}
     help = {
         "a0": "initial pacing p(0) >= 0 (the paper's a_0); 0 gives the plain mean",
         "pacing": "'linear' (eq. 7) or 'exponential' (eq. 8)",
@@ -34,15 +39,36 @@ class MCLGS(RowScaling):
         "Give this or DELTA_A and set the other to None",
         "delta_a": "linear: decay of p for each update (the paper's delta a), >= 0, or None",
         "r_a": "exponential: factor of p for each update (the paper's r_a), in (0, 1]",
+        "ema": "beyond the paper: share of the old value in a running average of the cosines, in [0, 1); 0 is none. A "
+        "cosine of one batch is mostly noise",
+        "every": "beyond the paper: take the cosines anew every so many updates, >= 1; the others cost one backward",
     }
 
+    cosine: Tensor
+    known: Tensor
+
     def __init__(
-        self, setup: Setup, a0: float, pacing: str, r_t: float | None, delta_a: float | None, r_a: float | None
+        self,
+        setup: Setup,
+        a0: float,
+        pacing: str,
+        r_t: float | None,
+        delta_a: float | None,
+        r_a: float | None,
+        ema: float = 0.0,
+        every: int = 1,
     ) -> None:
         """Args are those of ``help``; ``check`` says which go together."""
         super().__init__(setup)
         self.a0 = a0
         self.delta_a = self.r_a = 0.0
+        self.ema = ema
+        self.every = every
+        T = setup.num_tasks
+        self.register_buffer("cosine", torch.zeros(T, T, dtype=torch.float64))
+        self.register_buffer("known", torch.zeros(T, T, dtype=torch.bool))  # pairs that have met
+        self._pacing = a0
+        self._still = 0  # updates in a row in which no task had a weight worth mentioning
         self.exponential = pacing == "exponential"
         if r_a is not None:
             self.r_a = r_a
@@ -57,6 +83,10 @@ class MCLGS(RowScaling):
         found = []
         if not _in_range(options["a0"], 0, math.inf):
             found.append(f"A0 must be a number >= 0, got {options['a0']}")
+        if not _in_range(options["ema"], 0, 1 - 1e-12):
+            found.append(f"EMA must be a number in [0, 1), got {options['ema']}")
+        if not isinstance(options["every"], int) or options["every"] < 1:
+            found.append(f"EVERY must be a whole number >= 1, got {options['every']}")
         if options["pacing"] not in ("linear", "exponential"):
             found.append(f"PACING must be 'linear' or 'exponential', got {options['pacing']!r}")
         if options["pacing"] == "exponential" and not _in_range(options["r_a"], 1e-300, 1):
@@ -79,17 +109,44 @@ class MCLGS(RowScaling):
             return self.a0 * self.r_a**update
         return max(self.a0 - update * self.delta_a, 0.0)
 
-    def forward(self, gramian: Tensor, present: Tensor, update: int) -> Tensor:
+    def needs_rows(self, update: int) -> bool:
+        """Whether the cosines are taken in this update."""
+        return update % self.every == 0
+
+    def forward(self, gramian: Tensor | None, context: Context) -> Tensor:
         """(T,) alpha_i in [0, 2]."""
-        w = torch.tanh(cosines(gramian) * self.pacing(update)) + 1
+        present = context.present
         pairs = present[:, None] & present & ~torch.eye(len(present), dtype=torch.bool)
+        if gramian is not None:
+            self._take(cosines(gramian), pairs)
+        self._pacing = self.pacing(context.update)
+        w = torch.tanh(self.cosine * self._pacing) + 1
         partners = pairs.sum(1)
         mean = (w * pairs).sum(1) / partners.clamp(min=1)
-        return torch.where(partners > 0, mean, torch.ones_like(mean))
+        alpha = torch.where(partners > 0, mean, torch.ones_like(mean))
+        self._watch(float(alpha[present].max()) if present.any() else 1.0)
+        return alpha
 
-    def scalars(self, update: int) -> dict[str, float]:
+    def _take(self, cosine: Tensor, pairs: Tensor) -> None:
+        """Running averages over the updates in which a pair met; the latest value alone with ``ema`` 0."""
+        average = torch.where(self.known, self.ema * self.cosine + (1 - self.ema) * cosine, cosine)
+        self.cosine.copy_(torch.where(pairs, average, self.cosine))
+        self.known |= pairs
+
+    def _watch(self, largest: float) -> None:
+        self._still = self._still + 1 if largest < STILL else 0
+        if self._still == PATIENCE:
+            logger.warning(
+                "MCLGS has given every task a weight below %g for %d updates: the cosines stay negative while the "
+                "pacing is %.3g, so that nothing moves. Lower MTL.GRADIENT.MCLGS.A0 or let it decay faster (R_T)",
+                STILL,
+                PATIENCE,
+                self._pacing,
+            )
+
+    def scalars(self) -> dict[str, float]:
         """p(t)."""
-        return {"pacing": self.pacing(update)}
+        return {"pacing": self._pacing}
 
 
 def _in_range(value: object, low: float, high: float) -> bool:

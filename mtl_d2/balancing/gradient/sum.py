@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mtl_d2.balancing.base import Aggregator
 from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.strategies import Aggregator
 
 
 @AGGREGATORS.named("sum")

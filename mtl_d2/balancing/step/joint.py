@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mtl_d2.balancing.base import Strategy, UpdateResult
+from mtl_d2.balancing.base import UpdateResult
 from mtl_d2.balancing.build import STEPS
+from mtl_d2.balancing.jacobian import assign
+from mtl_d2.balancing.strategies import Step
 
 if TYPE_CHECKING:
-    from mtl_d2.balancing.build import Balancer
+    from mtl_d2.balancing.balancer import Balancer
     from mtl_d2.balancing.jacobian import Oracle
 
 
 @STEPS.named("joint")
-class Joint(Strategy):
+class Joint(Step):
     """theta and all heads move at once, along gradients taken at the same point.
 
     Differs from: nothing; this is the update of an ordinary trainer.
@@ -22,6 +24,14 @@ class Joint(Strategy):
 
     def forward(self, oracle: Oracle, balancer: Balancer, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Fills every ``.grad`` and applies them once."""
-        result = oracle.combine(balancer.scalarization, balancer.gradient, update)
+        replay = balancer.replay(oracle)
+        if balancer.needs_rows(update):
+            found = balancer.gradients(oracle, update)
+            result = balancer.weigh(found, oracle, update)
+            assign(balancer.direction(found, result, oracle), oracle.shared)
+            balancer.fill_heads(found.heads, oracle, result)
+        else:
+            result = balancer.backward_once(oracle, update)
+        balancer.regularize(oracle, result, replay, heads=True)
         apply()
         return result

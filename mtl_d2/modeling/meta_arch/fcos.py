@@ -90,6 +90,12 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         """(N, 3, H, W) normalized images, padded to the largest and to a multiple of the pyramid's stride."""
         return self.preprocess_image(samples).tensor
 
+    def task_levels(self) -> dict[str, list[str]]:
+        """The pyramid levels that each head looks at."""
+        semantic = self.sem_seg_head.in_features if self.sem_seg_head is not None else []
+        levels = {DETECTION.name: list(self.head_in_features), SEMANTIC.name: list(semantic)}
+        return {task.name: levels[task.name] for task in self.tasks}
+
     def task_losses(
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:

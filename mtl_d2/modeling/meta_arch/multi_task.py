@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from math import log2
 from typing import Any, cast
 
 import torch
@@ -21,6 +23,7 @@ class MultiTaskMixin:
 
     tasks: tuple[Task, ...]
     backbone: Any
+    task_levels: Callable[[], dict[str, list[str]]]
     batch_images: Callable[[list[dict]], Tensor]
     task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
 
@@ -38,6 +41,17 @@ class MultiTaskMixin:
     def mixes_samples(self) -> bool:
         """Whether the trunk has a batch norm that takes its statistics from the batch."""
         return any(isinstance(m, _BatchNorm) and m.training for m in self.backbone.modules())
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The output convolutions of the pyramid levels that two heads or more look at."""
+        used = Counter(level for levels in self.task_levels().values() for level in levels)
+        strides = {level: shape.stride for level, shape in self.backbone.output_shape().items()}
+        convolutions = [
+            getattr(self.backbone, f"fpn_output{int(log2(strides[level]))}", None)
+            for level in sorted(used)
+            if used[level] > 1
+        ]
+        return [p for module in convolutions if module is not None for p in module.parameters()]
 
     def training_losses(self, samples: list[dict]) -> dict[str, Tensor]:
         """All loss terms of a batch, for any trainer that sums them; a task without samples has zeros with a graph.

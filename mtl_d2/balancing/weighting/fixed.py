@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Scalarization, Setup
-from mtl_d2.balancing.build import SCALARIZATIONS
+from mtl_d2.balancing.base import Context, Setup
+from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.strategies import Weighting
 
 
-@SCALARIZATIONS.named("fixed")
-class Fixed(Scalarization):
+@WEIGHTINGS.named("fixed")
+class Fixed(Weighting):
     """A weighted sum of the task losses: S = sum_i w_i L_i over the present tasks.
 
     Differs from: nothing; with all w_i = 1 (the default) it is the sum that detectron2 takes. The 1/T of a mean belongs
@@ -40,7 +41,6 @@ class Fixed(Scalarization):
             return [f"WEIGHTS must not be negative, got {weights}"]
         return []
 
-    def forward(self, losses: Tensor, present: Tensor) -> Tensor:
-        """S, a scalar, of ``losses`` (T,); absent tasks are left out."""
-        weights = self.weights.to(losses)
-        return (weights * losses)[present.to(losses.device)].sum()
+    def forward(self, context: Context) -> Tensor:
+        """The weights."""
+        return self.weights

@@ -1,0 +1,47 @@
+"""Aligned-MTL: the task gradients made orthogonal and of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+from torchjd.aggregation import AlignedMTLWeighting
+
+from mtl_d2.balancing.base import Context, Setup
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.strategies import Aggregator
+
+BALANCES = ("min", "median", "rmse")
+
+
+@AGGREGATORS.named("aligned_mtl")
+class AlignedMTL(Aggregator):
+    """The mean of the task gradients after the nearest change to orthogonal ones of equal length.
+
+    Paper: Senushkin et al., Independent Component Alignment for Multi-Task Learning, CVPR 2023, algorithm 1.
+        G = V diag(l) V';  w = sqrt(s) V diag(1 / sqrt(l)) V' 1/T,  s = the smallest, median or mean of the l > 0
+    The weights of orthonormal rows add up to 1: scale "mean". torchjd computes them.
+    Differs from: the authors' code, whose equal weights are 1 and not 1/T. Eigenvalues below K machine epsilons of the
+    largest count as 0, so that a gradient some 1e-8 times as long as another is left out.
+    """
+
+    scale = "mean"
+    defaults = {"balance": "min"}
+    help = {"balance": "s, the squared length of the orthogonal gradients: 'min', 'median' or 'rmse' (mean eigenvalue)"}
+
+    def __init__(self, setup: Setup, balance: Literal["min", "median", "rmse"]) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.weighting = AlignedMTLWeighting(scale_mode=balance)
+
+    @classmethod
+    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
+        """The balance's name."""
+        if options["balance"] not in BALANCES:
+            return [f"BALANCE must be one of {BALANCES}, got {options['balance']!r}"]
+        return []
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) weights."""
+        return self.weighting(gramian)

@@ -1,0 +1,81 @@
+"""CAGrad: the best worst-case improvement near the mean gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context, Setup
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.quadratic import min_norm_point
+from mtl_d2.balancing.strategies import Aggregator
+
+FLOOR = 1e-4  # of the shortest gradient, for ||g_w||: bounds the weights where tasks oppose each other
+
+
+@AGGREGATORS.named("cagrad")
+class CAGrad(Aggregator):
+    """The direction within a ball around the mean gradient that improves the worst task most.
+
+    Paper: Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS 2021, algorithm 1.
+        g_0 = mean of the g_i;  w = argmin over the simplex of g_w . g_0 + c ||g_0|| ||g_w||,  g_w = sum_i w_i g_i
+        d = g_0 + c ||g_0|| / ||g_w|| * g_w;  update = d / (1, 1 + c^2 or 1 + c)   (rescale 0, 1 or 2)
+    Solved exactly: for r = ||g_w|| / (c ||g_0||), r d is the shortest vector in the convex hull of the g_i + r g_0, and
+    ||g_w|| / r falls with r, so r is the root of one equation.
+    c = 0 is the mean; the weights of orthonormal rows add up to (1 + c) / (1, 1 + c^2 or 1 + c): scale "mean".
+    Differs from: the authors' code, which then multiplies by T (MTL.GRADIENT.SCALE "sum") and adds 1e-8 inside the
+    square roots; here ||g_w|| is kept above 1e-4 of the shortest g_i. The mean is over the tasks that are present.
+    Rescale 1 and c = 0.4 are what the authors' scripts use; algorithm 1 is rescale 0.
+    """
+
+    scale = "mean"
+    defaults = {"c": 0.4, "rescale": 1}
+    help = {
+        "c": "radius of the ball over ||g_0||, in [0, 1); 0 gives the mean",
+        "rescale": "0: algorithm 1; 1: divided by 1 + c^2; 2: divided by 1 + c",
+    }
+
+    def __init__(self, setup: Setup, c: float, rescale: int) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.c = c
+        self.shrink = 1 / (1.0, 1 + c**2, 1 + c)[rescale]
+
+    @classmethod
+    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
+        """Ranges of both options."""
+        c, found = options["c"], []
+        if not (isinstance(c, int | float) and not isinstance(c, bool) and 0 <= c < 1):
+            found.append(f"C must be a number in [0, 1), got {c}")
+        if isinstance(options["rescale"], bool) or options["rescale"] not in (0, 1, 2):
+            found.append(f"RESCALE must be 0, 1 or 2, got {options['rescale']}")
+        return found
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) weights >= 1/K times the factor of ``rescale``."""
+        mean = torch.full((len(gramian),), 1 / len(gramian), dtype=torch.float64)
+        products = gramian @ mean  # g_i . g_0
+        square = float(mean @ products)
+        if self.c == 0 or square < 1e-15:  # without a mean gradient the ball is a point
+            return mean * self.shrink
+        radius = self.c * math.sqrt(square)
+
+        def weights(log_r: float) -> Tensor:
+            r = math.exp(log_r)
+            return min_norm_point(gramian + r * (products[:, None] + products) + r * r * square)
+
+        def excess(log_r: float) -> float:
+            w = weights(log_r)
+            return math.log(max(float(w @ gramian @ w), 1e-300)) / 2 - math.log(radius) - log_r
+
+        norms = gramian.diagonal().sqrt()
+        shortest = min_norm_point(gramian)  # no combination is shorter
+        bound = max(FLOOR * float(norms.min()), math.sqrt(max(float(shortest @ gramian @ shortest), 0.0)))
+        low = math.log(bound / radius)
+        high = math.log(2 * float(norms.max()) / radius)
+        log_r = low if excess(low) <= 0 else brentq(excess, low, high, xtol=1e-10)
+        return (mean + weights(log_r) / math.exp(log_r)) * self.shrink

@@ -1,0 +1,79 @@
+"""GradDrop: in every element, the gradients of one sign only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context, Gradients, Setup
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.strategies import Aggregator
+
+
+@AGGREGATORS.named("graddrop")
+class GradDrop(Aggregator):
+    """Draws a sign for every element of the gradient and drops the tasks' values of the other sign.
+
+    Paper: Chen et al., Just Pick a Sign, NeurIPS 2020, algorithm 1, lines 10 to 15.
+        P = (1 + sum_i g_i / sum_i |g_i|) / 2,  U uniform in [0, 1), the same for all tasks, per element
+        update = sum_i (l_i + (1 - l_i) [P > U and g_i > 0, or P <= U and g_i < 0]) g_i
+    Without conflict the weights are 1: scale "sum".
+    Differs from: the paper applies it to the gradient of the shared features; this is the usual form on the shared
+    parameters, where the sign of the feature plays no part. Some code multiplies the mean by T, which is the same. U is
+    drawn on the CPU, so that it is the same on every process: its cost grows with the number of shared parameters.
+    """
+
+    scale = "sum"
+    defaults = {"leak": ()}
+    help = {"leak": "l_i in [0, 1], the share of its gradient each task of MTL.TASKS keeps; empty: all 0"}
+
+    def __init__(self, setup: Setup, leak: Sequence[float]) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.leak = tuple(leak) or (0.0,) * setup.num_tasks
+
+    @classmethod
+    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
+        """Length and range of the leaks."""
+        leak = options["leak"]
+        assert isinstance(leak, Sequence)
+        if leak and len(leak) != setup.num_tasks:
+            return [f"LEAK needs one number for each of the {setup.num_tasks} tasks {setup.tasks}, got {leak}"]
+        if not all(0 <= value <= 1 for value in leak):
+            return [f"LEAK must be numbers in [0, 1], got {leak}"]
+        return []
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) ones: what is dropped differs from element to element."""
+        return torch.ones(len(gramian), dtype=torch.float64)
+
+    def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
+        """Algorithm 1 on the weighted rows; see ``Aggregator.combine``."""
+        combined: Gradients = []
+        for k in range(len(rows[0])):
+            found: list[tuple[Tensor, float]] = []
+            for row, weight, leak in zip(rows, weights, self.leak, strict=True):
+                gradient, row[k] = row[k], None
+                if gradient is not None:
+                    found.append((gradient * weight, leak))
+            combined.append(_pick_signs(found, context.generator) if found else None)
+        return combined
+
+
+def _pick_signs(found: list[tuple[Tensor, float]], generator: torch.Generator) -> Tensor:
+    """Lines 10 to 15 for one parameter: its gradients, of one shape, each with its leak."""
+    first = found[0][0]
+    total, size = torch.zeros_like(first), torch.zeros_like(first)
+    for gradient, _ in found:
+        total += gradient
+        size += gradient.abs()
+    purity = (1 + total / size.clamp(min=torch.finfo(size.dtype).tiny)) / 2
+    draw = torch.rand(first.shape, generator=generator, dtype=first.dtype).to(first.device)
+    positive = purity > draw
+    update = torch.zeros_like(first)
+    for gradient, leak in found:
+        kept = torch.where(positive, gradient.clamp(min=0), gradient.clamp(max=0))
+        update += kept + leak * (gradient - kept)
+    return update

@@ -1,0 +1,44 @@
+"""IMTL-G: the combination with equal projections onto all task gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context, cosines
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.strategies import Aggregator
+
+
+def equal_projections(gramian: Tensor) -> Tensor:
+    """(K,) weights of the unit rows u_i whose combination has projection 1 onto each of them.
+
+    The shortest least squares solution where there is none: rows that oppose each other get 0, as far as they do.
+
+    Args:
+        gramian: (K, K) float64, finite, no row 0.
+    """
+    return torch.linalg.pinv(cosines(gramian), hermitian=True).sum(1)
+
+
+@AGGREGATORS.named("imtl_g")
+class IMTLG(Aggregator):
+    """The combination of the task gradients whose projections onto all of them are equal.
+
+    Paper: Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, eq. 6 and 7.
+        update = sum_i w_i g_i with update . u_i the same for all i, u_i = g_i / ||g_i||, sum_i w_i = 1
+        w_i = v_i / sum_j v_j,  v = diag(1 / ||g||) pinv(cosines) 1
+    The weights add up to 1, and some may be negative: scale "mean".
+    Differs from: the paper, which takes the gradient of the shared feature; here it is that of all shared parameters.
+    Its inverse does not exist for parallel gradients, whose weights here are those of their limit for T = 2. Where no
+    weights with sum 1 have equal projections (opposite gradients), the update is 0.
+    """
+
+    scale = "mean"
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) weights with sum 1, or all 0."""
+        v = equal_projections(gramian) / gramian.diagonal().sqrt()
+        v = v / v.abs().max().clamp(min=torch.finfo(v.dtype).tiny)
+        total = v.sum()
+        return torch.zeros_like(v) if total.abs() < 1e-12 else v / total

@@ -1,0 +1,94 @@
+"""Nash-MTL: the Nash bargaining solution between the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context, Gradients, Setup, cosines
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.strategies import Aggregator
+
+RIDGE = 1e-8  # on the cosine matrix: bounds the weights at about 1e4 where gradients cancel
+
+
+@AGGREGATORS.named("nash_mtl")
+class NashMTL(Aggregator):
+    """The direction that maximises the product of the tasks' improvements.
+
+    Paper: Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, claim 3.1 and algorithm 1.
+        G a = 1 / a  (elementwise, a > 0);  update = sum_i a_i g_i, made shorter if it is longer than max_norm
+    a is the minimum of the strictly convex a'Ga / 2 - sum_i log a_i, found by damped Newton steps. It is scaled so that
+    orthogonal gradients of one length get 1: scale "sum". The direction does not depend on the lengths of the g_i.
+    Differs from: the authors' code, whose 20 rounds of a convex-concave procedure stop at about 1e-3, divides G by its
+    Frobenius norm (here by its mean diagonal entry, a factor that vanishes where max_norm is reached), counts its own
+    calls for ``every`` (here updates), keeps weights when tasks come and go (here they are recomputed) and multiplies
+    the heads by a as well (MTL.GRADIENT.HEADS "weights"; max_norm does not act on those). max_norm is that of the
+    update, after MTL.GRADIENT.SCALE, and the logged weights are those before it.
+    """
+
+    scale = "sum"
+    defaults = {"max_norm": 1.0, "every": 1}
+    help = {
+        "max_norm": "longest update of the shared parameters, >= 0; 0: any length",
+        "every": "number of updates >= 1 that weights are used for, while the same tasks are present",
+    }
+
+    last: Tensor
+
+    def __init__(self, setup: Setup, max_norm: float, every: int) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.max_norm = max_norm
+        self.every = every
+        self.register_buffer("last", torch.zeros(setup.num_tasks, dtype=torch.float64))  # 0: not in the game
+
+    @classmethod
+    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
+        """Ranges of both options."""
+        max_norm, every, found = options["max_norm"], options["every"], []
+        if not (isinstance(max_norm, int | float) and not isinstance(max_norm, bool) and max_norm >= 0):
+            found.append(f"MAX_NORM must be a number >= 0, got {max_norm}")
+        if not (isinstance(every, int) and not isinstance(every, bool) and every >= 1):
+            found.append(f"EVERY must be a whole number >= 1, got {every}")
+        return found
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) weights > 0."""
+        places = list(context.indices)
+        if context.update % self.every == 0 or self.last.nonzero().flatten().tolist() != places:
+            C = cosines(gramian).numpy() + RIDGE * np.eye(len(places))
+            self.last.zero_()
+            self.last[places] = torch.from_numpy(bargain(C)) / (gramian.diagonal() * len(places)).sqrt()
+        return self.last[places]
+
+    def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
+        """The weighted sum, not longer than ``max_norm``; see ``Aggregator.combine``."""
+        direction = super().combine(rows, weights, context)
+        found = [g for g in direction if g is not None]
+        if self.max_norm > 0 and found:
+            norm = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64) for g in found]).norm().item()
+            for g in found if norm > self.max_norm else []:
+                g.mul_(self.max_norm / norm)
+        return direction
+
+
+def bargain(C: np.ndarray) -> np.ndarray:
+    """(K,) z > 0 with C z = 1 / z.
+
+    Args:
+        C: (K, K) positive definite, diagonal 1.
+    """
+    z = np.full(len(C), np.sqrt(len(C) / C.sum()))
+    for _ in range(200):
+        slope = C @ z - 1 / z
+        step = np.linalg.solve(C + np.diag(1 / z**2), slope)
+        decrement = np.sqrt(max(slope @ step, 0.0))
+        if decrement < 1e-14:
+            break
+        # Self-concordance: this length keeps z > 0 and lowers the objective.
+        z = z - step / (1 + decrement if decrement > 0.25 else 1)
+    return z

@@ -1,0 +1,34 @@
+"""UPGrad: each gradient made free of conflict with all others, then averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context, cosines
+from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.quadratic import nonnegative_minimum
+from mtl_d2.balancing.strategies import Aggregator
+
+
+@AGGREGATORS.named("upgrad")
+class UPGrad(Aggregator):
+    """The mean of the task gradients after each was projected onto the directions that harm no task.
+
+    Paper: Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024, eq. 7 and proposition 1.
+        p_i = the point of {x: g_j . x >= 0 for all j} that is closest to g_i;  update = 1/T sum_i p_i
+        p_i = g_i + sum_j l_j g_j with l = argmin_{l >= 0} ||g_i + sum_j l_j g_j||^2
+    Without conflict it is the mean: scale "mean".
+    Differs from: nothing; the mean is over the tasks that are present.
+    """
+
+    scale = "mean"
+
+    def forward(self, gramian: Tensor, context: Context) -> Tensor:
+        """(K,) weights >= 1/K."""
+        norms = gramian.diagonal().sqrt()
+        C = cosines(gramian).numpy()
+        # In units of each row's length; for p_i = ||g_i|| (u_i + sum_j z_j u_j), l_j = z_j ||g_i|| / ||g_j||.
+        z = torch.from_numpy(np.stack([nonnegative_minimum(C, q) for q in C]))
+        return (1 + (norms @ z) / norms) / len(gramian)

@@ -1,0 +1,71 @@
+"""What the update asks of a model, and how it divides a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.tasks import Task
+
+Features = dict[str, Tensor]
+
+
+class MultiTaskModel(Protocol):
+    """What the update needs of a model, besides being an ``nn.Module``."""
+
+    tasks: tuple[Task, ...]
+
+    def sample_tasks(self, sample: dict) -> tuple[str, ...]:
+        """Names of the model's tasks that supervise ``sample``."""
+
+    def batch_images(self, samples: list[dict]) -> Tensor:
+        """(N, C, H, W) normalized images, padded to one size."""
+
+    def shared_features(self, images: Tensor) -> Features:
+        """What the heads work on, by name, each (N, ...)."""
+
+    def task_losses(
+        self, task: str, features: Features, samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        """The terms of one task's loss over ``samples``, by name.
+
+        With no sample it takes part in the collectives and returns nothing. Normalizers go through ``reduction.count``.
+        """
+
+    def mixes_samples(self) -> bool:
+        """Whether a sample's features depend on the other samples of the batch."""
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the last layer that two tasks share."""
+
+
+@dataclass
+class Group:
+    """Samples supervised by the same set of tasks (or all samples, where the trunk mixes them)."""
+
+    indices: list[int]
+    tasks: tuple[str, ...]
+    features: Features = field(default_factory=dict)
+    leaves: Features = field(default_factory=dict)
+    gradients: dict[str, Features] = field(default_factory=dict)  # by task: with respect to the leaves that it used
+
+
+def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[Group]:
+    """Groups of the samples of a batch; samples without a task are in none, unless all stay together.
+
+    Args:
+        sample_tasks: for each sample, the tasks that supervise it.
+        together: keep the whole batch in one group.
+    """
+    if together:
+        tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
+        return [Group(list(range(len(sample_tasks))), tasks)] if tasks else []
+    groups: dict[tuple[str, ...], Group] = {}
+    for index, tasks in enumerate(sample_tasks):
+        if tasks:
+            groups.setdefault(tasks, Group([], tasks)).indices.append(index)
+    return list(groups.values())

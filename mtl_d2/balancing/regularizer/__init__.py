@@ -1,0 +1,1 @@
+"""Regularizers: what is added to the objective, one per file."""

@@ -1,0 +1,159 @@
+"""CosReg: pulls the tasks' gradients towards being orthogonal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Gradients, Setup
+from mtl_d2.balancing.build import REGULARIZERS
+from mtl_d2.balancing.strategies import Regularizer
+
+if TYPE_CHECKING:
+    from mtl_d2.balancing.base import UpdateResult
+    from mtl_d2.balancing.jacobian import Oracle
+    from mtl_d2.balancing.replay import Replay
+
+STEP = 1e-4  # of the norm of the last shared layer, for finite differences
+
+
+@REGULARIZERS.named("cosreg")
+class CosReg(Regularizer):
+    """Adds the mean squared cosine between the tasks' gradients at the last shared layer to the objective.
+
+    Paper: regularizing deep multi-task networks using orthogonal gradients (CosReg), eq. 4-5.
+        penalty = alpha / (T'(T'-1)) * sum_{i != j} cos(g_i, g_j)^2, over the T' present tasks; in [0, alpha]
+    with g_i the raw gradient of L_i with respect to the last shared layer, differentiated through. It is no task: its
+    gradient is added after aggregation, to the shared parameters and, in a joint step, to the heads.
+    Differs from: implementations that patch zero gradients with an epsilon; pairs with one are left out here.
+    """
+
+    defaults = {"alpha": 10.0, "times_loss": False, "double_backward": "exact"}
+    help = {
+        "alpha": "the paper's alpha >= 0: 10 on NYUv2 and SUN RGB-D, 0.1 together with batch norm",
+        "times_loss": "multiply alpha by the mean of the task losses, as in the paper's NYUv2 runs",
+        "double_backward": "'exact', or 'finite': central differences, for networks whose operators (RoIAlign, SyncBN) "
+        "have no second derivative; two more passes for each task",
+    }
+
+    def __init__(self, setup: Setup, alpha: float, times_loss: bool, double_backward: str) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.alpha, self.times_loss = alpha, times_loss
+        self._differentiate = {"exact": _exact, "finite": _finite}[double_backward]
+        self._value = 0.0
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any], setup: Setup) -> list[str]:
+        """Ranges, and that there are two tasks."""
+        found = [] if options["alpha"] >= 0 else [f"ALPHA must be >= 0, got {options['alpha']}"]
+        if options["double_backward"] not in ("exact", "finite"):
+            found.append(f"DOUBLE_BACKWARD must be 'exact' or 'finite', got {options['double_backward']!r}")
+        if setup.num_tasks < 2:
+            found.append("it compares tasks with each other, so it needs two at least")
+        return found
+
+    def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
+        """Gradient of the penalty for the shared parameters and for each head; see ``Regularizer``."""
+        tasks = [name for name, here in zip(oracle.names, result.present.tolist(), strict=True) if here]
+        factor = self.alpha * (float(result.losses[result.present].mean()) if self.times_loss else 1.0)
+        self._value = 0.0
+        if len(tasks) < 2:
+            return [None] * len(oracle.shared), [[None] * len(own) for own in oracle.heads]
+
+        def pull(rows: Tensor) -> Tensor:
+            rows = rows.detach().double().requires_grad_()
+            penalty = factor * mean_squared_cosine(rows)
+            self._value = float(penalty.detach())
+            (found,) = torch.autograd.grad(penalty, rows)
+            return found
+
+        return self._differentiate(oracle, tasks, pull, replay)
+
+    def scalars(self) -> dict[str, float]:
+        """The penalty."""
+        return {"penalty": self._value}
+
+
+def mean_squared_cosine(rows: Tensor) -> Tensor:
+    """Mean of cos^2 over the pairs of different rows ((T, n) float64); a row of zeros has cosine 0."""
+    norms = rows.norm(dim=1)
+    moving = norms > 0
+    units = rows[moving] / norms[moving, None]
+    cosine = units @ units.T
+    pairs = len(rows) * (len(rows) - 1)
+    return (cosine**2 - torch.diag(cosine.diagonal() ** 2)).sum() / pairs
+
+
+def _exact(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple[Gradients, list[Gradients]]:
+    """sum_i (d penalty / d g_i) . (d g_i / d parameters), by a second backward pass through the first."""
+    last = [oracle.shared[k] for k in oracle.last_layer]
+    with replay.again():
+        losses = oracle.connected_losses(tasks)
+        local = [
+            _flat(torch.autograd.grad(loss, last, create_graph=True, allow_unused=True), last)
+            if loss is not None
+            else torch.zeros(sum(p.numel() for p in last), device=last[0].device, dtype=last[0].dtype)
+            for loss in losses
+        ]
+        pulls = pull(torch.stack([oracle.reduction.average(g.detach()) for g in local]))
+        surrogate = sum((g.double() * v).sum() for g, v in zip(local, pulls, strict=True))
+        parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+        try:
+            found: Gradients = list(torch.autograd.grad(surrogate, parameters, allow_unused=True))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"CosReg needs second derivatives, and an operator of this model has none ({error}); set "
+                "MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD to 'finite'"
+            ) from error
+    return _divide(oracle, oracle.reduction.average_gradients(found, parameters))
+
+
+def _finite(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple[Gradients, list[Gradients]]:
+    """The same by (grad L_i(W + h v_i) - grad L_i(W - h v_i)) / 2h, v_i = d penalty / d g_i, W the last layer."""
+    last = [oracle.shared[k] for k in oracle.last_layer]
+    start = [p.detach().clone() for p in last]
+    kept = [p.grad for p in oracle.model.parameters()]
+    with replay.again():
+        here = oracle.gradients(tasks)
+    places = [oracle.names.index(task) for task in tasks]
+    pulls = pull(torch.stack([_flat([here.rows[i][k] for k in oracle.last_layer], last) for i in places]))
+    parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+    total: Gradients = [None] * len(parameters)
+    for task, i, v in zip(tasks, places, pulls, strict=True):
+        length = float(v.norm())
+        if length == 0:
+            continue
+        h = STEP * max(float(_flat(start, last).norm()), 1.0) / length
+        for sign in (1.0, -1.0):
+            _move(last, start, v.to(last[0].dtype) * (sign * h))
+            with replay.again():
+                found = oracle.gradients([task])
+            for k, g in enumerate([*found.rows[i], *(g for own in found.heads for g in own)]):
+                if g is not None:
+                    step = g * (sign / (2 * h))
+                    so_far = total[k]
+                    total[k] = step if so_far is None else so_far + step
+    _move(last, start, torch.zeros_like(_flat(start, last)))
+    for parameter, gradient in zip(oracle.model.parameters(), kept, strict=True):
+        parameter.grad = gradient
+    return _divide(oracle, total)
+
+
+def _flat(gradients: Any, like: list[Any]) -> Tensor:
+    parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _move(parameters: list[Any], start: list[Tensor], by: Tensor) -> None:
+    with torch.no_grad():
+        for parameter, origin, step in zip(parameters, start, by.split([p.numel() for p in start]), strict=True):
+            parameter.copy_(origin + step.view_as(origin))
+
+
+def _divide(oracle: Oracle, found: Gradients) -> tuple[Gradients, list[Gradients]]:
+    shared, rest = found[: len(oracle.shared)], iter(found[len(oracle.shared) :])
+    return shared, [[next(rest) for _ in own] for own in oracle.heads]

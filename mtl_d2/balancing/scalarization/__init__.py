@@ -1,1 +1,0 @@
-"""Scalarizations, one method per file."""

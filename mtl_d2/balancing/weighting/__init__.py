@@ -1,0 +1,1 @@
+"""Weightings: how much each task loss counts, one method per file."""

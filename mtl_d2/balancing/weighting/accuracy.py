@@ -1,0 +1,144 @@
+"""Accuracies of the tasks, from the metrics of evaluations."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_d2.balancing.base import Setup
+from mtl_d2.balancing.weighting.options import check_length
+
+logger = logging.getLogger(__name__)
+
+Results = Mapping[str, Mapping[str, Any]]
+
+DIRECTIONS = ("higher", "lower")
+MOST = 100.0  # an accuracy of more times its reference counts as this many times, so that an error of 0 is a number
+
+HELP = {
+    "metrics": "'group/name' for each task of MTL.TASKS in its order, as an evaluation calls them, e.g. 'bbox/AP' and "
+    "'sem_seg/mIoU'",
+    "direction": "'higher' or 'lower' is better, for each metric; empty: 'higher' for all. An error is inverted",
+}
+
+
+class Accuracies(nn.Module):
+    """Each task's metric relative to a reference value, smoothed over evaluations.
+
+        a_i = metric_i / reference_i, or reference_i / metric_i for an error;   k_i <- m a_i + (1 - m) k_i
+    The first value is taken as it is. Metrics that are NaN leave k_i as it was; that is logged once for each task.
+    """
+
+    ratios: Tensor
+    seen: Tensor
+    references: Tensor
+
+    def __init__(
+        self, metrics: Sequence[str], direction: Sequence[str], references: Sequence[float], momentum: float, T: int
+    ) -> None:
+        """Args are described in ``HELP``; ``references``: T values > 0, in the units of the metrics."""
+        super().__init__()
+        self.metrics = tuple(metrics)
+        self.direction = tuple(direction) or ("higher",) * T
+        self.momentum = momentum
+        self.register_buffer("ratios", torch.zeros(T, dtype=torch.float64))  # k_i
+        self.register_buffer("seen", torch.zeros(T, dtype=torch.bool))
+        self.register_buffer("references", torch.tensor(list(references), dtype=torch.float64))
+        self._warned: set[str] = set()
+
+    def read(self, results: Results) -> None:
+        """Takes the metrics of one evaluation.
+
+        Raises:
+            ValueError: a metric is not among them.
+        """
+        found = [find_metric(results, metric) for metric in self.metrics]
+        ratios = torch.zeros_like(self.ratios)
+        known = torch.zeros_like(self.seen)
+        for i, (metric, value) in enumerate(zip(self.metrics, found, strict=True)):
+            if math.isnan(value):
+                self._warn(metric)
+                continue
+            reference = self.references[i].item()
+            known[i] = True
+            ratios[i] = value / reference if self.direction[i] == "higher" else _inverted(value, reference)
+        self.blend(ratios, known)
+
+    def blend(self, ratios: Tensor, known: Tensor) -> None:
+        """Smooths new a_i ((T,) float64) into k_i for the tasks that ``known`` ((T,) bool) marks."""
+        ratios = ratios.clamp(0.0, MOST)
+        smooth = torch.where(self.seen, self.ratios + self.momentum * (ratios - self.ratios), ratios)
+        self.ratios.copy_(torch.where(known, smooth, self.ratios))
+        self.seen |= known
+
+    def _warn(self, metric: str) -> None:
+        if metric not in self._warned:
+            self._warned.add(metric)
+            logger.warning("Metric %s is NaN; its task keeps the weight it had. This is said once.", metric)
+
+    def named(self, tasks: Sequence[str], prefix: str) -> dict[str, float]:
+        """k_i of the tasks that have one, by ``prefix`` and task."""
+        values = zip(tasks, self.ratios.tolist(), self.seen.tolist(), strict=True)
+        return {f"{prefix}_{task}": ratio for task, ratio, seen in values if seen}
+
+
+def find_metric(results: Results, metric: str, where: str = "the evaluation") -> float:
+    """The value of ``metric``, a 'group/name'; NaN if it is None.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    group, _, name = metric.partition("/")
+    if name not in results.get(group, {}):
+        there = ", ".join(f"{g}/{n}" for g, metrics in results.items() for n in metrics if "-" not in n) or "no metric"
+        raise ValueError(f"metric {metric!r} is not in {where}, which has {there}; name one of those in METRICS")
+    value = results[group][name]
+    return math.nan if value is None else float(value)
+
+
+def read_reference(path: str, metric: str) -> float:
+    """The value > 0 of ``metric`` in the last row of a run's ``results.json``.
+
+    Raises:
+        ValueError: there is no such file, row or metric, or its value is not a number > 0.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"results of a single-task run cannot be read from {path}: {error}; train and evaluate that task alone "
+            "first, or give its value in POTENTIALS"
+        ) from error
+    if not isinstance(rows, dict) or not rows:
+        raise ValueError(f"{path} has no row of results; evaluate that run, or give its value in POTENTIALS")
+    value = find_metric(rows[list(rows)[-1]], metric, f"the last row of {path}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{metric} in the last row of {path} must be a number > 0, got {value}; see POTENTIALS")
+    return value
+
+
+def check_metrics(options: Mapping[str, object], setup: Setup) -> list[str]:
+    """Complaints about ``metrics`` and ``direction``."""
+    metrics, direction = options["metrics"], options["direction"]
+    assert isinstance(metrics, Sequence)
+    assert isinstance(direction, Sequence)
+    found = check_length(options, "metrics", setup, "a metric 'group/name', e.g. 'bbox/AP',", empty=False)
+    found += check_length(options, "direction", setup, "'higher' or 'lower'")
+    found += [f"METRICS must be 'group/name' such as 'bbox/AP', got {m!r}" for m in metrics if not _is_metric(m)]
+    found += [f"DIRECTION must be 'higher' or 'lower', got {d!r}" for d in direction if d not in DIRECTIONS]
+    return found
+
+
+def _is_metric(metric: object) -> bool:
+    return isinstance(metric, str) and all(metric.partition("/"))
+
+
+def _inverted(error: float, reference: float) -> float:
+    return reference / error if error > 0 else MOST

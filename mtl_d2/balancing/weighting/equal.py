@@ -1,0 +1,25 @@
+"""Equal weights: S = sum_i L_i."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Context
+from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.strategies import Weighting
+
+
+@WEIGHTINGS.named("equal")
+class Equal(Weighting):
+    """The same weight for every task, whatever its loss.
+
+        w_i = 1
+    With the geometric mean this is GLS, S = (prod_i L_i)^(1/T) over the present tasks (Chennupati et al., MultiNet++:
+    multi-stream feature aggregation and geometric loss strategy for multi-task learning, CVPR workshops 2019, eq. 3).
+    Differs from: the mean of the losses, by the factor T. The 1/T belongs to the aggregator ``mean``.
+    """
+
+    def forward(self, context: Context) -> Tensor:
+        """(T,) ones."""
+        return torch.ones(len(context.present), dtype=torch.float64)

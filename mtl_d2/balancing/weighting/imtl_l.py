@@ -1,0 +1,53 @@
+"""IMTL-L: learned scales that bring all losses to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mtl_d2.balancing.base import Context, Setup
+from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.strategies import Weighting
+from mtl_d2.balancing.weighting.options import check_number
+
+
+@WEIGHTINGS.named("imtl_l")
+class IMTLL(Weighting):
+    """Learns one scale for each loss such that all scaled losses are the same.
+
+    Paper: Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, Towards impartial multi-task learning, ICLR 2021, eq. 6.
+        S = sum_i e^s_i L_i - s_i
+    The minimum over s is at e^s L = 1. With s = -s' this is twice uncertainty weighting for regression. IMTL is this
+    with the aggregator ``imtl_g``.
+    Differs from: nothing; the base is e, and s starts at 0, where S is the sum. The s of an absent task is left out of
+    S; its gradient is 0.
+    """
+
+    geometric = False
+    defaults = {"initial": 0.0}
+    help = {"initial": "s of all tasks before the first update"}
+
+    def __init__(self, setup: Setup, initial: float) -> None:
+        """Args are those of ``help``."""
+        super().__init__(setup)
+        self.tasks = setup.tasks
+        self.s = nn.Parameter(torch.full((setup.num_tasks,), initial, dtype=torch.float64))
+
+    @classmethod
+    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
+        """The initial value is a number."""
+        return check_number(options, "initial")
+
+    def forward(self, context: Context) -> Tensor:
+        """(T,) e^s_i."""
+        return torch.exp(self.s)
+
+    def offset(self, present: Tensor) -> Tensor:
+        """Minus the sum of the s of present tasks."""
+        return -self.s[present].sum()
+
+    def scalars(self) -> dict[str, float]:
+        """s_i."""
+        return {f"log_scale_{task}": s for task, s in zip(self.tasks, self.s.tolist(), strict=True)}

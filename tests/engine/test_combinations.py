@@ -1,0 +1,85 @@
+"""Any value of one choice goes with any value of another, or the pair is refused with a reason."""
+
+import itertools
+
+import pytest
+import torch
+from toy import batch, toy
+
+from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.config import ConfigError, check_mtl_config
+from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.engine.build import build_allocation, build_balancer
+
+load_methods()
+TASKS = ("detection", "semantic")
+CHOICES = {
+    "MTL.ALLOCATION.NAME": tuple(name for name, _ in ALLOCATIONS),
+    "MTL.SCALARIZATION.NAME": WEIGHTINGS.names(),
+    "MTL.SCALARIZATION.MEAN": ("arithmetic", "geometric"),
+    "MTL.GRADIENT.RESCALE": ("", *ROW_SCALINGS.names()),
+    "MTL.GRADIENT.AGGREGATOR": AGGREGATORS.names(),
+    "MTL.GRADIENT.LEVEL": ("all", "last_layer", "features"),
+    "MTL.REGULARIZER.NAME": ("", *REGULARIZERS.names()),
+    "MTL.STEP.NAME": STEPS.names(),
+}
+# What a method needs to be told before it can be used.
+NEEDED = [
+    "MTL.SCALARIZATION.ACHIEVEMENT.METRICS", ("bbox/AP", "sem_seg/mIoU"),
+    "MTL.SCALARIZATION.ACHIEVEMENT.POTENTIALS", (40.0, 60.0),
+    "MTL.SCALARIZATION.DTP.METRICS", ("bbox/AP", "sem_seg/mIoU"),
+]  # fmt: skip
+REASONS = ("undefined with", "needs each task's gradient of the parameters")
+
+
+def pairs():
+    for (one, first), (other, second) in itertools.combinations(CHOICES.items(), 2):
+        for a, b in itertools.product(first, second):
+            yield pytest.param([one, a, other, b], id=f"{a or 'none'}-{b or 'none'}")
+
+
+def everything():
+    for values in itertools.product(*CHOICES.values()):
+        pairs = zip(CHOICES, values, strict=True)
+        yield pytest.param([x for pair in pairs for x in pair], id="-".join(v or "none" for v in values))
+
+
+def two_updates(cfg):
+    """Trains the toy model; its parameters before and after."""
+    model = toy(2)
+    before = torch.cat([p.detach().clone().flatten() for p in model.parameters()])
+    balancer, allocation = build_balancer(cfg).double(), build_allocation(cfg)
+    optimizer = torch.optim.SGD([*model.parameters(), *balancer.parameters()], lr=0.01)
+    oracle = Oracle(model)
+    mapped = [dict(s, position=i) for i, s in enumerate(batch(*[TASKS] * 8))]
+    batches = allocation(iter([mapped[:4], mapped[4:]] * 2))
+    for update in range(2):
+        oracle.load(next(batches), update)
+        balancer(oracle, update, optimizer.step)
+    balancer.scalarization.weighting.on_evaluation({"bbox": {"AP": 20.0}, "sem_seg": {"mIoU": 50.0}})
+    return before, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def check_combination(cfg, overrides):
+    cfg.merge_from_list([*NEEDED, *overrides])
+    try:
+        check_mtl_config(cfg)
+    except ConfigError as refusal:
+        lines = str(refusal).splitlines()[1:]
+        assert all(any(reason in line for reason in REASONS) for line in lines), lines
+        return
+    before, after = two_updates(cfg)
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("overrides", pairs())
+def test_every_pair_of_choices_trains_or_says_why_not(cfg, overrides):
+    check_combination(cfg, overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", everything())
+def test_the_full_product_trains_or_says_why_not(cfg, overrides):
+    check_combination(cfg, overrides)
