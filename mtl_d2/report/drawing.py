@@ -42,7 +42,7 @@ def draw(
         (s·H, s·W, 3) uint8, s = 2 for images narrower than `SMALL_WIDTH`, else 1.
     """
     scale = 2 if image_rgb.shape[1] < SMALL_WIDTH else 1
-    picture = _resized(image_rgb, scale, cv2.INTER_CUBIC)
+    picture = np.array(_resized(image_rgb, scale, cv2.INTER_CUBIC), order="C")  # a copy that OpenCV can draw on
     if sem_seg is not None:
         ids = _resized(np.asarray(sem_seg).astype(np.int32), scale, cv2.INTER_NEAREST)
         clear = ids == metadata_stuff.get("ignore_label", 255)

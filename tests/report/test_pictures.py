@@ -54,6 +54,13 @@ def test_frames_stand_where_the_boxes_are():
     assert (image == 90).all()
 
 
+def test_large_image_whose_channels_are_a_reversed_view_is_drawn_on_a_copy():
+    stored = np.full((H, 600, 3), 90, dtype=np.uint8)
+    picture = draw(stored[:, :, ::-1], metadata(), metadata(), instances([30.0, 40, 90, 80], scores=[0.9], classes=[1]))
+    assert near(picture, 30, 60, BLUE)
+    assert (stored == 90).all()
+
+
 @pytest.mark.parametrize(("color", "rim"), [((0, 0, 70), 240), ((250, 170, 30), 16)])
 def test_frames_stand_out_from_their_rim(color, rim):
     image = np.full((H, 600, 3), 90, dtype=np.uint8)
