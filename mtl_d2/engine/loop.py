@@ -12,9 +12,9 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
-from mtl_d2.balancing.base import cosines
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation import Allocation
+from mtl_d2.engine.diagnostics import Diagnostics
 
 
 class MultiTaskLoop(TrainerBase):
@@ -51,6 +51,7 @@ class MultiTaskLoop(TrainerBase):
         self.oracle = Oracle(model, reduction, last_shared)  # type: ignore[arg-type]  # a module that follows the protocol
         self.clip_norm = clip_norm
         self.allocation = allocation
+        self.diagnostics = Diagnostics(balancer.setup.tasks)
         self.cosine_updates = 0  # updates in which at least two tasks were present
         self._build_loader = build_loader
         self._batches: Iterator[list[dict]] | None = None
@@ -77,7 +78,7 @@ class MultiTaskLoop(TrainerBase):
         storage.put_scalars(total_loss=sum(result.terms.values()), **result.terms)
         self.cosine_updates += int(result.present.sum() >= 2)
         share = self.cosine_updates / (self.iter + 1)
-        storage.put_scalars(smoothing_hint=False, cosine_defined=share, **describe(result, self.balancer))
+        storage.put_scalars(smoothing_hint=False, cosine_defined=share, **self.diagnostics(result))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on, besides the model."""
@@ -95,22 +96,3 @@ class MultiTaskLoop(TrainerBase):
         self.allocation.load_state_dict(state_dict["allocation"])
         self.cosine_updates = state_dict["cosine_updates"]
         self._batches = None
-
-
-def describe(result: UpdateResult, balancer: Balancer) -> dict[str, float]:
-    """What the logs say of an update: raw losses, weights, cosines and gradient norms, by name."""
-    tasks = balancer.setup.tasks
-    present = [i for i, here in enumerate(result.present.tolist()) if here]
-    values = dict(result.scalars)
-    for i in present:
-        values[f"task_loss/{tasks[i]}"] = float(result.losses[i])
-        values[f"weight/{tasks[i]}"] = float(result.weights.shared[i] * result.coefficients[i])
-    if result.gramian is None:
-        return values
-    cosine = cosines(result.gramian)
-    for i in present:
-        values[f"grad_norm/{tasks[i]}"] = float(result.gramian[i, i]) ** 0.5
-        for j in present:
-            if i < j:
-                values[f"cosine/{tasks[i]}_{tasks[j]}"] = float(cosine[i, j])
-    return values

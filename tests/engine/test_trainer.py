@@ -98,6 +98,35 @@ def test_resumed_run_equals_one_that_never_stopped(mclgs_cfg, tmp_path, stop):
         assert torch.equal(whole[name], value), name
 
 
+STATEFUL = {
+    "uncertainty": ["MTL.SCALARIZATION.NAME", "uncertainty"],
+    "dwa": ["MTL.SCALARIZATION.NAME", "dwa", "MTL.SCALARIZATION.DWA.PERIOD", 1],
+    "gradnorm": ["MTL.SCALARIZATION.NAME", "gradnorm"],
+    "famo": ["MTL.SCALARIZATION.NAME", "famo"],
+    "dtp": ["MTL.SCALARIZATION.NAME", "dtp", "MTL.SCALARIZATION.DTP.SOURCE", "training"],
+    "imtl": ["MTL.SCALARIZATION.NAME", "imtl_l", "MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "imtl_g"],
+    "rlw": ["MTL.SCALARIZATION.NAME", "rlw", "MTL.GRADIENT.AGGREGATOR", "pcgrad"],
+    "nash": ["MTL.GRADIENT.AGGREGATOR", "nash_mtl", "MTL.GRADIENT.NASH_MTL.EVERY", 2],
+    "averaged cosines": ["MTL.GRADIENT.MCLGS.EMA", 0.9, "MTL.GRADIENT.MCLGS.EVERY", 2],
+    "graddrop": ["MTL.GRADIENT.AGGREGATOR", "graddrop", "MTL.STEP.NAME", "split"],
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_method_state_and_draws_survive_a_real_checkpoint(mclgs_cfg, tmp_path, name):
+    mclgs_cfg.DATASETS.TEST = ()
+    mclgs_cfg.SOLVER.CHECKPOINT_PERIOD = 1
+    mclgs_cfg.SOLVER.MAX_ITER = 5
+    mclgs_cfg.merge_from_list(STATEFUL[name])
+    whole = train(mclgs_cfg)
+    mclgs_cfg.OUTPUT_DIR = str(tmp_path / "stopped")
+    train(mclgs_cfg, until=3)
+    resumed = train(mclgs_cfg, resume=True)
+    for one, other in ((whole.model, resumed.model), (whole._trainer.balancer, resumed._trainer.balancer)):
+        for key, value in one.state_dict().items():
+            assert torch.equal(other.state_dict()[key], value), key
+
+
 def test_updates_without_one_task_leave_its_head_alone(mclgs_cfg):
     cfg = mclgs_cfg
     cfg.DATASETS.TRAIN, cfg.MTL.DATA.PER_TASK = ("bdd100k_det_train",), ()

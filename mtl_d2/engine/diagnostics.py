@@ -1,0 +1,53 @@
+"""What the logs say of an update, whatever its methods are."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from itertools import combinations
+
+from torch import Tensor
+
+from mtl_d2.balancing import UpdateResult
+from mtl_d2.balancing.base import cosines
+
+WINDOW = 50  # updates over which the spread of a cosine is taken, as in CosReg's figure 3
+
+
+class Diagnostics:
+    """Names the numbers of an update, and keeps the cosines of the last ``WINDOW`` updates."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        """Args: ``tasks`` in the order of all (T,) vectors."""
+        self.tasks = tasks
+        self._recent: dict[str, deque[float]] = {}
+
+    def __call__(self, result: UpdateResult) -> dict[str, float]:
+        """Scalars by name.
+
+        ``task_loss/``, ``coefficient/`` (c_i), ``weight/`` (of the rows, c_i included), ``grad_norm/`` of each present
+        task; ``cosine/`` of each pair of them, and ``cosine_std/`` over the last 50 updates; ``cosine_level/`` where
+        the weights came from another level; and what the methods say of themselves.
+        """
+        present = [i for i, here in enumerate(result.present.tolist()) if here]
+        values = dict(result.scalars)
+        for i in present:
+            values[f"task_loss/{self.tasks[i]}"] = float(result.losses[i])
+            values[f"coefficient/{self.tasks[i]}"] = float(result.coefficients[i])
+            values[f"weight/{self.tasks[i]}"] = float(result.weights.shared[i] * result.coefficients[i])
+            if result.gramian is not None:
+                values[f"grad_norm/{self.tasks[i]}"] = float(result.gramian[i, i]) ** 0.5
+        values |= self._pairs("cosine_level", result.level_gramian, present)
+        exact = self._pairs("cosine", result.gramian, present)
+        return values | exact | {name: spread for name in exact for name, spread in self._spread(name, exact[name])}
+
+    def _pairs(self, group: str, gramian: Tensor | None, present: list[int]) -> dict[str, float]:
+        if gramian is None:
+            return {}
+        cosine = cosines(gramian)
+        return {f"{group}/{self.tasks[i]}_{self.tasks[j]}": float(cosine[i, j]) for i, j in combinations(present, 2)}
+
+    def _spread(self, name: str, value: float) -> list[tuple[str, float]]:
+        recent = self._recent.setdefault(name, deque(maxlen=WINDOW))
+        recent.append(value)
+        return [(name.replace("cosine/", "cosine_std/"), statistics.pstdev(recent))] if len(recent) == WINDOW else []
