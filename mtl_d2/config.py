@@ -178,7 +178,7 @@ def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]
 
 def build_setup(cfg: CfgNode) -> Setup:
     """What the methods may know of the run."""
-    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR)
+    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER)
 
 
 def check_mtl_config(cfg: CfgNode) -> None:

@@ -26,12 +26,10 @@ class Setup:
     Attributes:
         tasks: names of the T tasks, in the order of all (T,) vectors.
         total_updates: number of optimizer updates of the whole training, > 0.
-        base_lr: the optimizer's learning rate after warm-up, > 0.
     """
 
     tasks: tuple[str, ...]
     total_updates: int
-    base_lr: float = 1.0
 
     @property
     def num_tasks(self) -> int:

@@ -71,11 +71,13 @@ class Oracle:
         self.last_layer = [k for k, p in enumerate(self.shared) if id(p) in last]  # places among the shared parameters
         self.samples: list[dict] = []
         self.update = 0
+        self.learning_rate = 1.0
 
-    def load(self, samples: list[dict], update: int = 0) -> None:
-        """Takes this process's share of the global batch of an update."""
+    def load(self, samples: list[dict], update: int = 0, learning_rate: float = 1.0) -> None:
+        """Takes this process's share of the global batch of an update, and the heads' present learning rate."""
         self.samples = samples
         self.update = update
+        self.learning_rate = learning_rate
 
     def gradients(self, tasks: Sequence[str] | None = None, trunk: str = "rows") -> TaskGradients:
         """Every task's loss and exact gradient at the present parameters; every ``.grad`` is None afterwards.
@@ -93,6 +95,7 @@ class Oracle:
         groups = partition(sets, self.model.mixes_samples())
         with torch.set_grad_enabled(trunk != "no"):
             self._run_trunk(groups)
+        self._drop_gradients()
         for group in groups:  # a leaf for each feature: what a head does to it stays the head's
             group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
         terms: list[dict[str, Tensor]] = []
@@ -103,7 +106,6 @@ class Oracle:
             terms.append({name: value.detach() for name, value in task_terms.items()})
             del task_terms  # frees the head's graph before the next head runs
         found = self._reduce_losses(terms)
-        self._drop_gradients()
         found.rows = self._rows(groups, found.present) if trunk == "rows" else []
         found.groups = groups if trunk == "later" else []
         found.heads = [
@@ -122,12 +124,12 @@ class Oracle:
         """
         groups = partition([self.model.sample_tasks(s) for s in self.samples], together=True)
         self._run_trunk(groups)
+        self._drop_gradients()
         for group in groups:
             group.leaves = group.features
         terms = [self._task_terms(task, groups) for task in self.names]
         found = self._reduce_losses(terms)
         scale = factors(found.losses, found.present).tolist()
-        self._drop_gradients()
         losses = [(total(t), scale[i]) for i, t in enumerate(terms) if t]
         if losses:
             torch.autograd.backward([x for x, _ in losses], [torch.full_like(x, factor) for x, factor in losses])
@@ -179,8 +181,9 @@ class Oracle:
     def _drop_gradients(self) -> None:
         """Sets every ``.grad`` to None.
 
-        Late, after the forward pass: the new gradients then take the place of the old. Freed before it, with nothing
-        left from the last update, glibc would hand the memory back and have each page made anew: 4 % of a CPU's step.
+        After the trunk's forward pass: freed before it, with nothing else left of the last update, the memory would go
+        back to the system and be made anew page by page, which takes 4 % of a step on a CPU with glibc. Freed after the
+        heads, the peak would be higher.
         """
         for parameter in self.model.parameters():
             parameter.grad = None

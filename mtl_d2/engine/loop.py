@@ -61,7 +61,7 @@ class MultiTaskLoop(TrainerBase):
         start = time.perf_counter()
         if self._batches is None:
             self._batches = self.allocation(self._build_loader(self.allocation.start))
-        self.oracle.load(next(self._batches), self.iter)
+        self.oracle.load(next(self._batches), self.iter, self.optimizer.param_groups[0]["lr"])
         data_time = time.perf_counter() - start
         result = self.balancer(self.oracle, self.iter, self._apply)
         self._log(result, data_time)

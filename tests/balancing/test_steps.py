@@ -80,6 +80,18 @@ def test_lookahead_without_inner_step_is_split():
         torch.testing.assert_close(p, q, rtol=1e-12, atol=0)
 
 
+def test_inner_step_is_the_heads_present_learning_rate_by_default():
+    samples, found = batch(B, B), []
+    for inner_lr, rate in ((None, 0.07), (0.07, 1.0)):
+        model = toy(2)
+        oracle, made = Oracle(model), balancer(2, stage(2, "sum"), step="lookahead")
+        made.step.inner_lr = inner_lr
+        oracle.load(samples, 0, rate)
+        made(oracle, 0, torch.optim.SGD(model.parameters(), lr=LR).step)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*found)
+
+
 def test_split_moves_the_heads_at_the_new_shared_parameters():
     joint, split = toy(2), toy(2)
     make(joint, batch(B, B), "joint", stage(2, "mean", mclgs(2, a0=0.0)))

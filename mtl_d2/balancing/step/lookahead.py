@@ -32,12 +32,12 @@ class Lookahead(Split):
 
     several_points = True
     defaults = {"inner_lr": None}
-    help = {"inner_lr": "alpha of the inner step, > 0; None: SOLVER.BASE_LR"}
+    help = {"inner_lr": "alpha of the inner step, > 0; None: the heads' present learning rate, as in the paper"}
 
     def __init__(self, setup: Setup, inner_lr: float | None = None) -> None:
         """Args: ``inner_lr`` as in ``help``."""
         super().__init__(setup)
-        self.inner_lr = setup.base_lr if inner_lr is None else inner_lr
+        self.inner_lr = inner_lr
         self._shares: dict[str, float] = {}
 
     @classmethod
@@ -66,9 +66,10 @@ class Lookahead(Split):
         return ahead
 
     def _move(self, oracle: Oracle, start: list[torch.Tensor], row: list[torch.Tensor | None]) -> None:
+        alpha = oracle.learning_rate if self.inner_lr is None else self.inner_lr
         with torch.no_grad():
             for parameter, origin, gradient in zip(oracle.shared, start, row, strict=True):
-                parameter.copy_(origin if gradient is None else origin - self.inner_lr * gradient)
+                parameter.copy_(origin if gradient is None else origin - alpha * gradient)
 
     def scalars(self) -> dict[str, float]:
         """Share of each task in the total loss before and after the inner step (the paper's figure 3)."""
