@@ -21,14 +21,15 @@ INSTALL_REQUIRES = [
     "torch>=2.4",  # with 2.3 the tests of single-task FCOS models fail
     "torchvision>=0.19",  # the one made for torch 2.4
     "torchjd>=0.18,<0.19",  # Aligned-MTL, and the tests' oracle; its interface changes between minor versions
-    "timm>=1.0.3",  # feature extractors of every trunk say their channels and reductions
     "numpy>=1.24",  # detectron2 is patched for the names that 1.24 removed
-    "scipy>=1.10",  # the first release for NumPy 1.24
+    "scipy>=1.10",  # CAGrad's one-dimensional problem; the first release for NumPy 1.24
     "Pillow>=9.4",  # the first that detectron2 and NumPy 1.24 both work with on Python 3.11
     "matplotlib>=3.6",  # matplotlib.colormaps
     "pycocotools>=2.0.7",  # the first with wheels
     "fvcore>=0.1.5,<0.1.6",  # detectron2's own bounds
     "iopath>=0.1.7,<0.2",  # detectron2's own bounds
+    "PyYAML>=5.4",  # reads configs; the first with wheels for Python 3.10
+    "tabulate>=0.9",  # the table of results
     "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
 ]
 TEST_REQUIRES = [
