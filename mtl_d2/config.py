@@ -1,4 +1,4 @@
-"""The keys that mtl_d2 adds to a detectron2 config, and the check that they make sense together."""
+"""The keys that mtl_d2 adds to a detectron2 config; ``config_check`` says whether they make sense together."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Setup, load_methods
 from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.balancing.strategies import Strategy
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
-from mtl_d2.tasks import LABELS
 
 
 class ConfigError(ValueError):
@@ -35,6 +33,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # How many samples of each data set of DATASETS.TRAIN a global batch holds; must add up to SOLVER.IMS_PER_BATCH.
     # Empty: one shuffled pass an epoch over the union of the data sets.
     cfg.MTL.DATA.PER_TASK = ()
+    # Share in [0, 1) of the images of each data set of DATASETS.TRAIN that is kept from training. Weightings that look
+    # at accuracies get those on these images, every TEST.EVAL_PERIOD updates; never those on the test sets.
+    cfg.MTL.DATA.VALIDATION_SHARE = 0.0
     # Python files that register data sets of your own; executed once, before anything is built.
     cfg.MTL.DATA.MODULES = ()
 
@@ -176,148 +177,15 @@ def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]
     return {key: node[name.upper()][key.upper()] for key in method.defaults}
 
 
+def needs_evaluation(cfg: CfgNode) -> bool:
+    """Whether the weighting, if there is one of that name, takes accuracies from evaluations during training."""
+    name = cfg.MTL.SCALARIZATION.NAME
+    if name not in WEIGHTINGS.names():
+        return False
+    method = WEIGHTINGS.get(name)
+    return method.needs_evaluation(method_options(cfg.MTL.SCALARIZATION, name, method))
+
+
 def build_setup(cfg: CfgNode) -> Setup:
     """What the methods may know of the run."""
     return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER)
-
-
-def check_mtl_config(cfg: CfgNode) -> None:
-    """Checks everything that can be known before data and model are built.
-
-    Raises:
-        ConfigError: one line for each mistake, all of them at once.
-    """
-    load_methods()
-    found = [*_check_tasks(cfg), *_check_methods(cfg), *_check_solver(cfg), *_check_data(cfg), *_check_model(cfg)]
-    if found:
-        raise ConfigError("the config has mistakes:\n" + "\n".join(f"  - {line}" for line in found))
-
-
-def _check_tasks(cfg: CfgNode) -> list[str]:
-    found = []
-    if not cfg.MTL.TASKS:
-        found.append("MTL.TASKS is empty; name at least one of " + ", ".join(LABELS))
-    found += [unknown("MTL.TASKS", name, tuple(LABELS)) for name in cfg.MTL.TASKS if name not in LABELS]
-    found += [f"MTL.TASKS names {n!r} twice" for n in sorted(set(cfg.MTL.TASKS)) if list(cfg.MTL.TASKS).count(n) > 1]
-    return found
-
-
-def _check_methods(cfg: CfgNode) -> list[str]:
-    setup = build_setup(cfg)
-    found = []
-    choices = [
-        ("MTL.ALLOCATION", "NAME", cfg.MTL.ALLOCATION, ALLOCATIONS),
-        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, WEIGHTINGS),
-        ("MTL.GRADIENT", "AGGREGATOR", cfg.MTL.GRADIENT, AGGREGATORS),
-        ("MTL.STEP", "NAME", cfg.MTL.STEP, STEPS),
-    ]
-    if cfg.MTL.GRADIENT.RESCALE:
-        choices.append(("MTL.GRADIENT", "RESCALE", cfg.MTL.GRADIENT, ROW_SCALINGS))
-    if cfg.MTL.REGULARIZER.NAME:
-        choices.append(("MTL.REGULARIZER", "NAME", cfg.MTL.REGULARIZER, REGULARIZERS))
-    for path, key, node, registry in choices:
-        name = node[key]
-        if name not in registry.names():
-            found.append(unknown(f"{path}.{key}", name, registry.names()))
-            continue
-        method = registry.get(name)
-        options = method_options(node, name, method)
-        found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
-    found += [*_check_geometric(cfg), *_check_level(cfg)]
-    for key, value, known in [
-        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
-        ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
-        ("MTL.GRADIENT.LEVEL", cfg.MTL.GRADIENT.LEVEL, ("all", "last_layer", "features")),
-        ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
-    ]:
-        if value not in known:
-            found.append(unknown(key, value, known))
-    return found
-
-
-def _check_level(cfg: CfgNode) -> list[str]:
-    """At level "features" there are no rows of the parameters."""
-    if cfg.MTL.GRADIENT.LEVEL != "features":
-        return []
-    chosen = [
-        ("MTL.SCALARIZATION.NAME", cfg.MTL.SCALARIZATION.NAME, WEIGHTINGS, "needs_rows"),
-        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
-        ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
-    ]
-    return [
-        f"{key} {name!r} needs each task's gradient of the parameters; MTL.GRADIENT.LEVEL 'features' has none: set it "
-        "to 'all'"
-        for key, name, registry, attribute in chosen
-        if name in registry.names() and getattr(registry.get(name), attribute)
-    ]
-
-
-def _check_geometric(cfg: CfgNode) -> list[str]:
-    name = cfg.MTL.SCALARIZATION.NAME
-    if cfg.MTL.SCALARIZATION.MEAN != "geometric" or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
-        return []
-    fitting = ", ".join(other for other, method in WEIGHTINGS if method.geometric)
-    return [
-        f"MTL.SCALARIZATION.MEAN 'geometric' is undefined with {name!r}, whose sum has terms that are no weights; "
-        f"it goes with {fitting}"
-    ]
-
-
-def _check_solver(cfg: CfgNode) -> list[str]:
-    found = [
-        f"{key} must be at least 1, got {value}"
-        for key, value in [
-            ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER),
-            ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH),
-            ("MTL.LOG_PERIOD", cfg.MTL.LOG_PERIOD),
-        ]
-        if value < 1
-    ]
-    if cfg.SOLVER.AMP.ENABLED:
-        found.append("SOLVER.AMP.ENABLED is not supported by this trainer; set it to False")
-    clipping = cfg.SOLVER.CLIP_GRADIENTS
-    known = ("value", "norm", "full_model")
-    if clipping.ENABLED and clipping.CLIP_TYPE not in known:
-        found.append(unknown("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clipping.CLIP_TYPE, known))
-    if clipping.ENABLED and clipping.CLIP_VALUE <= 0:
-        found.append(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be > 0, got {clipping.CLIP_VALUE}")
-    return found
-
-
-def _check_data(cfg: CfgNode) -> list[str]:
-    found = []
-    if not cfg.DATASETS.TRAIN:
-        found.append("DATASETS.TRAIN is empty; name the data sets to train on")
-    per_task, names = cfg.MTL.DATA.PER_TASK, cfg.DATASETS.TRAIN
-    if per_task and len(per_task) != len(names):
-        found.append(f"MTL.DATA.PER_TASK needs one number for each of DATASETS.TRAIN {tuple(names)}, got {per_task}")
-    elif per_task and (sum(per_task) != cfg.SOLVER.IMS_PER_BATCH or min(per_task) < 0):
-        found.append(
-            f"MTL.DATA.PER_TASK {tuple(per_task)} must be counts that add up to SOLVER.IMS_PER_BATCH "
-            f"{cfg.SOLVER.IMS_PER_BATCH}"
-        )
-    return found
-
-
-def _check_model(cfg: CfgNode) -> list[str]:
-    found = []
-    head = cfg.MODEL.SEM_SEG_HEAD
-    known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
-    if "semantic" in cfg.MTL.TASKS and head.NAME not in known:
-        found.append(
-            f"MODEL.SEM_SEG_HEAD.NAME is {head.NAME!r}; a head that trains on its own sub-batch has a method "
-            f"task_losses: {', '.join(known)}"
-        )
-    if "semantic" in cfg.MTL.TASKS and head.NAME == "SemSegFPNDiceHead" and head.LOSS_WEIGHT != 1.0:
-        found.append(
-            f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {head.LOSS_WEIGHT}, but SemSegFPNDiceHead takes CE_WEIGHT and "
-            "DICE_WEIGHT; leave it at 1.0"
-        )
-    return found
-
-
-def unknown(key: str, value: object, known: tuple[str, ...]) -> str:
-    """A sentence that says that ``value`` is not one of ``known``, with the nearest of them."""
-    near = difflib.get_close_matches(str(value), known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{key} is {value!r}, which is none of {', '.join(map(repr, known))}{guess}"

@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import benchmark  # noqa: E402
+from benchmark_methods import METHODS, build_method, make_rows, weigh_and_combine  # noqa: E402
 from benchmark_variants import VARIANTS, Bench, FlopCounter, Setting, make_update  # noqa: E402
 
-from mtl_d2.balancing import Oracle  # noqa: E402
+from mtl_d2.balancing import AGGREGATORS, Oracle  # noqa: E402
 from mtl_d2.balancing.reduction import Reduction  # noqa: E402
 
 SMALL = ["--model", "small", "--size", "64x96", "--batch", "2"]
@@ -36,7 +37,7 @@ def count(function, *arguments, **options):
 
 
 def counted_update(bench, name):
-    return count(make_update, bench.trainer(name))[0]
+    return count(make_update, bench.trainer(VARIANTS[name]))[0]
 
 
 def counted_parts(bench):
@@ -80,6 +81,36 @@ def test_one_round_of_all_variants_gives_finite_figures(tmp_path, capsys):
     assert written["machine"]["threads"] == 1
 
 
+def test_one_round_of_all_methods_compares_every_aggregator_with_mean(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    benchmark.main([*SMALL, "--rounds", "1", "--threads", "1", "--all-methods", "--json", str(file)])
+    printed = capsys.readouterr().out
+    written = json.loads(file.read_text())["variants"]
+    assert set(written) == {*AGGREGATORS.names(), "mclgs+mean", "mclgs+cagrad"}
+    for name, figures in written.items():
+        assert figures.pop("reference") == "mean"
+        assert len(figures) == 10
+        assert all(math.isfinite(x) for x in figures.values())
+        assert min(figures["weigh_s_t2"], figures["weigh_s_t3"], figures["cpu_ratio"]) > 0
+        assert f"| `{name}` |" in printed
+    assert written["mean"]["share_t2"] == written["mean"]["share_t3"] == 0
+
+
+def test_every_method_is_measured_on_the_exact_path():
+    for name in METHODS:
+        assert build_method(Setting("small", (64, 96), 2, 2, "cpu"), name, 3).needs_rows(update=0)
+
+
+def test_measured_part_of_a_method_gives_what_the_method_gives():
+    rows = make_rows([torch.Size([500]), torch.Size([20, 30])], 3, "cpu")
+    flat = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    assert (flat[0] @ flat[1:].T < 0).all()
+    for name in ("mean", "sum"):
+        built = build_method(Setting("small", (64, 96), 2, 2, "cpu"), name, 3)
+        found = torch.cat([part.flatten() for part in weigh_and_combine(built, rows, 0)])
+        torch.testing.assert_close(found, getattr(flat, name)(0))
+
+
 @pytest.mark.skipif(not benchmark.STATUS.exists(), reason="reads Linux's /proc")
 def test_peak_memory_is_measured_in_a_process_of_its_own(capsys):
     results = benchmark.main([*SMALL, "--rounds", "0", "--variants", "simple", "--memory"])
@@ -97,6 +128,7 @@ def test_reference_is_measured_even_if_it_is_not_named():
         (["--size", "256"], "--size must be HxW"),
         (["--tasks", "3"], "--tasks must be 1 to 2, got 3"),
         (["--batch", "1"], "--batch must be at least --tasks (2), got 1"),
+        (["--all-methods", "--variants", "simple"], "--all-methods compares mean, aligned_mtl, "),
         (["--rounds", "-1"], "--rounds must be at least 0, got -1"),
     ],
 )
@@ -128,6 +160,6 @@ def test_naive_update_gives_the_gradients_of_the_exact_path(bench):
     found = {}
     for name in ("mclgs", "naive"):
         bench.model.loss_normalizer.fill_(300)  # a moving average, which the update before has moved
-        make_update(bench.trainer(name))
+        make_update(bench.trainer(VARIANTS[name]))
         found[name] = torch.cat([p.grad.flatten().double() for p in bench.model.parameters() if p.grad is not None])
     assert (found["mclgs"] - found["naive"]).norm() < 1e-4 * found["mclgs"].norm()

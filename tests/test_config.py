@@ -6,7 +6,8 @@ from detectron2.modeling import build_model
 
 import mtl_d2.modeling  # noqa: F401
 from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
-from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.config import ConfigError, add_mtl_config, merge_config
+from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine.build import build_balancer
 

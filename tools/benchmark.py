@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what one update costs in time, memory and arithmetic, relative to detectron2's SimpleTrainer.
 
-tools/benchmark.py [--model r50|r18|small] [--rounds R] [--flops] [--memory] [--json FILE]
+tools/benchmark.py [--model r50|r18|small] [--rounds R] [--flops] [--memory] [--all-methods] [--json FILE]
 
 All variants update the same model in turn, round after round, so that a disturbance of the machine meets all of them;
 a ratio is the median over the rounds of a variant's time by its reference's in the same round. See docs/benchmarks.md.
@@ -25,19 +25,21 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would count as busy; torch reads it once
 
 import torch
+from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
 
 from mtl_d2.tasks import LABELS
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
+KNOWN = VARIANTS | METHODS
 STATUS = Path("/proc/self/status")
 Results = dict[str, dict[str, Any]]
 
 
 def measure_times(bench: Bench, names: Sequence[str], rounds: int) -> Results:
     """Median seconds of an update and its median ratio to the reference, in CPU and in wall time."""
-    trainers = {name: bench.trainer(name) for name in names}
+    trainers = {name: bench.trainer(KNOWN[name]) for name in names}
     seconds: dict[str, dict[str, list[float]]] = {name: {"cpu": [], "wall": []} for name in names}
     for round_number in range(WARM_UP + rounds):
         for name in names if round_number % 2 else reversed(names):
@@ -49,7 +51,7 @@ def measure_times(bench: Bench, names: Sequence[str], rounds: int) -> Results:
     results: Results = {name: {} for name in names}
     for name in names:
         for clock, own in seconds[name].items():
-            reference = seconds[VARIANTS[name].reference][clock]
+            reference = seconds[KNOWN[name].reference][clock]
             results[name][f"{clock}_s"] = statistics.median(own)
             results[name][f"{clock}_ratio"] = statistics.median(a / b for a, b in zip(own, reference, strict=True))
     return results
@@ -59,7 +61,7 @@ def measure_flops(bench: Bench, names: Sequence[str]) -> Results:
     """Operations of one update; the same in every run."""
     results: Results = {}
     for name in names:
-        trainer = bench.trainer(name)
+        trainer = bench.trainer(KNOWN[name])
         with FlopCounter() as counter:
             make_update(trainer)
         results[name] = {"gflop": counter.flops / 1e9}
@@ -81,7 +83,7 @@ def measure_memory(arguments: Sequence[str], names: Sequence[str], threads: int)
 
 def probe_memory(bench: Bench, name: str) -> float:
     """Peak MiB of updates by one variant, above what model, batch and program hold before the first."""
-    trainer = bench.trainer(name)
+    trainer = bench.trainer(KNOWN[name])
     if bench.setting.device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -103,7 +105,7 @@ def high_water_mark() -> int:
 def add_ratios(results: Results, key: str, ratio: str) -> Results:
     """``results`` with each variant's ``key`` by its reference's."""
     for name, found in results.items():
-        found[ratio] = found[key] / results[VARIANTS[name].reference][key]
+        found[ratio] = found[key] / results[KNOWN[name].reference][key]
     return results
 
 
@@ -119,7 +121,7 @@ def format_table(results: Results) -> str:
     head = ["variant", "what it is", "ratio to", *(cell for title, *_ in shown for cell in (title, "ratio"))]
     lines = [" | ".join(head), " | ".join(["---"] * 3 + ["---:"] * (2 * len(shown)))]
     for name, found in results.items():
-        cells = [f"`{name}`", VARIANTS[name].about, f"`{VARIANTS[name].reference}`"]
+        cells = [f"`{name}`", KNOWN[name].about, f"`{KNOWN[name].reference}`"]
         for _, key, ratio, style in shown:
             cells += [format(found[key], style), f"**{found[ratio]:.3f}**"]
         lines.append(" | ".join(cells))
@@ -142,13 +144,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--tasks", type=int, metavar="T", default=len(LABELS), help="the first T of " + ", ".join(LABELS)
     )
     parser.add_argument("--rounds", type=int, metavar="R", default=7, help="rounds that count; 0: no times")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--variants", nargs="+", choices=list(KNOWN), metavar="NAME")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--flops", action="store_true", help="count floating-point operations too")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too, in a process for each variant")
+    parser.add_argument(
+        "--all-methods", action="store_true", help="compare the aggregators with mean: MCLGS, CAGrad, PCGrad, ..."
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")
-    parser.add_argument("--probe", choices=list(VARIANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--probe", choices=list(KNOWN), help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     problem = complete(args)
     if problem:
@@ -164,12 +169,14 @@ def complete(args: argparse.Namespace) -> str:
     except ValueError:
         args.size = ()
     args.batch = model.batch if args.batch is None else args.batch
-    needed = {VARIANTS[name].reference for name in args.variants} | set(args.variants)
-    args.variants = [name for name in VARIANTS if name in needed]
+    chosen = args.variants or list(METHODS if args.all_methods else VARIANTS)
+    needed = {KNOWN[name].reference for name in chosen} | set(chosen)
+    args.variants = [name for name in KNOWN if name in needed]
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),
         (1 <= args.tasks <= len(LABELS), f"--tasks must be 1 to {len(LABELS)}, got {args.tasks}"),
         (args.batch >= args.tasks, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
+        (not args.all_methods or set(args.variants) <= set(METHODS), "--all-methods compares " + ", ".join(METHODS)),
         (args.rounds >= 0, f"--rounds must be at least 0, got {args.rounds}"),
         (args.threads >= 1, f"--threads must be at least 1, got {args.threads}"),
         (args.device == "cpu" or torch.cuda.is_available(), "--device cuda: torch finds no CUDA device; use cpu"),
@@ -189,28 +196,35 @@ def main(arguments: Sequence[str] | None = None) -> Results:
     if args.probe:
         print(probe_memory(bench, args.probe))
         return {}
-    results: Results = {name: {"reference": VARIANTS[name].reference} for name in args.variants}
-    parts = []
-    if args.rounds:
-        parts.append(measure_times(bench, args.variants, args.rounds))
-    if args.flops:
-        parts.append(measure_flops(bench, args.variants))
-    del bench
-    if args.memory:
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        parts.append(measure_memory(given, args.variants, args.threads))
-    for part in parts:
-        for name, found in part.items():
-            results[name].update(found)
+    results = measure(args, bench, list(sys.argv[1:] if arguments is None else arguments))
     machine = describe_machine(args.device)
     print(
         f"{args.model}, {args.tasks} tasks, {args.batch} images of {args.size[0]}x{args.size[1]}, {args.rounds} rounds"
     )
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
-    print(format_table(results))
+    print(format_methods(results, pick_clock(args.device)) if args.all_methods else format_table(results))
     if args.json:
         settings = {key: getattr(args, key) for key in ("model", "size", "batch", "tasks", "rounds", "device")}
         args.json.write_text(json.dumps({"machine": machine, "settings": settings, "variants": results}, indent=1))
+    return results
+
+
+def measure(args: argparse.Namespace, bench: Bench, given: Sequence[str]) -> Results:
+    """All figures that are asked for, by variant; ``given`` is the command line."""
+    results: Results = {name: {"reference": KNOWN[name].reference} for name in args.variants}
+    parts: list[Results] = []
+    if args.rounds:
+        parts.append(measure_times(bench, args.variants, args.rounds))
+    if args.flops:
+        parts.append(measure_flops(bench, args.variants))
+    if args.all_methods and args.rounds:
+        update_s = parts[0]["mean"][f"{pick_clock(args.device)}_s"]
+        parts.append(measure_shares(bench, args.variants, args.rounds, update_s))
+    if args.memory:
+        parts.append(measure_memory(given, args.variants, args.threads))
+    for part in parts:
+        for name, found in part.items():
+            results[name].update(found)
     return results
 
 

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import flop_registry
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.jacobian import TaskGradients, total
-from mtl_d2.config import add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.config import add_mtl_config, merge_config
+from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
@@ -140,9 +141,8 @@ class Bench:
         self.optimizer = MultiTaskTrainer.build_optimizer(cfg, self.model)
         self.batches = {disjoint: make_batch(cfg, setting, disjoint) for disjoint in (False, True)}
 
-    def trainer(self, name: str) -> TrainerBase:
-        """A trainer that makes updates as the variant ``name`` does."""
-        variant = VARIANTS[name]
+    def trainer(self, variant: Variant) -> TrainerBase:
+        """A trainer that makes updates as ``variant`` does."""
         batches = repeat(self.batches[variant.disjoint])
         if variant.overrides is None:
             trainer = SimpleTrainer(self.model, batches, self.optimizer)

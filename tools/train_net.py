@@ -19,7 +19,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
-from mtl_d2.config import ConfigError, add_mtl_config, check_mtl_config, merge_config
+from mtl_d2.config import ConfigError, add_mtl_config, merge_config
+from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, import_modules, register_all
 from mtl_d2.engine import MultiTaskTrainer
 

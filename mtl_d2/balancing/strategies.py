@@ -53,6 +53,11 @@ class Weighting(Strategy):
     normalized: bool = True
     needs_rows: bool = False
 
+    @classmethod
+    def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
+        """Whether it takes accuracies from evaluations during training, with these values of ``defaults``."""
+        return False
+
     def forward(self, context: Context) -> Tensor:
         """(T,) float64 weights w_i on the CPU; entries of absent tasks are not used.
 
@@ -68,7 +73,7 @@ class Weighting(Strategy):
         """Sees what an update did, after it: losses, gradient norms."""
 
     def on_evaluation(self, results: Mapping[str, Mapping[str, float]]) -> None:
-        """Sees the metrics of an evaluation, ``{"bbox": {"AP": ...}, ...}``, the same on every process."""
+        """Sees the metrics of the held-out images, ``{"bbox": {"AP": ...}, ...}``, the same on every process."""
 
     def scalars(self) -> dict[str, float]:
         """Values worth a curve in the logs, by name."""

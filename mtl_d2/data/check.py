@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import read_label_map
 from mtl_d2.tasks import LABELS
 
@@ -34,7 +35,7 @@ def check_data(cfg: CfgNode) -> None:
     Images are looked for, in one listing per folder, but not opened.
 
     Args:
-        cfg: ``DATASETS.TRAIN`` and ``DATASETS.TEST``, ``MTL.TASKS``, ``MTL.DATA.PER_TASK``, ``SOLVER.IMS_PER_BATCH``.
+        cfg: ``DATASETS.TRAIN`` and ``DATASETS.TEST``, ``MTL.TASKS``, ``MTL.DATA``, ``SOLVER.IMS_PER_BATCH``, ``SEED``.
 
     Raises:
         DataError: one line per mistake.
@@ -52,6 +53,7 @@ def check_data(cfg: CfgNode) -> None:
                 *_missing_files(records, cfg.MTL.TASKS),
                 *_wrong_numbers(cfg, name, labelled[name]),
                 *_wrong_ids(cfg, name, records),
+                *_not_divisible(cfg, name, records),
             ]
         for line in lines:
             mistakes.setdefault(line, []).append(name)
@@ -142,6 +144,19 @@ def _wrong_ids(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
         read_label_map(first, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, ignored)
     except DataError as e:
         yield str(e)
+
+
+def _not_divisible(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
+    """What keeps a part of a training set from being held out and evaluated."""
+    share = cfg.MTL.DATA.VALIDATION_SHARE
+    if share <= 0 or name not in cfg.DATASETS.TRAIN:
+        return
+    try:
+        divide(records, share, cfg.SEED, name)
+    except DataError as e:
+        yield str(e)
+    if MetadataCatalog.get(name).get("evaluator_type") is None:
+        yield "its metadata have no `evaluator_type`, but MTL.DATA.VALIDATION_SHARE of it is evaluated: register it"
 
 
 def _wrong_shares(cfg: CfgNode) -> Iterator[str]:

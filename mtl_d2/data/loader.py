@@ -19,6 +19,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, ShuffledStream
 from mtl_d2.tasks import LABELS
@@ -44,8 +45,8 @@ def build_train_loader(
     """This rank's endless batches. The same (``cfg.SEED``, position) is the same sample for every number of workers.
 
     Args:
-        cfg: ``DATASETS.TRAIN``, ``MTL.TASKS``, ``MTL.DATA.PER_TASK``, ``SOLVER.IMS_PER_BATCH``, ``DATALOADER``,
-            ``INPUT`` and ``SEED``; a negative seed is drawn here, the same on all ranks.
+        cfg: ``DATASETS.TRAIN``, ``MTL.TASKS``, ``MTL.DATA``, ``SOLVER.IMS_PER_BATCH``, ``DATALOADER``, ``INPUT`` and
+            ``SEED``; a negative seed is drawn here, the same on all ranks.
         start: positions of the global stream that were consumed before.
         rank: this process; None = ask detectron2.
         world_size: number of processes; None = ask detectron2.
@@ -93,12 +94,16 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 
 
 def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
-    """Records of one training set, filtered as ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says.
+    """Records of one training set, less those held out, filtered as ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says.
 
-    The filter drops images that are labelled for detection, show no object, and have no label for another task.
+    ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. The filter drops images that are labelled for detection,
+    show no object, and have no label for another task.
     """
     keys = {LABELS[task].record_key for task in cfg.MTL.TASKS}
     records = get_detection_dataset_dicts(name, filter_empty=False)
+    records, held = divide(records, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED, name)
+    if held:
+        logger.info("%s: %d images to train on, %d held out", name, len(records), len(held))
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
         kept = [r for r in records if _has_content(r, keys)]
         logger.info("%s: %d of %d images kept, the others show no object", name, len(kept), len(records))

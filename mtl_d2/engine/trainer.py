@@ -18,10 +18,12 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 from detectron2.utils.logger import setup_logger
 
 from mtl_d2.balancing import Balancer
-from mtl_d2.config import check_mtl_config
+from mtl_d2.config import needs_evaluation
+from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader
+from mtl_d2.data.holdout import register_held_out
 from mtl_d2.engine.build import build_allocation, build_balancer
-from mtl_d2.engine.hooks import EvaluationHook, ReportHook
+from mtl_d2.engine.hooks import ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.reduce import broadcast_model, build_reduction
 from mtl_d2.evaluation.build import build_evaluator
@@ -82,9 +84,12 @@ class MultiTaskTrainer(DefaultTrainer):
         return getattr(self, "_last_eval_results", None)
 
     def build_hooks(self) -> list[HookBase | None]:
-        """detectron2's hooks, with a writer period of our own for the files, and the report."""
+        """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
         found = super().build_hooks()
-        found.insert(len(found) - int(comm.is_main_process()), EvaluationHook(self._trainer.balancer))
+        if needs_evaluation(self.cfg):
+            saving = (hooks.PeriodicCheckpointer, hooks.EvalHook)  # the first of them only on the main process
+            place = next(i for i, hook in enumerate(found) if isinstance(hook, saving))
+            found.insert(place, self._build_validation())
         if not comm.is_main_process():
             return found
         found.pop()  # detectron2's writers, all at one period
@@ -94,6 +99,13 @@ class MultiTaskTrainer(DefaultTrainer):
         found.append(hooks.PeriodicWriter(files, period=self.cfg.MTL.LOG_PERIOD))
         found.append(ReportHook(self.cfg))
         return found
+
+    def _build_validation(self) -> ValidationHook:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST = register_held_out(cfg)
+        weighting = self._trainer.balancer.scalarization.weighting
+        return ValidationHook(cfg.TEST.EVAL_PERIOD, partial(self.test, cfg, self._trainer.model), weighting)
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration, the hooks and the loop."""

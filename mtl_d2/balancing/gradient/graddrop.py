@@ -26,6 +26,7 @@ class GradDrop(Aggregator):
     """
 
     scale = "sum"
+    elementwise = True
     defaults = {"leak": ()}
     help = {"leak": "l_i in [0, 1], the share of its gradient each task of MTL.TASKS keeps; empty: all 0"}
 
@@ -57,23 +58,32 @@ class GradDrop(Aggregator):
             for row, weight, leak in zip(rows, weights, self.leak, strict=True):
                 gradient, row[k] = row[k], None
                 if gradient is not None:
-                    found.append((gradient * weight, leak))
+                    found.append((gradient if weight == 1 else gradient * weight, leak))
             combined.append(_pick_signs(found, context.generator) if found else None)
         return combined
 
 
 def _pick_signs(found: list[tuple[Tensor, float]], generator: torch.Generator) -> Tensor:
-    """Lines 10 to 15 for one parameter: its gradients, of one shape, each with its leak."""
+    """Lines 10 to 15 for one parameter: its gradients, of one shape, each with its leak.
+
+    With p and n the sums of the positive and of the negative values, P = p / (p - n): P > U where p > U (p - n).
+    """
     first = found[0][0]
-    total, size = torch.zeros_like(first), torch.zeros_like(first)
-    for gradient, _ in found:
-        total += gradient
-        size += gradient.abs()
-    purity = (1 + total / size.clamp(min=torch.finfo(size.dtype).tiny)) / 2
+    positive, negative = _sum_by_sign([gradient for gradient, _ in found])
     draw = torch.rand(first.shape, generator=generator, dtype=first.dtype).to(first.device)
-    positive = purity > draw
-    update = torch.zeros_like(first)
+    chosen = positive > draw.mul_(positive - negative)
+    if not any(leak for _, leak in found):
+        return torch.where(chosen, positive, negative)
+    update = torch.where(chosen, *_sum_by_sign([gradient * (1 - leak) for gradient, leak in found]))
     for gradient, leak in found:
-        kept = torch.where(positive, gradient.clamp(min=0), gradient.clamp(max=0))
-        update += kept + leak * (gradient - kept)
+        update.add_(gradient, alpha=leak)
     return update
+
+
+def _sum_by_sign(gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The sum of the positive values in each element, and that of the negative ones."""
+    positive, negative = gradients[0].clamp(min=0), gradients[0].clamp(max=0)
+    for gradient in gradients[1:]:
+        positive += gradient.clamp(min=0)
+        negative += gradient.clamp(max=0)
+    return positive, negative

@@ -31,6 +31,7 @@ class NashMTL(Aggregator):
     """
 
     scale = "sum"
+    elementwise = True  # its bound is on the length of the update, which takes the rows
     defaults = {"max_norm": 1.0, "every": 1}
     help = {
         "max_norm": "longest update of the shared parameters, >= 0; 0: any length",

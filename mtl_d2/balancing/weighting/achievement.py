@@ -103,6 +103,11 @@ class Achievement(Weighting):
             found.append(f"PRESET {options['preset']!r} sets {', '.join(changed)}; leave out one or the other")
         return found
 
+    @classmethod
+    def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
+        """Always."""
+        return True
+
     def forward(self, context: Context) -> Tensor:
         """(T,) weights >= 0."""
         weights = (1 - self.accuracies.ratios / (1 + self.margin)).clamp(min=0) ** self.gamma

@@ -79,6 +79,11 @@ class DTP(Weighting):
             *check_number(options, "momentum", above=0, most=1),
         ]
 
+    @classmethod
+    def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
+        """Unless the accuracies are those of training."""
+        return options["source"] == "evaluation"
+
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0, those of tasks without an accuracy 1."""
         k = self.accuracies.ratios.clamp(1e-20, 1.0)

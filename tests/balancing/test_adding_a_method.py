@@ -1,0 +1,148 @@
+"""The worked example of docs/adding_a_method.md, and that the documents know every method."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from toy import batch, context, setup, toy
+
+import mtl_d2.modeling  # noqa: F401
+from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS
+from mtl_d2.config import ConfigError, add_mtl_config
+from mtl_d2.config_check import check_mtl_config
+from mtl_d2.data import import_modules
+from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.engine.build import build_balancer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "docs/examples/new_method.py"
+REGISTRIES = (WEIGHTINGS, ROW_SCALINGS, AGGREGATORS, REGULARIZERS, STEPS, ALLOCATIONS)
+TASKS = ("detection", "semantic")
+
+
+@pytest.fixture
+def unit():
+    """The example's class, registered for the time of a test."""
+    spec = importlib.util.spec_from_file_location("new_method", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.Unit
+    ROW_SCALINGS._obj_map.pop("unit")
+
+
+def configured(*overrides):
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    cfg.DATASETS.TRAIN = ("any",)
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "SemSegFPNDiceHead"
+    cfg.MTL.GRADIENT.AGGREGATOR = "mean"
+    cfg.MTL.GRADIENT.RESCALE = "unit"
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def alpha(unit, length, *norms, present=None):
+    gramian = torch.diag(torch.tensor(norms, dtype=torch.float64) ** 2)
+    return unit(setup(len(norms)), length)(gramian, context(len(norms), present)).tolist()
+
+
+@pytest.mark.parametrize(("length", "expected"), [("max", [2, 1]), ("mean", [1.5, 0.75]), ("one", [0.5, 0.25])])
+def test_example_gives_all_gradients_one_length(unit, length, expected):
+    assert alpha(unit, length, 2.0, 4.0) == pytest.approx(expected)
+
+
+def test_example_leaves_out_absent_tasks_and_zero_gradients(unit):
+    assert alpha(unit, "max", 2.0, 4.0, 8.0, present=[True, True, False])[:2] == pytest.approx([2, 1])
+    assert alpha(unit, "mean", 0.0, 4.0) == pytest.approx([1, 1])
+    assert alpha(unit, "one", 1e-12, 1e12) == pytest.approx([1e12, 1e-12])
+
+
+def test_example_has_its_options_in_the_config_and_their_check(unit):
+    check_mtl_config(configured("MTL.GRADIENT.UNIT.LENGTH", "one"))
+    with pytest.raises(ConfigError, match=r"MTL\.GRADIENT\.UNIT: LENGTH must be one of .* got 'none'"):
+        check_mtl_config(configured("MTL.GRADIENT.UNIT.LENGTH", "none"))
+
+
+def test_example_trains(unit):
+    model = toy(2)
+    balancer = build_balancer(configured()).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    oracle = Oracle(model)
+    for update in range(2):
+        before = torch.cat([p.detach().clone().flatten() for p in oracle.shared])
+        oracle.load(batch(*[TASKS] * 4, seed=update), update)
+        result = balancer(oracle, update, optimizer.step)
+        norms = result.gramian.diagonal().sqrt()
+        torch.testing.assert_close(result.weights.shared, norms.max() / norms / 2)
+        moved = (torch.cat([p.detach().flatten() for p in oracle.shared]) - before).norm()
+        G = result.gramian / norms[:, None] / norms
+        torch.testing.assert_close(moved, 0.05 * norms.max() / 2 * G.sum().sqrt())
+
+
+def test_the_script_of_the_page_knows_the_method_and_its_options(tmp_path):
+    page = (REPOSITORY / "docs/adding_a_method.md").read_text()
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "new_method" in block]
+    (tmp_path / "train.py").write_text(script)
+    options = ["MTL.GRADIENT.RESCALE", "unit", "MTL.GRADIENT.UNIT.LENGTH", "short", "MODEL.DEVICE", "cpu"]
+    found = subprocess.run(
+        [sys.executable, str(tmp_path / "train.py"), "--config-file", "configs/bdd100k_mclgs.yaml", *options],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE.parent), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    (line,) = [line for line in found.stderr.splitlines() if line.startswith("  - ")]
+    assert "MTL.GRADIENT.UNIT: LENGTH must be one of ('max', 'mean', 'one'), got 'short'" in line
+
+
+def test_a_method_without_options_may_be_named_in_the_config(tmp_path):
+    file = tmp_path / "plain.py"
+    file.write_text(
+        "import torch\n"
+        "from mtl_d2.balancing.build import ROW_SCALINGS\n"
+        "from mtl_d2.balancing.strategies import RowScaling\n"
+        "@ROW_SCALINGS.named('plain')\n"
+        "class Plain(RowScaling):\n"
+        "    def forward(self, gramian, context):\n"
+        "        return torch.ones(len(gramian), dtype=torch.float64)\n"
+    )
+    cfg = configured("MTL.DATA.MODULES", (str(file),), "MTL.GRADIENT.RESCALE", "plain")
+    try:
+        import_modules(cfg)
+        check_mtl_config(cfg)
+        assert type(build_balancer(cfg).gradient.scaling).__name__ == "Plain"
+    finally:
+        ROW_SCALINGS._obj_map.pop("plain")
+
+
+def methods():
+    return [(name, method) for registry in REGISTRIES for name, method in registry]
+
+
+def readme_table():
+    return (REPOSITORY / "README.md").read_text().split("\n## Methods\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in methods()])
+def test_every_method_is_in_the_readme(name):
+    rows = [line for line in readme_table().splitlines() if line.startswith("|")]
+    assert any(f"`{name}`" in row for row in rows), f"name {name!r} in the table of README.md"
+
+
+@pytest.mark.parametrize(("name", "method"), methods())
+def test_every_method_is_documented_with_its_options_and_defaults(name, method):
+    lines = (REPOSITORY / "docs/methods.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith(f"| `{name}` |")]
+    assert len(rows) == 1, f"docs/methods.md needs one row that begins with | `{name}` |"
+    for key, value in method.defaults.items():
+        shown = f"`{key.upper()}` {value!r}".replace("'", '"')
+        assert re.search(re.escape(shown) + r"(?![\w.])", rows[0]), f"the row of {name!r} lacks {shown}"
