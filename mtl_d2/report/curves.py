@@ -145,6 +145,11 @@ def _histograms(cosines: Series, suffix: str) -> list[str]:
     whole = histogram([values], ["whole run"], title=f"Histogram of cosines{suffix}", filled=True)
     caption = "Percent of logged updates in each range of cosines; left of zero the tasks were in conflict."
     figures = [figure(f"Histogram{suffix}", whole, caption)]
+    angles = np.degrees(np.arccos(np.clip(values, -1, 1)))
+    name = f"Histogram of angles{suffix}"
+    caption = "The same as angles between the gradients; right of 90° the tasks were in conflict."
+    degrees = histogram([angles], ["whole run"], title=name, filled=True, centre=90.0, x_label="degrees")
+    figures.append(figure(f"Angles{suffix}", degrees, caption))
     third = len(values) // 3
     if third >= 3:
         names = ["first third", "last third"]

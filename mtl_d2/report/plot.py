@@ -106,25 +106,35 @@ def plot(
     )
 
 
-def histogram(values: Sequence[Floats], labels: Sequence[str], *, title: str, filled: bool) -> str:
-    """Shares of values per bin, symmetrical about 0, as an SVG element.
+def histogram(
+    values: Sequence[Floats],
+    labels: Sequence[str],
+    *,
+    title: str,
+    filled: bool,
+    centre: float = 0.0,
+    x_label: str = "cosine",
+) -> str:
+    """Shares of values per bin, symmetrical about a centre, as an SVG element.
 
     Args:
         values: one array of finite numbers for each outline; they share their bins.
         labels: their names.
         title: what a screen reader says.
         filled: bars instead of outlines.
+        centre: where a bin ends.
+        x_label: what the values are.
     """
-    reach = max([float(np.abs(v).max()) for v in values if len(v)], default=1.0)
+    reach = max([float(np.abs(v - centre).max()) for v in values if len(v)], default=1.0)
     reach = max(reach, 1e-6)
     count = max(len(v) for v in values)
-    edges = np.linspace(-reach, reach, 2 * int(min(max(math.sqrt(count), 5), 20)) + 1)
+    edges = centre + np.linspace(-reach, reach, 2 * int(min(max(math.sqrt(count), 5), 20)) + 1)
     curves = []
     for color, (v, label) in enumerate(zip(values, labels, strict=True)):
         shares = np.histogram(v, bins=edges)[0] / max(len(v), 1) * 100
         x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
         curves.append(Curve(label, x, y, "bars" if filled else "steps", color))
-    return plot(curves, title=title, x_label="cosine", floor=0.0)
+    return plot(curves, title=title, x_label=x_label, floor=0.0)
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from synthetic_run import CONFIG, RESULTS, rows
@@ -213,3 +214,11 @@ def test_config_of_a_real_run_is_read(write_run):
     settings = section(page(write_run(rows(3), yaml.safe_load(cfg.dump()))), "settings")
     assert "detection, semantic" in settings
     assert "sum" in settings
+
+
+def test_angles_between_gradients_are_shown_in_degrees():
+    from mtl_d2.report.plot import histogram
+
+    drawn = histogram([np.array([60.0, 120.0, 120.0])], ["all"], title="angles", filled=True, centre=90, x_label="deg")
+    assert [f">{tick}<" in drawn for tick in (60, 120, 0.5)] == [True, True, False]
+    assert ">deg<" in drawn
