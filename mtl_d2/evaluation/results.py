@@ -51,5 +51,4 @@ def add_results_row(output_dir: str | Path, name: str, results: Results) -> None
 
 
 def _number(value: Any) -> float | None:
-    value = float(value)
-    return value if math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -36,3 +36,10 @@ def test_rows_are_added_and_replaced_and_nan_is_null(tmp_path):
     assert list(rows) == ["a", "b", "c"]
     assert rows["a"]["bbox"]["AP"] == pytest.approx(1)
     assert rows["c"]["bbox"]["AP"] is None
+
+
+def test_row_of_another_run_is_taken_over_with_its_missing_figures(tmp_path):
+    add_results_row(tmp_path, "a", {"bbox": {"AP": float("nan"), "AP50": 2.0}})
+    row = json.loads((tmp_path / "results.json").read_text())["a"]
+    add_results_row(tmp_path, "b", row)
+    assert json.loads((tmp_path / "results.json").read_text())["b"] == row
