@@ -31,16 +31,23 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
+        field: field of the ``Instances`` there that is the label; empty where the whole of it is.
     """
 
     record_key: str
     sample_key: str
+    field: str = ""
+
+    def is_in(self, sample: dict) -> bool:
+        """Whether a mapped sample has this label."""
+        return self.sample_key in sample and (not self.field or sample[self.sample_key].has(self.field))
 
 
 # A task is any name of this table: a new kind of label is a new row here and a reader in data/mapper.py.
 LABELS: dict[str, Label] = {
     "detection": Label("annotations", "instances"),
     "semantic": Label("sem_seg_file_name", "sem_seg"),
+    "instance": Label("annotations", "instances", "gt_masks"),
 }
 
 
@@ -62,4 +69,4 @@ def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parame
 
 def available_tasks(sample: dict, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
-    return tuple(t for t in tasks if LABELS[t].sample_key in sample)
+    return tuple(t for t in tasks if LABELS[t].is_in(sample))
