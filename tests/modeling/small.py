@@ -60,6 +60,7 @@ def small_rcnn_cfg(*tasks):
     cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 16
     cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION = 6
     cfg.MODEL.SEM_SEG_HEAD.NAME = "SemSegFPNEntropyHead"
+    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 32  # detectron2's group norm has 32 groups
     return cfg
 
 

@@ -42,7 +42,7 @@ def predict(rpn: RPN, features: dict[str, Tensor]) -> Predictions:
     logits, deltas = rpn.rpn_head(levels)
     return Predictions(
         anchors,
-        [permute_to_N_HWA_K(x, 1)[..., 0] for x in logits],
+        [x.permute(0, 2, 3, 1).flatten(1) for x in logits],
         [permute_to_N_HWA_K(x, rpn.anchor_generator.box_dim) for x in deltas],
     )
 
@@ -64,7 +64,9 @@ def rpn_losses(rpn: RPN, predictions: Predictions, samples: Sequence[dict]) -> d
 def propose(rpn: RPN, roi_heads: ROIHeads, predictions: Predictions, samples: Sequence[dict]) -> None:
     """Gives each of ``samples``, which ``predictions`` are of, its sampled proposals."""
     targets = [_targets(sample, predictions.logits[0].device) for sample in samples]
-    found = rpn.predict_proposals(*predictions, [target.image_size for target in targets])
+    anchors, logits, deltas = predictions
+    scores = [x.float() for x in logits]  # non-maximum suppression takes boxes and scores of one type, and no other
+    found = rpn.predict_proposals(anchors, scores, deltas, [target.image_size for target in targets])
     for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(found, targets), strict=True):
         sample[PROPOSALS] = proposals
 

@@ -104,9 +104,9 @@ def semantic_task(head: SemanticHead) -> Task:
 
 def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Logits (N, C, H, W) of the head at the size of the padded images, and the targets (N, H, W) padded likewise."""
-    logits = F.interpolate(
-        head.layers(features).float(), scale_factor=head.common_stride, mode="bilinear", align_corners=False
-    )
+    logits = head.layers(features)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision becomes single
+    logits = F.interpolate(logits, scale_factor=head.common_stride, mode="bilinear", align_corners=False)
     target = logits.new_full((len(targets), *logits.shape[-2:]), head.ignore_value, dtype=torch.long)
     for padded, one in zip(target, targets, strict=True):
         padded[: one.shape[0], : one.shape[1]] = one

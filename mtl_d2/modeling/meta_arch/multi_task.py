@@ -27,7 +27,7 @@ class MultiTaskMixin:
     training: bool
     backbone: Any
     preprocess_image: Callable[[list[dict]], Any]
-    inference: Callable[[list[dict]], Any]
+    inference: Callable[..., Any]
     task_levels: Callable[[], dict[str, list[str]]]
     task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
 

@@ -12,7 +12,7 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.modeling.proposal_generator import build_proposal_generator
 from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
