@@ -45,8 +45,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="go on with runs that ended with an error")
     parser.add_argument("--rerun-changed", action="store_true", help="begin runs anew whose config has changed since")
     parser.add_argument("--output", help="folder to use instead of the file's")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config values for all runs")
-    args = parser.parse_args(arguments)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config values for all runs")
+    args = parser.parse_intermixed_args(arguments)
     if args.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {args.jobs}")
     return args

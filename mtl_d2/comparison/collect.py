@@ -137,7 +137,7 @@ class Collected:
         there = sorted({n for row in self.rows for r in row.finished for n in r.metrics if "-" not in n})
         if there:
             found += [f"No finished run has the metric {name}; there are {', '.join(there)}." for name in missing]
-        lacking = [metric.name for metric in self.metrics if metric.name not in self.base]
+        lacking = [metric.name for metric in self.metrics if metric.task and metric.name not in self.base]
         if lacking and there:
             found.append(f"No Delta: its base, {self.base_name}, has no {', '.join(lacking)}.")
         return found
@@ -168,13 +168,15 @@ def _existing(folder: Path) -> Record:
         done = not isinstance(planned, int) or run.updates >= planned
         reason = "" if done else f"its log ends at update {run.updates} of {planned}"
         outcome = Outcome(FINISHED if done else FAILED, reason)
-    return Record(
-        str(run.setting("SEED", folder.name)), outcome, run, _metrics(run) if outcome.state == FINISHED else {}
-    )
+    return _judged(str(run.setting("SEED", folder.name)), outcome, run)
 
 
 def _record(seed: str, folder: Path, outcome: Outcome) -> Record:
     run = read_run(folder) if folder.is_dir() else Run(folder)
+    return _judged(seed, outcome, run)
+
+
+def _judged(seed: str, outcome: Outcome, run: Run) -> Record:
     return Record(seed, outcome, run, _metrics(run) if outcome.state == FINISHED else {})
 
 

@@ -12,23 +12,24 @@ from mtl_d2.report.plot import MAX_VERTICES, Curve, plot
 from mtl_d2.report.series import Floats, Series, running_average
 
 MOST = 16  # methods in a figure: the colours, full and dashed
-BAND = "Lines are means over the finished runs of a method, smoothed; bands are ± one standard error"
+BAND = "Lines are means over the finished runs of a method, bands ± one standard error"
 
 
 def curve_sections(collected: Collected) -> list[Section]:
-    """Losses, metrics, cosines and weights over the updates."""
+    """Metrics, losses, cosines and weights over the updates."""
     rows = [row for row in collected.rows if row.finished]
     if not rows:
         return [Section("curves", "Curves", missing("No run is finished yet, so there are no curves."))]
-    left_out = "".join(
-        paragraph(f"Shown are the first {MOST} of {len(rows)} methods.") if len(rows) > MOST else "" for _ in "1"
-    )
-    shown = rows[:MOST]
+    wanted = {metric.name for metric in collected.metrics}
     found = []
     for anchor, title, chosen, reading, zero in _SECTIONS:
-        figures = _figures(shown, chosen, zero, smooth=anchor != "evaluations")
+        smooth = anchor != "evaluations"
+        names = [name for name in _names(rows, chosen) if smooth or name in wanted]
+        figures = [_one(rows[:MOST], name, zero, smooth) for name in names]
         if figures:
-            found.append(Section(anchor, title, paragraph(f"{BAND}. {reading}") + left_out + grid(figures)))
+            text = f"{BAND}{'; smoothed' if smooth else ''}. {reading}"
+            text += f" Shown are the first {MOST} of {len(rows)} methods." if len(rows) > MOST else ""
+            found.append(Section(anchor, title, paragraph(text) + grid(figures)))
     return found
 
 
@@ -52,10 +53,9 @@ def mean_curve(series: Sequence[Series], smooth: bool) -> tuple[Floats, Floats, 
     return x, values.mean(axis=0), error
 
 
-def _figures(rows: Sequence[Row], chosen: Callable[[Record, str], bool], zero: bool, smooth: bool) -> list[str]:
+def _names(rows: Sequence[Row], chosen: Callable[[Record, str], bool]) -> list[str]:
     records = [record for row in rows for record in row.finished]
-    names = sorted({name for record in records for name in record.run.series if chosen(record, name)})
-    return [_one(rows, name, zero, smooth) for name in names]
+    return sorted({name for record in records for name in record.run.series if chosen(record, name)})
 
 
 def _one(rows: Sequence[Row], name: str, zero: bool, smooth: bool) -> str:
@@ -78,7 +78,7 @@ def _is_loss(record: Record, name: str) -> bool:
 
 
 def _is_metric(record: Record, name: str) -> bool:
-    return record.run.is_metric(name) and "-" not in name and len(record.run.series[name].values) > 1
+    return record.run.is_metric(name) and len(record.run.series[name].values) > 1
 
 
 def _starts(prefix: str) -> Callable[[Record, str], bool]:

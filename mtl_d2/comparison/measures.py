@@ -11,6 +11,15 @@ from mtl_d2.evaluation.delta import CONVENTIONS, HIGHER_IS_BETTER, LOWER_IS_BETT
 
 # Metrics that stand for their group where a file names none; a group without any of them shows all it has.
 MAIN = ("AP", "mIoU", "accuracy", "abs_err", "rmse", "mean_angle")
+OTHER = "other"  # in place of a task: metrics that are shown, and do not count in Delta
+
+
+def task_of(name: str) -> str:
+    """The task that a metric belongs to: its group, or its name among the accuracies, whose mean is no task's."""
+    group, _, last = name.rpartition("/")
+    if group.partition("@")[0] != "accuracy":
+        return group
+    return "" if last == "harmonic_mean" else last
 
 
 def check_metrics(given: Any, directions: Mapping[str, bool]) -> Iterator[str]:
@@ -41,27 +50,27 @@ def read_metrics(given: Any, directions: Mapping[str, bool]) -> tuple[Metric, ..
     """The metrics of a file that ``check_metrics`` has found to make sense."""
     tasks = given if isinstance(given, dict) else {"": given or []}
     return tuple(
-        Metric(name, str(task) or name.rpartition("/")[0], bool(_higher(name, directions)))
+        Metric(name, "" if task == OTHER else str(task or task_of(name)), bool(_higher(name, directions)))
         for task, names in tasks.items()
         for name in names
     )
 
 
 def found_metrics(names: Sequence[str], directions: Mapping[str, bool]) -> tuple[Metric, ...]:
-    """The main metrics among those that runs have, each group a task of its own.
+    """The main metrics among those that runs have, of the first test set that has them.
 
     Args:
         names: ``group/metric``, in the order of the tables.
         directions: of metrics whose name does not tell; those without a direction are left out.
     """
-    known = [name for name in names if "-" not in name and _higher(name, directions) is not None]
+    known = [name for name in names if not set("-@") & set(name) and _higher(name, directions) is not None]
     groups: dict[str, list[str]] = {}
     for name in known:
         groups.setdefault(name.rpartition("/")[0], []).append(name)
     chosen = []
-    for group, members in groups.items():
+    for members in groups.values():
         main = [name for name in members if name.rpartition("/")[2] in MAIN]
-        chosen += [Metric(name, group, bool(_higher(name, directions))) for name in main or members]
+        chosen += [Metric(name, task_of(name), bool(_higher(name, directions))) for name in main or members]
     return tuple(chosen)
 
 

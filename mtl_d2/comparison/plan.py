@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures and heads
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.spec import Comparison, Entry, word
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config

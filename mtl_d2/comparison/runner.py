@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -59,7 +59,9 @@ class Runner:
         self.cores = cores
         self.children: list[_Child] = []
 
-    def __call__(self, runs: Sequence[PlannedRun], tick: Callable[[], None] = lambda: None) -> Iterator[PlannedRun]:
+    def __call__(
+        self, runs: Sequence[PlannedRun], tick: Callable[[], None] = lambda: None
+    ) -> Generator[PlannedRun, None, None]:
         """Gives each run when it has ended, ``tick`` being called while waiting.
 
         On an exception, KeyboardInterrupt included, all processes are asked to end, and are killed if they do not.

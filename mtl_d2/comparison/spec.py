@@ -15,21 +15,8 @@ from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
 from mtl_d2.config_check import unknown
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 
-KEYS = [
-    "title",
-    "base",
-    "output",
-    "seeds",
-    "overrides",
-    "methods",
-    "grids",
-    "baselines",
-    "existing",
-    "metrics",
-    "higher_is_better",
-    "lower_is_better",
-    "delta",
-]
+SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
+KEYS = (*SETTINGS, "methods", "grids", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()")
 
@@ -121,7 +108,7 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     """
     path = Path(path)
     raw, mistakes = _load(path)
-    mistakes += [unknown("a key of the file", key, tuple(KEYS)) for key in raw if key not in KEYS]
+    mistakes += [unknown("a key of the file", key, KEYS) for key in raw if key not in KEYS]
     entries = [*_methods(raw, mistakes), *_grids(raw, mistakes), *_baselines(raw, mistakes), *_existing(raw, mistakes)]
     own = [entry for entry in entries if not entry.folders]
     mistakes += [*_names(entries), *_base(raw, path, bool(own)), *_seeds(raw, bool(own))]
@@ -220,9 +207,11 @@ def _names(entries: list[Entry]) -> Iterator[str]:
 
 def _base(raw: dict, path: Path, needed: bool) -> Iterator[str]:
     base = raw.get("base")
-    if needed and not isinstance(base, str):
+    if not needed:
+        return
+    if not isinstance(base, str):
         yield f"base must be the config file that all runs start from, relative to {path.name}; got {base}"
-    elif needed and not (path.parent / base).is_file():
+    elif not (path.parent / base).is_file():
         yield f"base is {base}, but there is no file {path.parent / base}"
 
 

@@ -62,14 +62,14 @@ class Measure:
 def measures(collected: Collected) -> list[Measure]:
     """The metrics, then Delta in each convention, where there is a base."""
     found = [
-        Measure(f"{metric_title(m.name)} {_arrow(m.higher)}", lambda row, n=m.name: row.summary(n), m.higher)
-        for m in collected.metrics
+        Measure(f"{metric_title(m.name)} {_arrow(m.higher)}", _of_metric(m.name), m.higher) for m in collected.metrics
     ]
-    if collected.metrics and all(metric.name in collected.base for metric in collected.metrics):
+    counted = [metric.name for metric in collected.metrics if metric.task]
+    if counted and all(name in collected.base for name in counted):
         for name in collected.comparison.conventions:
             kind = CONVENTIONS[name]
             title = " ".join(filter(None, ("Δ", name, kind.unit, _arrow(kind.higher))))
-            found.append(Measure(title, lambda row, n=name: collected.delta(row, n), kind.higher, 2))
+            found.append(Measure(title, _of_delta(collected, name), kind.higher, 2))
     return found
 
 
@@ -82,7 +82,10 @@ def metric_title(name: str) -> str:
 def main_table(collected: Collected) -> Table:
     """Metrics and Delta of every method."""
     chosen = measures(collected)
-    note = "Mean ± standard error over the finished runs of each method, whose number is in the second column."
+    note = (
+        "Mean ± standard error over the finished runs of each method, whose number is in the second column, or over "
+        "fewer of them where a value says (of n): the others have none."
+    )
     conventions = [f"Δ {name}: {CONVENTIONS[name].what}" for name in collected.comparison.conventions]
     if any(m.title.startswith("Δ") for m in chosen):
         note += f" Δ against {collected.base_name}; " + "; ".join(conventions) + "."
@@ -120,9 +123,9 @@ def cosine_table(collected: Collected) -> Table | None:
     chosen = []
     for name in pairs:
         pair = name.removeprefix("cosine/")
-        chosen.append(Measure(f"{pair}: mean", lambda row, n=name: row.summary(n), None, 3))
+        chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
         spread = name.replace("cosine/", "cosine_std/")
-        chosen.append(Measure(f"{pair}: σ", lambda row, n=spread: row.summary(n), None, 3))
+        chosen.append(Measure(f"{pair}: σ", _of_metric(spread), None, 3))
     note = "Cosine between the tasks' gradients, over the logged updates of a training. – : not logged."
     table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
     columns = [_column(collected.rows, measure) for measure in chosen]
@@ -158,11 +161,16 @@ def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list
     digits = _decimals(summaries) if measure.decimals is None else measure.decimals
     shades = _shades(summaries, measure.higher) if shaded else [None for _ in rows]
     return [
-        Cell(f"{s.mean:.{digits}f}", "" if math.isnan(s.error) else f"{s.error:.{digits}f}", sign, shade)
-        if s.count
-        else Cell(_nothing(row))
-        for row, s, sign, shade in zip(rows, summaries, signs, shades, strict=True)
+        _cell(row, s, digits, sign, shade) for row, s, sign, shade in zip(rows, summaries, signs, shades, strict=True)
     ]
+
+
+def _cell(row: Row, summary: Summary, digits: int, mark: str, shade: float | None) -> Cell:
+    if not summary.count:
+        return Cell(_nothing(row))
+    few = f" (of {summary.count})" if summary.count < len(row.finished) else ""
+    error = "" if math.isnan(summary.error) else f"{summary.error:.{digits}f}"
+    return Cell(f"{summary.mean:.{digits}f}{few}", error, mark, shade)
 
 
 def _nothing(row: Row) -> str:
@@ -193,6 +201,14 @@ def _memory(row: Row) -> list[float]:
 
 def _short(key: str) -> str:
     return key.rpartition(".")[2]
+
+
+def _of_metric(name: str) -> Callable[[Row], Summary]:
+    return lambda row: row.summary(name)
+
+
+def _of_delta(collected: Collected, convention: str) -> Callable[[Row], Summary]:
+    return lambda row: collected.delta(row, convention)
 
 
 def _arrow(higher: bool) -> str:

@@ -13,46 +13,13 @@ from statistics import fmean
 
 # Metrics by the last part of their name, before any "@data set".
 HIGHER_IS_BETTER = frozenset(
-    [
-        "AP",
-        "AP50",
-        "AP75",
-        "APs",
-        "APm",
-        "APl",
-        "AR",
-        "PQ",
-        "SQ",
-        "RQ",
-        "mIoU",
-        "fwIoU",
-        "mACC",
-        "pACC",
-        "pixel_accuracy",
-        "accuracy",
-        "harmonic_mean",
-        "delta_1.25",
-        "delta_1.25^2",
-        "delta_1.25^3",
-        "within_11.25",
-        "within_22.5",
-        "within_30",
-    ]
+    (
+        *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "PQ", "SQ", "RQ", "mIoU", "fwIoU", "mACC", "pACC"),
+        *("pixel_accuracy", "accuracy", "harmonic_mean", "delta_1.25", "within_11.25", "within_22.5", "within_30"),
+    )
 )
 LOWER_IS_BETTER = frozenset(
-    [
-        "abs_err",
-        "rel_err",
-        "rmse",
-        "rmse_log",
-        "l1",
-        "mean_angle",
-        "median_angle",
-        "one_minus_cos",
-        "error",
-        "loss",
-        "cosine_std",
-    ]
+    ("abs_err", "rel_err", "rmse", "rmse_log", "l1", "mean_angle", "median_angle", "one_minus_cos", "error", "loss")
 )
 
 
@@ -62,7 +29,8 @@ class Metric:
 
     Attributes:
         name: `group/metric`, as in `bbox/AP`.
-        task: metrics of one task count as one in the conventions that average per task.
+        task: metrics of one task count as one in the conventions that average per task; "" for a metric that does not
+            count in any.
         higher: whether higher is better.
     """
 
@@ -91,9 +59,12 @@ class Convention:
 
 
 def direction(name: str) -> bool | None:
-    """Whether higher is better in the metric `group/name`, by its name; None if the name is not known."""
-    last = name.rpartition("/")[2].partition("@")[0]
-    if last in HIGHER_IS_BETTER:
+    """Whether higher is better in the metric `group/name`, by its name; None if the name is not known.
+
+    In the group `accuracy` metrics are named after tasks.
+    """
+    group, _, last = name.rpartition("/")
+    if last in HIGHER_IS_BETTER or group.partition("@")[0] == "accuracy":
         return True
     return False if last in LOWER_IS_BETTER else None
 
@@ -105,18 +76,18 @@ def delta(convention: str, values: Mapping[str, float], base: Mapping[str, float
         convention: one of `CONVENTIONS`.
         values: the model's metrics by name, in the units of `base`.
         base: the base's, not 0 where the convention divides by them.
-        metrics: which of them count, at least one.
+        metrics: which of them count; those of no task are left out.
 
     Returns:
         In percent, or in the metrics' own unit for `sta`. NaN where a value is missing, NaN or infinite.
     """
     kind = CONVENTIONS[convention]
     changes: dict[str, list[float]] = {}
-    for metric in metrics:
+    for metric in (metric for metric in metrics if metric.task):
         value, reference = values.get(metric.name, math.nan), base.get(metric.name, math.nan)
         finite = math.isfinite(value) and math.isfinite(reference)
         changes.setdefault(metric.task, []).append(kind.change(value, reference, metric.higher) if finite else math.nan)
-    return kind.count(list(changes.values()))
+    return kind.count(list(changes.values())) if changes else math.nan
 
 
 def _per_task(changes: Sequence[Sequence[float]]) -> float:
@@ -143,9 +114,7 @@ def _ratio_gain(value: float, base: float, higher: bool) -> float:
 
 
 CONVENTIONS = {
-    "mclgs": Convention(
-        False, "%", "mean over tasks of the mean relative drop of its metrics", _per_task, _relative_drop
-    ),
+    "mclgs": Convention(False, "%", "mean over tasks of their mean relative drop", _per_task, _relative_drop),
     "cagrad": Convention(False, "%", "mean relative drop of all metrics at once", _at_once, _relative_drop),
     "sta": Convention(True, "", "mean of the differences, in the metrics' own units", _at_once, _difference),
     "acc": Convention(True, "%", "mean over tasks of accuracy / base - 1, base / error - 1", _per_task, _ratio_gain),

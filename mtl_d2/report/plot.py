@@ -27,8 +27,8 @@ class Curve:
         label: its name in the legend.
         x: (K,) finite.
         y: (K,) finite.
-        style: `points`, `line`, `marks` (a line with a dot at each value), `steps` (an outline of bars), `bars` or `band`
-            (a filled outline).
+        style: `points`, `line`, `marks` (a line with a dot at each value), `steps` (an outline of bars), `bars` or
+            `band` (a filled outline).
         color: index of its colour; beyond `COLORS` they start over, dashed.
     """
 

@@ -30,8 +30,14 @@ def named(metrics, row):
 
 @pytest.mark.parametrize(
     ("row", "printed"),
-    [("26.16 51.43", -3.33), ("15.33 46.61", 22.85), ("26.14 51.37", -3.25), ("26.09 51.42", -3.20)]
-    + [("25.37 50.70", -1.05), ("26.31 51.82", -4.03)],
+    [
+        ("26.16 51.43", -3.33),
+        ("15.33 46.61", 22.85),
+        ("26.14 51.37", -3.25),
+        ("26.09 51.42", -3.20),
+        ("25.37 50.70", -1.05),
+        ("26.31 51.82", -4.03),
+    ],
 )
 def test_mclgs_table_4(row, printed):
     assert delta("mclgs", named(BDD, row), named(BDD, "25.37 49.66"), BDD) == pytest.approx(printed, abs=0.015)
@@ -143,3 +149,10 @@ def test_directions_are_known_by_name():
     assert direction("bbox@other/AP50") is True
     assert direction("depth/rmse") is False
     assert direction("bbox/APP") is None
+
+
+def test_a_metric_of_no_task_does_not_count():
+    metrics = [*TWO, Metric("accuracy/harmonic_mean", "", True)]
+    values, base = {"rmse": 4.0, "mIoU": 90.0, "accuracy/harmonic_mean": 9.0}, {"rmse": 5.0, "mIoU": 100.0}
+    assert delta("acc", values, base, metrics) == pytest.approx(7.5)
+    assert math.isnan(delta("acc", values, base, metrics[2:]))
