@@ -18,7 +18,7 @@ from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
 KEYS = (*SETTINGS, "methods", "grids", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
-ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()")
+ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _names(entries: list[Entry]) -> Iterator[str]:
         if not entry.folders and (set(entry.name) - ALLOWED or not entry.name[:1].isalnum()):
             yield (
                 f"the name {entry.name!r} is a folder's: it must begin with a letter or digit and have letters, "
-                "digits, spaces and ._+=-() only"
+                "digits, spaces and ._+=-()[], only"
             )
 
 

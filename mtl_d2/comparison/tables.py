@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mtl_d2.comparison.collect import Collected, Row
+from mtl_d2.comparison.spec import word
 from mtl_d2.comparison.statistics import Summary, marks, summarize
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.markup import group_title
@@ -145,14 +146,14 @@ def grid_tables(collected: Collected) -> list[Table]:
 
 def _grid(name: str, rows: Sequence[Row], measure: Measure) -> Table:
     (down, _), (across, _) = rows[0].entry.cell
-    cells = dict(zip([row.entry.cell for row in rows], _column(rows, measure, shaded=True), strict=True))
-    firsts, seconds = (list(dict.fromkeys(row.entry.cell[i][1] for row in rows)) for i in (0, 1))
-    head = (f"{_short(down)} \\ {_short(across)}", *map(str, seconds))
-    table = Table(f"{name}: {measure.title}", head, note=f"Rows: {down}; columns: {across}.")
-    for first in firsts:
-        line = [cells[(down, first), (across, second)] for second in seconds]
-        table.rows.append([Cell(str(first)), *line])
-    return table
+    places = [tuple(word(value) for _, value in row.entry.cell) for row in rows]
+    cells = dict(zip(places, _column(rows, measure, shaded=True), strict=True))
+    firsts, seconds = (list(dict.fromkeys(place[i] for place in places)) for i in (0, 1))
+    head = (f"{_short(down)} \\ {_short(across)}", *seconds)
+    lines = [[Cell(first), *(cells[first, second] for second in seconds)] for first in firsts]
+    return Table(
+        f"{name}: {measure.title}", head, lines, f"Rows: {down}; columns: {across}; (of n): the other runs failed."
+    )
 
 
 def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list[Cell]:
@@ -166,11 +167,14 @@ def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list
 
 
 def _cell(row: Row, summary: Summary, digits: int, mark: str, shade: float | None) -> Cell:
+    """A cell says how many runs it is of where the column of runs does not; grids, which have shades, have none."""
     if not summary.count:
         return Cell(_nothing(row))
-    few = f" (of {summary.count})" if summary.count < len(row.finished) else ""
+    told = row.records if shade is not None else row.finished
+    few = f" (of {summary.count})" if summary.count < len(told) else ""
     error = "" if math.isnan(summary.error) else f"{summary.error:.{digits}f}"
-    return Cell(f"{summary.mean:.{digits}f}{few}", error, mark, shade)
+    mean = round(summary.mean, digits) or 0.0  # no negative zero
+    return Cell(f"{mean:.{digits}f}{few}", error, mark, shade)
 
 
 def _nothing(row: Row) -> str:

@@ -124,6 +124,15 @@ def test_grids_have_a_row_and_a_column_for_each_value_and_show_failures(tmp_path
     assert (table.rows[0][2].shade, table.rows[0][2].mark) == (1, "best")
 
 
+def test_values_of_a_grid_may_be_lists(tmp_path):
+    values = {"SOLVER.STEPS": [[100], [100, 200]], "SOLVER.GAMMA": [0.1, 0.5]}
+    comparison = made_up_comparison(tmp_path, methods=None, grids={"steps": {"values": values}})
+    runs = {"steps STEPS=[100, 200] GAMMA=0.5": {"1": (scores(20.0, 50.0), DONE)}}
+    table = grid_tables(gather(comparison, runs))[0]
+    assert [row[0].text for row in table.rows] == ["[100]", "[100, 200]"]
+    assert table.rows[1][2].text == "20.00"
+
+
 def test_cost_and_cosines_by_hand(collected):
     cost = lines(cost_table(collected))["equal"]
     assert [cell.text for cell in cost[1:]] == ["0.5000", "1.5", "1024"]
