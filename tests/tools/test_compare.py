@@ -1,6 +1,5 @@
 """A comparison as a user makes one, with real trainings in processes of their own."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -96,7 +95,7 @@ def test_an_interrupted_comparison_goes_on_from_its_checkpoint(write, tmp_path):
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (run / "last_checkpoint").exists():
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in said
