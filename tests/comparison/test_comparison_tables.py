@@ -130,7 +130,7 @@ def test_values_of_a_grid_may_be_lists(tmp_path):
     runs = {"steps STEPS=[100, 200] GAMMA=0.5": {"1": (scores(20.0, 50.0), DONE)}}
     table = grid_tables(gather(comparison, runs))[0]
     assert [row[0].text for row in table.rows] == ["[100]", "[100, 200]"]
-    assert table.rows[1][2].text == "20.00"
+    assert table.rows[1][2].text == "20.00 (of 1)"  # and there are two seeds
 
 
 def test_cost_and_cosines_by_hand(collected):
