@@ -31,15 +31,20 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
+        annotation_key: key that every annotation which is no crowd region must have besides; empty = none.
+        instance_field: field that the sample's ``Instances`` have where the label is there; empty = none.
     """
 
     record_key: str
     sample_key: str
+    annotation_key: str = ""
+    instance_field: str = ""
 
 
 # A task is any name of this table: a new kind of label is a new row here and a reader in data/mapper.py.
 LABELS: dict[str, Label] = {
     "detection": Label("annotations", "instances"),
+    "instance": Label("annotations", "instances", "segmentation", "gt_masks"),
     "semantic": Label("sem_seg_file_name", "sem_seg"),
 }
 
@@ -60,6 +65,22 @@ def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parame
     return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
 
 
+def is_labelled(record: dict, task: str) -> bool:
+    """Whether a data set's record has the label of ``task``. An image that shows nothing has no mask to lack."""
+    label = LABELS[task]
+    if label.record_key not in record:
+        return False
+    if not label.annotation_key:
+        return True
+    return all(label.annotation_key in a for a in record[label.record_key] if not a.get("iscrowd", 0))
+
+
 def available_tasks(sample: dict, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
-    return tuple(t for t in tasks if LABELS[t].sample_key in sample)
+    return tuple(t for t in tasks if _has_label(sample, LABELS[t]))
+
+
+def _has_label(sample: dict, label: Label) -> bool:
+    if label.sample_key not in sample:
+        return False
+    return not label.instance_field or sample[label.sample_key].has(label.instance_field)
