@@ -24,9 +24,7 @@ OUTSIDE = "boxes reach outside their image: their part inside counts"
 FEW_POINTS = "polygons dropped: they have fewer than three points"
 NO_POLYGON = "objects dropped: no polygon of theirs is left"
 NO_MASK = "images have an object without a mask: they are not labelled for the task instance"
-OTHER_SIZE = (
-    "RLE masks have another size than their image: correct the annotation file, or take the one of these images"
-)
+OTHER_SIZE = "RLE masks have another size than their image: take the annotation file that is of these images"
 NO_OUTLINE = "masks are RLE, of which no polygons can be made: set INPUT.MASK_FORMAT to 'bitmask'"
 INCOMPLETE = "annotations lack one of bbox, bbox_mode, category_id: correct the reader"
 

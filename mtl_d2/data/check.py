@@ -80,7 +80,7 @@ def _read(name: str) -> tuple[Records | None, list[str]]:
     """The records of a data set, or None and why not."""
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        own = [n for n in DatasetCatalog.list() if n.startswith("bdd100k_")]
+        own = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "cityscapes_"))]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         return None, [
             f"no data set of this name is registered: {meant}There are {', '.join(own)}, detectron2's own, and "
@@ -176,13 +176,14 @@ def _wrong_ids(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
         wrong = sorted(ids - set(range(len(metadata.thing_classes))))
         if wrong:
             yield f"`category_id` must be in 0..{len(metadata.thing_classes) - 1}, found {wrong}: correct its reader"
-    maps = (r["sem_seg_file_name"] for r in records if os.path.isfile(r.get("sem_seg_file_name", "")))
+    maps = (r for r in records if os.path.isfile(r.get("sem_seg_file_name", "")))
     first = next(maps, None) if "sem_seg_file_name" in keys else None
     if first is None:
         return
     ignored = getattr(metadata, "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
     try:
-        read_label_map(first, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, ignored)
+        table = first.get("sem_seg_table")
+        read_label_map(first["sem_seg_file_name"], cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, ignored, table)
     except DataError as e:
         yield str(e)
 

@@ -19,7 +19,10 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.tasks import LABELS, available_tasks, is_labelled
 
 # Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
-_LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {"ignore_label"}
+_LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {
+    "ignore_label",
+    "sem_seg_table",
+}
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ class MultiTaskMapper:
     def _read_sem_seg(self, record: dict[str, Any], geometry: Geometry) -> torch.Tensor | None:
         """(H, W) int64, or None where a crop holds ignored pixels only: it has no label to learn from."""
         path = record["sem_seg_file_name"]
-        labels = read_label_map(path, self.num_semantic_classes, record.get("ignore_label", self.ignore_label))
+        ignored = record.get("ignore_label", self.ignore_label)
+        labels = read_label_map(path, self.num_semantic_classes, ignored, record.get("sem_seg_table"))
         if labels.shape != geometry.before:
             raise DataError(f"{path}: size {labels.shape} (height, width), but its image has {geometry.before}")
         if "ignore_label" in record:
@@ -181,8 +185,14 @@ def read_file(path: str, image_format: str | None) -> np.ndarray:
         raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
 
 
-def read_label_map(path: str, num_classes: int, ignore_label: int) -> np.ndarray:
+def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes | None = None) -> np.ndarray:
     """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
+
+    Args:
+        path: of an image with one 8-bit channel.
+        num_classes: of the head.
+        ignore_label: the id of pixels without a label.
+        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
 
     Raises:
         DataError: the file cannot be read, has several channels, or holds another id.
@@ -193,6 +203,8 @@ def read_label_map(path: str, num_classes: int, ignore_label: int) -> np.ndarray
             f"{path}: expected one 8-bit channel of class ids, found shape {labels.shape} of {labels.dtype}: "
             "give the label map, not its picture in colours"
         )
+    if table is not None:
+        labels = np.frombuffer(table, np.uint8)[labels]
     found = np.flatnonzero(np.bincount(labels.reshape(-1)))
     wrong = [int(v) for v in found if v >= num_classes and v != ignore_label]
     if wrong:
