@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 
 from detectron2.config import CfgNode
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.config import ConfigError, build_setup, method_options, needs_evaluation
 from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import LABELS
 
 
@@ -149,7 +150,9 @@ def _check_validation(cfg: CfgNode) -> list[str]:
 
 
 def _check_model(cfg: CfgNode) -> list[str]:
-    found = []
+    models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
+    name = cfg.MODEL.META_ARCHITECTURE
+    found = models[name].check(cfg) if name in models else [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))]
     head = cfg.MODEL.SEM_SEG_HEAD
     known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
     if "semantic" in cfg.MTL.TASKS and head.NAME not in known:

@@ -31,14 +31,26 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
-        annotation_key: key that every annotation which is no crowd region must have besides; empty = none.
-        instance_field: field that the sample's ``Instances`` have where the label is there; empty = none.
+        annotation_key: key that every annotation of the record must have besides, crowd regions aside; empty = none.
+        field: field of the ``Instances`` there that is the label; empty where the whole of it is.
     """
 
     record_key: str
     sample_key: str
     annotation_key: str = ""
-    instance_field: str = ""
+    field: str = ""
+
+    def is_in(self, sample: dict) -> bool:
+        """Whether a mapped sample has this label."""
+        return self.sample_key in sample and (not self.field or sample[self.sample_key].has(self.field))
+
+    def is_in_record(self, record: dict) -> bool:
+        """Whether a data set's record has this label; an image without objects lacks nothing of theirs."""
+        if self.record_key not in record:
+            return False
+        if not self.annotation_key:
+            return True
+        return all(self.annotation_key in a for a in record[self.record_key] if not a.get("iscrowd", 0))
 
 
 # A task is any name of this table: a new kind of label is a new row here and a reader in data/mapper.py.
@@ -65,22 +77,6 @@ def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parame
     return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
 
 
-def is_labelled(record: dict, task: str) -> bool:
-    """Whether a data set's record has the label of ``task``. An image that shows nothing has no mask to lack."""
-    label = LABELS[task]
-    if label.record_key not in record:
-        return False
-    if not label.annotation_key:
-        return True
-    return all(label.annotation_key in a for a in record[label.record_key] if not a.get("iscrowd", 0))
-
-
 def available_tasks(sample: dict, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
-    return tuple(t for t in tasks if _has_label(sample, LABELS[t]))
-
-
-def _has_label(sample: dict, label: Label) -> bool:
-    if label.sample_key not in sample:
-        return False
-    return not label.instance_field or sample[label.sample_key].has(label.instance_field)
+    return tuple(t for t in tasks if LABELS[t].is_in(sample))

@@ -15,7 +15,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
-from mtl_d2.tasks import is_labelled
+from mtl_d2.tasks import LABELS
 
 Records = list[dict[str, Any]]
 
@@ -68,7 +68,7 @@ def clean_annotations(records: Records, masks: bool, mask_format: str) -> Cleane
     some_masks = masks and any("segmentation" in a for r in records for a in r.get("annotations", ()))
     for record in records:
         cleaner.add(record)
-        if some_masks and not is_labelled(record, "instance"):
+        if some_masks and not LABELS["instance"].is_in_record(record):
             cleaner.count(NO_MASK)
     return cleaner.result
 

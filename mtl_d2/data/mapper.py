@@ -16,7 +16,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances, PolygonMasks
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.tasks import LABELS, available_tasks, is_labelled
+from mtl_d2.tasks import LABELS, available_tasks
 
 # Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
 _LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {
@@ -130,7 +130,7 @@ class MultiTaskMapper:
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
-        for key in dict.fromkeys(LABELS[task].sample_key for task in self.tasks if is_labelled(record, task)):
+        for key in dict.fromkeys(LABELS[task].sample_key for task in self.tasks if LABELS[task].is_in_record(record)):
             label = self._readers[key](record, geometry)
             if label is not None:
                 sample[key] = label
@@ -140,7 +140,7 @@ class MultiTaskMapper:
         return sample
 
     def _read_instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
-        masks = "instance" in self.tasks and is_labelled(record, "instance")
+        masks = "instance" in self.tasks and LABELS["instance"].is_in_record(record)
         keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if masks else ()))
         annotations = [
             utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)

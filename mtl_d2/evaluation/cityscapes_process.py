@@ -2,9 +2,9 @@
 
     python -m mtl_d2.evaluation.cityscapes_process JOB RESULTS
 
-cityscapesscripts 2.3 does not run with NumPy 2.4 as it is, keeps its settings in a global object, writes a file into the
-working directory, and ends the process where something is wrong. So what it lacks is given to it here, where nothing
-else is running. JOB is a JSON file ``{"instance": [[prediction, ground truth], ...], "semantic": ...}`` of file names;
+cityscapesscripts 2.3 does not run with NumPy 2.4 as it is, keeps its settings in a global object, writes a file into
+the working directory, and ends the process where something is wrong. So what it lacks is given to it here, where
+nothing else is running. JOB is a JSON file ``{"instance": [[prediction, ground truth], ...], "semantic": ...}`` of file names;
 RESULTS gets ``{"segm": {...}, "sem_seg": {...}}``, in percent.
 """
 
@@ -23,7 +23,7 @@ Pairs = list[list[str]]
 
 def evaluate_instances(pairs: Pairs) -> dict[str, float]:
     """AP over IoU 0.5:0.05:0.95 and AP50, of all classes and of each that occurs."""
-    from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as official
+    import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
 
     official.writeDict2JSON = lambda *_: None  # it would fail on NumPy's integers, and its files are caches
     options = official.args
@@ -39,7 +39,7 @@ def evaluate_instances(pairs: Pairs) -> dict[str, float]:
 
 def evaluate_semantic(pairs: Pairs) -> dict[str, float]:
     """Mean IoU and instance-level IoU of the 19 classes and of their 7 categories, and the IoU of each class."""
-    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+    import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official
 
     options = official.args
     options.JSONOutput = options.colorized = False

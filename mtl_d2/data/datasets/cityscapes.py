@@ -97,8 +97,8 @@ def load(root: str, split: str, polygons: bool = True) -> list[dict[str, Any]]:
     missing = [path for path in (_label(image, INSTANCE_IDS) for image in images) if not path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(images)} files *{INSTANCE_IDS} of {base / 'gtFine' / split} are missing, the first "
-            f"is {missing[0]}: unpack Cityscapes' gtFine_trainvaltest there"
+            f"{len(missing)} of {len(images)} files *{INSTANCE_IDS} of {base / 'gtFine' / split} are missing, the "
+            f"first is {missing[0]}: unpack Cityscapes' gtFine_trainvaltest there"
         )
     with ThreadPoolExecutor() as pool:  # most of the time goes to libraries that let other threads run
         return list(pool.map(functools.partial(_record, polygons=polygons), images))
@@ -157,7 +157,7 @@ def _label_id(value: int) -> int:
 
 
 def _outline(mask: np.ndarray, x0: int, y0: int) -> list[list[float]]:
-    return [(np.reshape(p, (-1, 2)) + [x0, y0]).reshape(-1).tolist() for p in coco_polygons(mask)]
+    return [(np.reshape(p, (-1, 2)) + (x0, y0)).reshape(-1).tolist() for p in coco_polygons(mask)]
 
 
 def _rle(mask: np.ndarray) -> dict[str, Any]:
