@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -25,8 +24,6 @@ from mtl_d2.data.datasets.cityscapes import IMAGE, INSTANCE_IDS, LABEL_IDS, SEMA
 from mtl_d2.data.errors import DataError
 
 TAIL = 2000  # characters of a failed process's output that are shown
-
-logger = logging.getLogger(__name__)
 
 
 def require_scripts(dataset_name: str) -> None:
@@ -102,7 +99,6 @@ class CityscapesEvaluator(DatasetEvaluator):
         if done.returncode:
             said = (done.stdout + done.stderr)[-TAIL:]
             raise RuntimeError(f"Cityscapes' evaluation of {self._folder} failed; the last that it said: {said}")
-        logger.info("Cityscapes' evaluation:\n%s", done.stdout)
         for task in self._writers:
             shutil.rmtree(self._folder / task)
         return json.loads((self._folder / "results.json").read_text(encoding="utf-8"))

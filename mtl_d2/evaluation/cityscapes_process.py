@@ -4,8 +4,8 @@
 
 cityscapesscripts 2.3 does not run with NumPy 2.4 as it is, keeps its settings in a global object, writes a file into
 the working directory, and ends the process where something is wrong. So what it lacks is given to it here, where
-nothing else is running. JOB is a JSON file ``{"instance": [[prediction, ground truth], ...], "semantic": ...}`` of file names;
-RESULTS gets ``{"segm": {...}, "sem_seg": {...}}``, in percent.
+nothing else is running. JOB is a JSON file ``{"instance": [[prediction, ground truth], ...], "semantic": ...}`` of
+file names; RESULTS gets ``{"segm": {...}, "sem_seg": {...}}``, in percent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ Pairs = list[list[str]]
 
 def evaluate_instances(pairs: Pairs) -> dict[str, float]:
     """AP over IoU 0.5:0.05:0.95 and AP50, of all classes and of each that occurs."""
-    import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
+    official = import_module("cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling")
 
-    official.writeDict2JSON = lambda *_: None  # it would fail on NumPy's integers, and its files are caches
+    official.writeDict2JSON = lambda *_: None  # type: ignore[attr-defined]  # it would fail on NumPy's integers, and its files are caches
     options = official.args
-    options.JSONOutput = options.colorized = False
+    options.JSONOutput, options.quiet = False, True
     # Predicted masks must lie below this folder; the file of cached ground truth must not exist.
     options.predictionPath = os.path.dirname(os.path.abspath(pairs[0][0]))
     options.gtInstancesFile = os.path.join(options.predictionPath, "gtInstances.json")
@@ -39,10 +40,10 @@ def evaluate_instances(pairs: Pairs) -> dict[str, float]:
 
 def evaluate_semantic(pairs: Pairs) -> dict[str, float]:
     """Mean IoU and instance-level IoU of the 19 classes and of their 7 categories, and the IoU of each class."""
-    import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official
+    official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
     options = official.args
-    options.JSONOutput = options.colorized = False
+    options.JSONOutput, options.quiet = False, True
     scores = official.evaluateImgLists(*_columns(pairs), options)
     metrics = {
         "mIoU": scores["averageScoreClasses"],

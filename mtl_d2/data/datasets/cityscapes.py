@@ -157,7 +157,8 @@ def _label_id(value: int) -> int:
 
 
 def _outline(mask: np.ndarray, x0: int, y0: int) -> list[list[float]]:
-    return [(np.reshape(p, (-1, 2)) + (x0, y0)).reshape(-1).tolist() for p in coco_polygons(mask)]
+    corner = np.array([x0, y0])
+    return [(np.reshape(p, (-1, 2)) + corner).reshape(-1).tolist() for p in coco_polygons(mask)]
 
 
 def _rle(mask: np.ndarray) -> dict[str, Any]:
