@@ -7,6 +7,7 @@ import logging
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -60,6 +61,7 @@ def check_data(cfg: CfgNode) -> None:
                 *_missing_files(records, cfg.MTL.TASKS),
                 *_other_sizes(records),
                 *cleaned.lines(cleaned.refused),
+                *_uncuttable(cfg, name, records),
                 *_wrong_numbers(cfg, name, labelled[name]),
                 *_wrong_ids(cfg, name, records),
                 *_not_divisible(cfg, name, records),
@@ -129,6 +131,15 @@ def _other_sizes(records: Records) -> Iterator[str]:
             f"{len(other)} of {len(sample)} images looked at have another size than their record says, the first is "
             f"{other[0]}: take the annotation file that is of these images"
         )
+
+
+def _uncuttable(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
+    """Polygons that a random crop would cut, which detectron2 leaves to a package that it does not require."""
+    if not cfg.INPUT.CROP.ENABLED or "instance" not in cfg.MTL.TASKS or name not in cfg.DATASETS.TRAIN:
+        return
+    masks = (a.get("segmentation") for r in records for a in r.get("annotations", ()))
+    if find_spec("shapely") is None and any(isinstance(mask, list) for mask in masks):
+        yield "INPUT.CROP.ENABLED cuts its polygons, which takes shapely: `pip install shapely`, or set it to False"
 
 
 def _size(path: str) -> tuple[int, int] | None:
