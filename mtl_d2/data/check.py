@@ -55,7 +55,8 @@ def check_data(cfg: CfgNode) -> None:
         if records is not None:
             readable.add(name)
             labelled[name] = {task for task in cfg.MTL.TASKS if _labels(records, task)}
-            cleaned = clean_annotations(records, "instance" in labelled[name], cfg.INPUT.MASK_FORMAT)
+            mask_format = cfg.INPUT.MASK_FORMAT if name in cfg.DATASETS.TRAIN else "bitmask"  # evaluation reads any
+            cleaned = clean_annotations(records, "instance" in labelled[name], mask_format)
             objects[name] = cleaned.objects
             lines = [
                 *_missing_files(records, cfg.MTL.TASKS),
@@ -123,8 +124,8 @@ def _missing_files(records: Records, tasks: Sequence[str]) -> Iterator[str]:
 
 def _other_sizes(records: Records) -> Iterator[str]:
     """An annotation file that is of other images, or of the same ones at another size."""
-    sized = [r for r in records if "width" in r and os.path.isfile(r["file_name"])]
-    sample = sized[:: max(1, len(sized) // LOOKED_AT)]
+    sized = [r for r in records if "width" in r]
+    sample = [r for r in sized[:: max(1, len(sized) // LOOKED_AT)] if os.path.isfile(r["file_name"])]
     other = [r["file_name"] for r in sample if _size(r["file_name"]) not in (None, (r["width"], r["height"]))]
     if other:
         yield (

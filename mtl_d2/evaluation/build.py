@@ -93,7 +93,7 @@ def _builder(name: str) -> Callable[[Any, str, Path], list[DatasetEvaluator]]:
 def _coco(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
     """Boxes, and masks where they are predicted and labelled."""
     masks = "instance" in cfg.MTL.TASKS and any(
-        "segmentation" in annotation for record in DatasetCatalog.get(name) for annotation in record["annotations"]
+        "segmentation" in a for record in DatasetCatalog.get(name) for a in record.get("annotations", ())
     )
     return [_coco_evaluator(name, ("bbox", "segm") if masks else ("bbox",), folder)]
 

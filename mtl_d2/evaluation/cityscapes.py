@@ -109,7 +109,8 @@ class CityscapesEvaluator(DatasetEvaluator):
         lines = []
         for i in range(len(instances)):
             name = f"{stem.name}_{i}.png"
-            Image.fromarray(instances.pred_masks[i].numpy().astype(np.uint8) * 255).save(stem.with_name(name))
+            mask = Image.fromarray(instances.pred_masks[i].numpy().astype(bool))  # one bit a pixel
+            mask.save(stem.with_name(name), compress_level=1)
             label = LABEL_IDS[STUFF_CLASSES.index(THINGS[int(instances.pred_classes[i])])]
             lines.append(f"{name} {label} {float(instances.scores[i])}\n")
         path = stem.with_name(f"{stem.name}_pred.txt")
