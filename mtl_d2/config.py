@@ -14,6 +14,17 @@ from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEI
 from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.balancing.strategies import Strategy
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
+from mtl_d2.data.modules import import_modules
+
+METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose methods have options
+    ("ALLOCATION", ALLOCATIONS),
+    ("SCALARIZATION", WEIGHTINGS),
+    ("GRADIENT", ROW_SCALINGS),
+    ("GRADIENT", AGGREGATORS),
+    ("REGULARIZER", REGULARIZERS),
+    ("STEP", STEPS),
+)
+MODULES = "MTL.DATA.MODULES"
 
 
 class ConfigError(ValueError):
@@ -36,14 +47,13 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Share in [0, 1) of the images of each data set of DATASETS.TRAIN that is kept from training. Weightings that look
     # at accuracies get those on these images, every TEST.EVAL_PERIOD updates; never those on the test sets.
     cfg.MTL.DATA.VALIDATION_SHARE = 0.0
-    # Python files that register data sets of your own; executed once, before anything is built.
+    # Python files that register data sets or methods of your own; executed once, before anything is built.
     cfg.MTL.DATA.MODULES = ()
 
     cfg.MTL.ALLOCATION = CfgNode()
     # Which tasks supervise which sample: "full" is every task that the sample has a label for. "sta", "ista" and "gap"
     # draw K of them (the size of the paper's tau); see docs/allocation.md.
     cfg.MTL.ALLOCATION.NAME = "full"
-    _add_options(cfg.MTL.ALLOCATION, ALLOCATIONS)
 
     cfg.MTL.SCALARIZATION = CfgNode()
     # How the task losses become one number S.
@@ -52,7 +62,6 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.SCALARIZATION.MEAN = "arithmetic"
     # Learning rate of the weighting's own parameters, where it has any, as a multiple of SOLVER.BASE_LR.
     cfg.MTL.SCALARIZATION.LR_FACTOR = 1.0
-    _add_options(cfg.MTL.SCALARIZATION, WEIGHTINGS)
 
     cfg.MTL.GRADIENT = CfgNode()
     # Factor on each task's gradient before they are combined: "" for none, or "mclgs".
@@ -69,13 +78,10 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.GRADIENT.LEVEL = "all"
     # At level "features": take the exact gradients as well every so many updates and log their cosines. 0: never.
     cfg.MTL.GRADIENT.EXACT_EVERY = 0
-    _add_options(cfg.MTL.GRADIENT, ROW_SCALINGS)
-    _add_options(cfg.MTL.GRADIENT, AGGREGATORS)
 
     cfg.MTL.REGULARIZER = CfgNode()
     # What is added to the objective: "" for nothing, or "cosreg".
     cfg.MTL.REGULARIZER.NAME = ""
-    _add_options(cfg.MTL.REGULARIZER, REGULARIZERS)
     # Modules of the last shared layer (CosReg, GradNorm). Empty: the output convolutions of the pyramid levels that
     # two tasks or more look at.
     cfg.MTL.LAST_SHARED_LAYER = ()
@@ -83,8 +89,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.STEP = CfgNode()
     # Where gradients are taken, and in which order the parameters move.
     cfg.MTL.STEP.NAME = "joint"
-    _add_options(cfg.MTL.STEP, STEPS)
 
+    _add_options(cfg)
     _add_model_config(cfg)
 
 
@@ -129,17 +135,22 @@ def _add_model_config(cfg: CfgNode) -> None:
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     """Merges a config file (with its ``_BASE_``) and ``KEY VALUE`` pairs into ``cfg``, in place.
 
+    The files of ``MTL.DATA.MODULES`` are executed first, since methods that they register add keys.
+
     Raises:
         ConfigError: the file is not there or not YAML, a key does not exist, or a value is of another type.
+        DataError: a file of ``MTL.DATA.MODULES`` is missing or fails.
     """
     if len(overrides) % 2:
         raise ConfigError(f"overrides must be pairs KEY VALUE, got an odd number of words: {' '.join(overrides)}")
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
-    known = dict(_leaves(cfg))
+    name = Path(config_file).name or "overrides"
     try:
         given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
+    _import_own_modules(cfg, given, pairs)
+    known = dict(_leaves(cfg))
     keys = [*(key for key, _ in _leaves(given)), *pairs]
     wrong = [key for key in keys if key not in known and not any(k.startswith(key + ".") for k in known)]
     if wrong:
@@ -149,7 +160,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
             cfg.merge_from_file(config_file)
         cfg.merge_from_list(overrides)
     except (ValueError, KeyError, AssertionError) as error:
-        raise ConfigError(f"{Path(config_file).name or 'overrides'}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -165,11 +176,25 @@ def _suggest(key: str, known: tuple[str, ...]) -> str:
     return f"{key} (did you mean {near[0]}?)" if near else key
 
 
-def _add_options(node: CfgNode, registry: MethodRegistry) -> None:
-    """One sub-node for each registered method that has options, named like the method in capitals."""
-    for name, method in registry:
-        if method.defaults:
-            node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
+def _add_options(cfg: CfgNode) -> None:
+    """One sub-node for each registered method that has options and no node yet, named like the method in capitals."""
+    for choice, registry in METHODS:
+        node = cfg.MTL[choice]
+        for name, method in registry:
+            if method.defaults and name.upper() not in node:
+                node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
+
+
+def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) -> None:
+    """Executes the files that the config file or the overrides name: their methods add keys to the config."""
+    named = dict(_leaves(given)).get(MODULES, cfg.MTL.DATA.MODULES)
+    early = cfg.clone()
+    try:
+        early.merge_from_list([MODULES, pairs.get(MODULES, named)])
+    except ValueError as error:
+        raise ConfigError(f"{MODULES} must be a list of Python files: {error}") from error
+    import_modules(early)
+    _add_options(cfg)
 
 
 def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
-from mtl_d2.data import DataError, check_data, import_modules, register_all
+from mtl_d2.data import DataError, check_data, register_all
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.evaluation.build import check_evaluation
 
@@ -34,9 +34,8 @@ def prepare(args: argparse.Namespace) -> Any:
     """
     cfg = get_cfg()
     add_mtl_config(cfg)
-    merge_config(cfg, args.config_file, args.opts)
     register_all()
-    import_modules(cfg)
+    merge_config(cfg, args.config_file, args.opts)
     check_mtl_config(cfg)
     check_data(cfg)
     check_evaluation(cfg)
