@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from mtl_d2.data.annotations import clean_annotations
+from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import read_label_map
@@ -83,7 +84,7 @@ def _read(name: str) -> tuple[Records | None, list[str]]:
     """The records of a data set, or None and why not."""
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        own = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "cityscapes_"))]
+        own = [n for n in DatasetCatalog.list() if n.startswith("bdd100k_") or n in CITYSCAPES]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         return None, [
             f"no data set of this name is registered: {meant}There are {', '.join(own)}, detectron2's own, and "

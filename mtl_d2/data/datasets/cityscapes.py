@@ -32,6 +32,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.outlines import coco_polygons
 
 SPLITS = ("train", "val")
+NAMES = tuple(f"cityscapes_{split}" for split in SPLITS)
 IGNORE_LABEL = 255
 # The id of each of the 19 classes in the label files; the classes themselves are BDD100K's, which took them from here.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -59,8 +60,7 @@ def register(root: str) -> None:
     Args:
         root: the folder that holds ``cityscapes/``. Names registered before are registered anew.
     """
-    for split in SPLITS:
-        name = f"cityscapes_{split}"
+    for name, split in zip(NAMES, SPLITS, strict=True):
         for catalog in (DatasetCatalog, MetadataCatalog):
             if name in catalog:
                 catalog.remove(name)
