@@ -135,12 +135,12 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     if len(overrides) % 2:
         raise ConfigError(f"overrides must be pairs KEY VALUE, got an odd number of words: {' '.join(overrides)}")
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
-    known = dict(_leaves(cfg))
+    known = dict(leaves(cfg))
     try:
         given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
-    keys = [*(key for key, _ in _leaves(given)), *pairs]
+    keys = [*(key for key, _ in leaves(given)), *pairs]
     wrong = [key for key in keys if key not in known and not any(k.startswith(key + ".") for k in known)]
     if wrong:
         raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
@@ -152,10 +152,11 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         raise ConfigError(f"{Path(config_file).name or 'overrides'}: {error}") from error
 
 
-def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below ``node`` as a dotted path, with its value."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
+            yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 
