@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from mtl_d2.data.sample_scenes import Request, generate
+from mtl_d2.data.sample_scenes.generate import Request, generate
 from mtl_d2.engine.pickles import read_torch
 
 ROOT = Path(__file__).resolve().parents[1]
