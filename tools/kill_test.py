@@ -73,37 +73,49 @@ class Kill:
     equal: bool | None = None
 
 
+def command(folder: Path, work: Path, period: int) -> list[str]:
+    """A training of ``prepare``'s data that leaves a checkpoint in ``folder`` every ``period`` updates."""
+    options = {**SMALL, "SOLVER.CHECKPOINT_PERIOD": period, "OUTPUT_DIR": folder}
+    options["MTL.DATA.MODULES"] = (str(work / "dropout.py"),)
+    words = [ROOT / "tools/train_net.py", "--resume", "--config-file", ROOT / "configs/sample_scenes_mclgs.yaml"]
+    return [str(word) for word in [*words, *(word for pair in options.items() for word in pair)]]
+
+
+def environment(work: Path, **extra: object) -> dict[str, str]:
+    """The variables for ``command``."""
+    own = {"DETECTRON2_DATASETS": work / "data", "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "PASSIVE"}
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    return {**os.environ, "PYTHONPATH": path, **{key: str(value) for key, value in (own | extra).items()}}
+
+
+def prepare(work: Path) -> None:
+    """Writes the data set and the module that a training needs."""
+    generate(work / "data", Request(8, 4, (160, 96), 0, "easy", ("bdd100k",)), 1)
+    (work / "dropout.py").write_text(DROPOUT)
+
+
 class Training:
     """A run of tools/train_net.py with ``--resume``, as one process or several on gloo."""
 
     def __init__(self, folder: Path, work: Path, ranks: int, period: int) -> None:
         """Starts it; ``period`` updates between checkpoints."""
         self.folder = folder
+        self.log = work / "stdout.txt"
         folder.mkdir(exist_ok=True)
-        options = {**SMALL, "SOLVER.CHECKPOINT_PERIOD": period, "OUTPUT_DIR": folder}
-        options["MTL.DATA.MODULES"] = (str(work / "dropout.py"),)
-        command = [sys.executable, ROOT / "tools/train_net.py", "--resume", "--config-file"]
-        command += [ROOT / "configs/sample_scenes_mclgs.yaml", *(x for pair in options.items() for x in pair)]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.log = work / "stdout.txt"
-        self.processes = []
+            group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1], "WORLD_SIZE": ranks}
+        group["LOCAL_WORLD_SIZE"] = ranks
         with self.log.open("w") as log:
-            for rank in range(ranks):
-                group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
-                group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if ranks > 1 else {}
-                env = {**os.environ, **(group if ranks > 1 else {}), "DETECTRON2_DATASETS": work / "data"}
-                env |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
-                self.processes.append(
-                    subprocess.Popen(
-                        [str(word) for word in command],
-                        env={key: str(value) for key, value in env.items()},
-                        stdout=log if rank == 0 else subprocess.DEVNULL,
-                        stderr=log if rank == 0 else subprocess.DEVNULL,
-                        cwd=work,
-                    )
+            self.processes = [
+                subprocess.Popen(
+                    [sys.executable, *command(folder, work, period)],
+                    env=environment(work, **group | {"RANK": i, "LOCAL_RANK": i} if ranks > 1 else {}),
+                    stdout=subprocess.DEVNULL if i else log,
+                    stderr=subprocess.DEVNULL if i else log,
                 )
+                for i in range(ranks)
+            ]
 
     def ended(self) -> bool:
         """Whether all of its processes have."""
@@ -237,7 +249,11 @@ def kill_until_through(
         waiting.append(kill)
         print(json.dumps(asdict(kill)), flush=True)
     ended = any(process.returncode for process in training.processes)
-    if ended or fingerprint(folder / "model_final.pth") != reference[UPDATES - 1] or rows(folder) != rows(work / "whole"):
+    if (
+        ended
+        or fingerprint(folder / "model_final.pth") != reference[UPDATES - 1]
+        or rows(folder) != rows(work / "whole")
+    ):
         print(f"NOT EQUAL at the end; see {folder}", flush=True)
         for kill in kills:
             kill.equal = False
@@ -271,8 +287,7 @@ def main() -> int:
     args = parser.parse_args()
     work = args.output.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    generate(work / "data", Request(8, 4, (160, 96), 0, "easy", ("bdd100k",)), 1)
-    (work / "dropout.py").write_text(DROPOUT)
+    prepare(work)
     shutil.rmtree(work / "whole", ignore_errors=True)
     whole = Training(work / "whole", work, args.ranks, 1)
     if any(process.wait() for process in whole.processes):

@@ -139,7 +139,8 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
 
     def _load_model(self, checkpoint: Any) -> Any:
         found = super()._load_model(checkpoint)
-        differing = [*found.missing_keys, *found.unexpected_keys, *(name for name, *_ in found.incorrect_shapes)]
+        shapes = [name for name, *_ in found.incorrect_shapes]
+        differing = sorted({*found.missing_keys, *found.unexpected_keys, *shapes})
         if self._resuming and differing:
             raise CheckpointError(
                 f"--resume goes on with the same model, but {len(differing)} tensors are missing, left over or of "
