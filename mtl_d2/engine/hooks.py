@@ -53,11 +53,6 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
         super().__init__(checkpointer, period)
         self.request = request
 
-    def before_train(self) -> None:
-        """From now on SIGTERM and SIGINT end the training in good order."""
-        super().before_train()
-        self.request.listen()
-
     def after_step(self) -> None:
         """Saves after every ``period``-th update, the last one, and the one after which the processes agree to stop.
 

@@ -76,6 +76,7 @@ class MultiTaskTrainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = MultiTaskCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._stop_request = StopRequest()
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -87,13 +88,16 @@ class MultiTaskTrainer(DefaultTrainer):
         Returns:
             the results of the last evaluation, None if there was none.
         """
-        # The profiling executor gives other bits on a scripted function's first calls in a process, so that a resumed
-        # run would differ from one that was never stopped.
+        self._stop_request.listen()
         try:
+            # The profiling executor gives other bits on a scripted function's first calls in a process, so that a
+            # resumed run would differ from one that was never stopped.
             with torch.jit.optimized_execution(False):
                 super().train()
         except StopTraining as stop:
             logging.getLogger(__name__).warning("%s", str(stop).capitalize())
+        finally:
+            self._stop_request.forget()
         return getattr(self, "_last_eval_results", None)
 
     def build_hooks(self) -> list[HookBase | None]:
@@ -103,7 +107,7 @@ class MultiTaskTrainer(DefaultTrainer):
             found.pop()  # detectron2's writers, all at one period
         found = [hook for hook in found if not isinstance(hook, hooks.PeriodicCheckpointer)]
         evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
-        own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, StopRequest())]
+        own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
         if comm.is_main_process():
             found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))

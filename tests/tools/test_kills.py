@@ -13,7 +13,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 import kill_test  # noqa: E402
 
-kill_test.SMALL |= {"SOLVER.MAX_ITER": 8, "SOLVER.STEPS": (6,), "TEST.EVAL_PERIOD": 3}
+kill_test.SMALL |= {"SOLVER.MAX_ITER": 6, "SOLVER.STEPS": (4,), "TEST.EVAL_PERIOD": 4}
 
 
 @pytest.fixture(scope="module")
