@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ class Kill:
         moment: what they did: start, update, evaluation, checkpoint.
         exit_code: of the first process.
         done: the last update in the log, -1 = none.
-        resumed: the last update of the checkpoint that the next process goes on from, -1 = none.
-        equal: the first checkpoint written after it is the uninterrupted run's, bit for bit; None = not known yet.
+        resumed: the last update in the newest checkpoint, -1 = none.
+        equal: the checkpoints written next are the uninterrupted run's, bit for bit; None = not known yet.
     """
 
     signal: str
@@ -102,6 +102,7 @@ class Training:
         self.folder = folder
         self.log = work / "stdout.txt"
         folder.mkdir(exist_ok=True)
+        self._left = set(folder.glob(".model*.part"))  # by a process that was killed before
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1], "WORLD_SIZE": ranks}
@@ -123,7 +124,7 @@ class Training:
 
     def writes_checkpoint(self) -> bool:
         """Whether there is a half-written one."""
-        return any(name.startswith(".model") and name.endswith(".part") for name in os.listdir(self.folder))
+        return not self._left.issuperset(self.folder.glob(".model*.part"))
 
     def moment(self) -> str:
         """What it is doing, by what it said and left."""
@@ -248,18 +249,12 @@ def kill_until_through(
         kills.append(kill)
         waiting.append(kill)
         print(json.dumps(asdict(kill)), flush=True)
-    ended = any(process.returncode for process in training.processes)
-    if (
-        ended
-        or fingerprint(folder / "model_final.pth") != reference[UPDATES - 1]
-        or rows(folder) != rows(work / "whole")
-    ):
-        print(f"NOT EQUAL at the end; see {folder}", flush=True)
-        for kill in kills:
-            kill.equal = False
-    for kill in kills:
-        kill.equal = kill.equal is not False
-    return kills
+    failed = any(process.returncode for process in training.processes)
+    same = not failed and fingerprint(folder / "model_final.pth") == reference[UPDATES - 1]
+    if not same or rows(folder) != rows(work / "whole"):
+        print(f"not equal at the end: {folder.rename(work / f'failed_{time.time():.0f}')}", flush=True)
+        kills = [replace(kill, equal=False) for kill in kills]
+    return [replace(kill, equal=kill.equal is not False) for kill in kills]
 
 
 def summary(kills: list[Kill]) -> str:
