@@ -101,16 +101,20 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
 
     def _newest_readable(self) -> str:
         folder = Path(self.save_dir)
-        faults: dict[Path, str] = {}
-        iterations: dict[Path, int] = {}
-        for path in sorted(folder.glob("*.pth")):
-            try:
-                iterations[path] = self._iteration(path)
-            except ValueError as error:
-                faults[path] = str(error)
         tag = _tagged(folder)
-        by_updates = sorted(iterations, key=lambda path: iterations[path])
-        newest = tag if tag in iterations else by_updates[-1] if by_updates else None
+        others = [path for path in sorted(folder.glob("*.pth")) if path != tag]
+        faults: dict[Path, str] = {}
+        newest = None
+        for group in ([tag] if tag and tag.is_file() else [], others):  # a whole file is read to check it
+            iterations: dict[Path, int] = {}
+            for path in group:
+                try:
+                    iterations[path] = self._iteration(path)
+                except ValueError as error:
+                    faults[path] = str(error)
+            if iterations:
+                newest = max(iterations, key=iterations.__getitem__)
+                break
         if newest is None and faults:
             raise CheckpointError(
                 f"no checkpoint in {folder} can be read; start anew without --resume, or in another OUTPUT_DIR:\n"
