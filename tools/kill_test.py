@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -176,10 +177,8 @@ def rows(folder: Path) -> list[dict[str, float]]:
     found = []
     path = folder / "metrics.json"
     for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+        with suppress(ValueError):
             found.append({key: value for key, value in json.loads(line).items() if key not in TIMES})
-        except ValueError:
-            continue
     return found
 
 
@@ -229,7 +228,9 @@ def kill_until_through(
     work: Path, ranks: int, draw: random.Random, reference: dict[int, str], limit: int
 ) -> list[Kill]:
     """One training that is killed again and again, at most ``limit`` times, until it is through."""
-    folder, kills, waiting, seen = work / "killed", [], [], -1
+    folder, seen = work / "killed", -1
+    kills: list[Kill] = []
+    waiting: list[Kill] = []
     shutil.rmtree(folder, ignore_errors=True)
     while True:
         training = Training(folder, work, ranks, draw.choice((1, 2, 3, 5)))
