@@ -49,7 +49,7 @@ def build_backbone_with_dropout(cfg, input_shape):
     trunk.register_forward_hook(lambda m, _, out: {k: dropout(v, 0.1, m.training) for k, v in out.items()})
     return trunk
 '''
-TIMES = ("time", "data_time", "eta_seconds", "rank_data_time")  # differ between any two runs
+TIMES = ("time", "data_time", "eta_seconds")  # differ between any two runs
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -174,8 +174,7 @@ def _leaves(state: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def rows(folder: Path) -> list[dict[str, float]]:
     """Of ``metrics.json``, without the times; a row that a kill has cut in two is left out."""
-    found = []
-    path = folder / "metrics.json"
+    found, path = [], folder / "metrics.json"
     for line in path.read_text().splitlines() if path.exists() else []:
         with suppress(ValueError):
             found.append({key: value for key, value in json.loads(line).items() if key not in TIMES})
