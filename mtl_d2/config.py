@@ -150,8 +150,8 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
     _import_own_modules(cfg, given, pairs)
-    known = dict(_leaves(cfg))
-    keys = [*(key for key, _ in _leaves(given)), *pairs]
+    known = dict(leaves(cfg))
+    keys = [*(key for key, _ in leaves(given)), *pairs]
     wrong = [key for key in keys if key not in known and not any(k.startswith(key + ".") for k in known)]
     if wrong:
         raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
@@ -163,10 +163,11 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below ``node`` as a dotted path, with its value."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
+            yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 
@@ -187,7 +188,7 @@ def _add_options(cfg: CfgNode) -> None:
 
 def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) -> None:
     """Executes the files that the config file or the overrides name: their methods add keys to the config."""
-    named = dict(_leaves(given)).get(MODULES, cfg.MTL.DATA.MODULES)
+    named = dict(leaves(given)).get(MODULES, cfg.MTL.DATA.MODULES)
     early = cfg.clone()
     try:
         early.merge_from_list([MODULES, pairs.get(MODULES, named)])

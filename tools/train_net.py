@@ -2,6 +2,7 @@
 """Trains or evaluates a multi-task model by a config file.
 
 tools/train_net.py --config-file configs/bdd100k_mclgs.yaml [--num-gpus N] [--resume] [--eval-only] [KEY VALUE ...]
+torchrun --nproc-per-node N tools/train_net.py --config-file ...     # on CPUs and several machines as well
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import logging
 import sys
 from typing import Any
 
-from detectron2.checkpoint import DetectionCheckpointer
+import yaml
 from detectron2.config import get_cfg
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -23,6 +24,9 @@ from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
 from mtl_d2.engine import MultiTaskTrainer
+from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer, stored_config
+from mtl_d2.engine.launch import process_group, start
+from mtl_d2.engine.pickles import ForbiddenContentError
 from mtl_d2.evaluation.build import check_evaluation
 
 
@@ -39,20 +43,34 @@ def prepare(args: argparse.Namespace) -> Any:
     check_mtl_config(cfg)
     check_data(cfg)
     check_evaluation(cfg)
-    if cfg.SEED < 0:  # drawn here, so that the config that the run leaves is the one to resume with
+    return cfg
+
+
+def settle_seed(cfg: Any, resume: bool) -> None:
+    """Draws a seed if the config has none, so that what the run leaves has one; a resumed run has its own."""
+    stored = stored_config(cfg.OUTPUT_DIR) if resume and cfg.SEED < 0 else ""
+    if stored:
+        cfg.SEED = yaml.safe_load(stored)["SEED"]
+    if cfg.SEED < 0:
         cfg.SEED = comm.shared_random_seed() % 2**31
     cfg.freeze()
-    return cfg
 
 
 def main(args: argparse.Namespace) -> Any:
     """One process of a training or an evaluation."""
     cfg = prepare(args)
+    with process_group(cfg.MODEL.DEVICE):
+        settle_seed(cfg, args.resume)
+        return run(cfg, args)
+
+
+def run(cfg: Any, args: argparse.Namespace) -> Any:
+    """Trains or evaluates, beside the other processes."""
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
-        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = MultiTaskTrainer.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
@@ -70,7 +88,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     args = parse()
     try:
-        launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
-    except (ConfigError, DataError, FloatingPointError) as error:
+        start(main, args)
+    except (ConfigError, DataError, CheckpointError, ForbiddenContentError, FloatingPointError) as error:
         logging.getLogger("mtl_d2").debug("", exc_info=error)
         sys.exit(f"error: {error}")

@@ -11,7 +11,7 @@ from mtl_d2.comparison.collect import Collected
 from mtl_d2.comparison.curves import curve_sections
 from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
 from mtl_d2.comparison.tables import Table, cosine_table, cost_table, grid_tables, main_table
-from mtl_d2.report.files import write_atomically
+from mtl_d2.files import write_atomically
 from mtl_d2.report.markup import Section, folded, table
 from mtl_d2.report.page import document
 

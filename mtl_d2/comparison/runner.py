@@ -27,7 +27,7 @@ from mtl_d2.comparison.state import (
     updates_done,
     write_outcome,
 )
-from mtl_d2.report.files import write_atomically
+from mtl_d2.files import write_atomically
 
 LOCK = ".lock"
 PATIENCE = 20.0  # seconds that a process has to end after it was asked to

@@ -12,6 +12,7 @@ import yaml
 
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
+from mtl_d2.config import leaves
 from mtl_d2.config_check import unknown
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 
@@ -235,18 +236,10 @@ def _overrides(given: Any, where: str, mistakes: list[str]) -> Iterator[tuple[st
     if not isinstance(given, dict):
         mistakes.append(f"{where} must be a mapping of config keys to values or a list KEY, VALUE, ...; got {given}")
         return
-    for key, value in _leaves(given):
+    for key, value in leaves(given):
         if key in OWN_KEYS:
             mistakes.append(f"{where} sets {key}, which the comparison sets by itself; use `{OWN_KEYS[key]}`")
         yield key, value
-
-
-def _leaves(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _mapping(raw: dict, key: str, mistakes: list[str]) -> dict:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from mtl_d2.report.files import METRICS, write_atomically
+from mtl_d2.config import leaves
+from mtl_d2.files import write_atomically
+from mtl_d2.report.files import METRICS
 
 CONFIG = "comparison.yaml"  # the whole config that a run was started with
 OUTCOME = "outcome.json"
@@ -60,7 +60,7 @@ def changes(folder: Path, config: str) -> list[str]:
         before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return []
-    old, new = dict(_leaves(before or {})), dict(_leaves(yaml.safe_load(config)))
+    old, new = dict(leaves(before or {})), dict(leaves(yaml.safe_load(config)))
     return [
         f"{key} {old[key]} -> {value}"
         for key, value in new.items()
@@ -99,11 +99,3 @@ def _last_lines(path: Path) -> list[str]:
             return file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _leaves(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

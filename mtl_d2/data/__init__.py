@@ -3,7 +3,7 @@
 from mtl_d2.data.check import check_data
 from mtl_d2.data.datasets import register_all
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.loader import build_test_loader, build_train_loader
+from mtl_d2.data.loader import build_test_loader, build_train_loader, share_of_batch
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.modules import import_modules
 
@@ -15,4 +15,5 @@ __all__ = [
     "check_data",
     "import_modules",
     "register_all",
+    "share_of_batch",
 ]

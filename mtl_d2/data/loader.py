@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
@@ -56,16 +57,12 @@ def build_train_loader(
         batches of ``IMS_PER_BATCH / world_size`` samples each.
 
     Raises:
-        ValueError: the ranks cannot share ``IMS_PER_BATCH`` evenly.
+        DataError: the ranks cannot share ``IMS_PER_BATCH`` evenly.
     """
     rank = comm.get_rank() if rank is None else rank
     world_size = comm.get_world_size() if world_size is None else world_size
+    share_of_batch(cfg, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH
-    if batch_size < 1 or batch_size % world_size:
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH must be a positive multiple of the number of processes, {world_size}; "
-            f"found {batch_size}: take {max(1, round(batch_size / world_size)) * world_size}"
-        )
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
     order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
@@ -75,7 +72,23 @@ def build_train_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),  # else torch draws from the global one
+        worker_init_fn=leave_process_group,
     )
+
+
+def share_of_batch(cfg: CfgNode, world_size: int) -> int:
+    """Samples of a global batch that each of ``world_size`` processes takes.
+
+    Raises:
+        DataError: they cannot share ``SOLVER.IMS_PER_BATCH`` evenly.
+    """
+    batch_size = cfg.SOLVER.IMS_PER_BATCH
+    if batch_size < 1 or batch_size % world_size:
+        raise DataError(
+            f"SOLVER.IMS_PER_BATCH must be a positive multiple of the number of processes, {world_size}; "
+            f"found {batch_size}: take {max(1, round(batch_size / world_size)) * world_size}"
+        )
+    return batch_size // world_size
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -91,7 +104,13 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
     loader.generator = torch.Generator().manual_seed(0)  # an evaluation does not move the global generator
+    loader.worker_init_fn = leave_process_group
     return loader
+
+
+def leave_process_group(worker: int) -> None:
+    """Spares a worker the signals that a terminal or a launcher sends to all: its process decides when it ends."""
+    os.setpgid(0, 0)
 
 
 def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:

@@ -22,6 +22,14 @@ class Diagnostics:
         self.tasks = tasks
         self._recent: dict[str, deque[float]] = {}
 
+    def state_dict(self) -> dict[str, list[float]]:
+        """The kept cosines by name."""
+        return {name: list(values) for name, values in self._recent.items()}
+
+    def load_state_dict(self, state_dict: dict[str, list[float]]) -> None:
+        """Goes on from them."""
+        self._recent = {name: deque(values, maxlen=WINDOW) for name, values in state_dict.items()}
+
     def __call__(self, result: UpdateResult) -> dict[str, float]:
         """Scalars by name.
 

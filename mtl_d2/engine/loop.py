@@ -87,6 +87,7 @@ class MultiTaskLoop(TrainerBase):
             "balancer": self.balancer.state_dict(),
             "allocation": self.allocation.state_dict(),
             "cosine_updates": self.cosine_updates,
+            "diagnostics": self.diagnostics.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -95,4 +96,5 @@ class MultiTaskLoop(TrainerBase):
         self.balancer.load_state_dict(state_dict["balancer"])
         self.allocation.load_state_dict(state_dict["allocation"])
         self.cosine_updates = state_dict["cosine_updates"]
+        self.diagnostics.load_state_dict(state_dict["diagnostics"])
         self._batches = None

@@ -10,22 +10,27 @@ from functools import partial
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import CommonMetricPrinter
 from detectron2.utils.logger import setup_logger
 
 from mtl_d2.balancing import Balancer
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
-from mtl_d2.data import build_test_loader, build_train_loader
+from mtl_d2.data import build_test_loader, build_train_loader, share_of_batch
 from mtl_d2.data.holdout import register_held_out
 from mtl_d2.engine.build import build_allocation, build_balancer
-from mtl_d2.engine.hooks import ReportHook, ValidationHook
+from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
+from mtl_d2.engine.generators import restore_generators
+from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
+from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.reduce import broadcast_model, build_reduction
+from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks
+from mtl_d2.engine.stop import StopRequest, StopTraining
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.results import flat_table, merge_results
 
@@ -53,6 +58,7 @@ class MultiTaskTrainer(DefaultTrainer):
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        share_of_batch(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         broadcast_model(model)
         optimizer = self.build_optimizer(cfg, model)
@@ -69,36 +75,55 @@ class MultiTaskTrainer(DefaultTrainer):
             last_shared=cfg.MTL.LAST_SHARED_LAYER,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = MultiTaskCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._stop_request = StopRequest()
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
     def train(self) -> Any:
-        """Trains up to ``SOLVER.MAX_ITER``; returns the results of the last evaluation, None if there was none."""
-        # The profiling executor gives other bits on a scripted function's first calls in a process, so that a resumed
-        # run would differ from one that was never stopped.
-        with torch.jit.optimized_execution(False):
-            super().train()
+        """Trains up to ``SOLVER.MAX_ITER``, or until SIGTERM or SIGINT asks it to stop.
+
+        Returns:
+            the results of the last evaluation, None if there was none.
+        """
+        self._stop_request.listen()
+        try:
+            # The profiling executor gives other bits on a scripted function's first calls in a process, so that a
+            # resumed run would differ from one that was never stopped.
+            with torch.jit.optimized_execution(False):
+                super().train()
+        except StopTraining as stop:
+            logging.getLogger(__name__).warning("%s", str(stop).capitalize())
+        finally:
+            self._stop_request.forget()
         return getattr(self, "_last_eval_results", None)
 
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
         found = super().build_hooks()
-        if needs_evaluation(self.cfg):
-            saving = (hooks.PeriodicCheckpointer, hooks.EvalHook)  # the first of them only on the main process
-            place = next(i for i, hook in enumerate(found) if isinstance(hook, saving))
-            found.insert(place, self._build_validation())
-        if not comm.is_main_process():
-            return found
-        found.pop()  # detectron2's writers, all at one period
-        output = self.cfg.OUTPUT_DIR
-        files = [JSONWriter(f"{output}/metrics.json"), TensorboardXWriter(output)]
-        found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
-        found.append(hooks.PeriodicWriter(files, period=self.cfg.MTL.LOG_PERIOD))
-        found.append(ReportHook(self.cfg))
+        if comm.is_main_process():
+            found.pop()  # detectron2's writers, all at one period
+        found = [hook for hook in found if not isinstance(hook, hooks.PeriodicCheckpointer)]
+        evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
+        own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
+        found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
+        if comm.is_main_process():
+            found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
+            found.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))
+            found.append(ReportHook(self.cfg))
         return found
+
+    def before_train(self) -> None:
+        """detectron2's; a resumed run first ends the update that its checkpoint was written in."""
+        super().before_train()
+        if self.start_iter == 0:
+            return
+        self.iter = self.storage.iter = self.start_iter - 1
+        saving = next(i for i, hook in enumerate(self._hooks) if isinstance(hook, CheckpointHook))
+        for hook in self._hooks[saving + 1 :]:
+            hook.after_step()
 
     def _build_validation(self) -> ValidationHook:
         cfg = self.cfg.clone()
@@ -108,15 +133,41 @@ class MultiTaskTrainer(DefaultTrainer):
         return ValidationHook(cfg.TEST.EVAL_PERIOD, partial(self.test, cfg, self._trainer.model), weighting)
 
     def state_dict(self) -> dict[str, Any]:
-        """The iteration, the hooks and the loop."""
+        """The iteration, the hooks and the loop; and what is to be the same in the run that goes on."""
         state = super(DefaultTrainer, self).state_dict()
         state["loop"] = self._trainer.state_dict()
+        state["config"] = self.cfg.dump()
+        state["world_size"] = comm.get_world_size()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See ``state_dict``."""
+        """Continues after the update that ``state_dict`` was taken in.
+
+        Raises:
+            CheckpointError: it was taken in a run of other tasks or methods, or by another version.
+        """
+        require_keys(state_dict, ("iteration", "hooks", "loop", "config", "world_size"), "trainer state")
+        require_keys(state_dict["loop"], self._trainer.state_dict(), "state of the loop")
+        compare_configs(state_dict["config"], self.cfg)
+        warn_of_ranks(state_dict["world_size"], comm.get_world_size())
         super(DefaultTrainer, self).load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["loop"])
+        self.start_iter = self.iter + 1
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Goes on from the newest readable checkpoint in ``OUTPUT_DIR``, or begins with ``MODEL.WEIGHTS``.
+
+        Args:
+            resume: do the first, if there is a checkpoint.
+        """
+        rest = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self.start_iter == 0:
+            return
+        states = rest.get("generators", [])
+        if len(states) == comm.get_world_size():
+            restore_generators(states)
+        else:
+            seed_all_rng((max(self.cfg.SEED, 0) + self.start_iter * 1_000_003 + comm.get_rank()) % 2**31)
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:

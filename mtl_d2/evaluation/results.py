@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+
+from mtl_d2.files import write_atomically
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -45,9 +46,7 @@ def add_results_row(output_dir: str | Path, name: str, results: Results) -> None
     path = Path(output_dir, "results.json")
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     rows[name] = {group: {k: _number(v) for k, v in metrics.items()} for group, metrics in results.items()}
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps(rows, indent=1))
 
 
 def _number(value: Any) -> float | None:

@@ -18,8 +18,9 @@ from detectron2.data import detection_utils as d2_io
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.files import write_atomically
 from mtl_d2.report.drawing import Image, class_colors, draw
-from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX, write_atomically
+from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX
 
 __all__ = ["draw", "write_pictures"]
 

@@ -7,14 +7,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog
-from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine import MultiTaskTrainer
-from mtl_d2.engine.hooks import ValidationHook
+from mtl_d2.engine.hooks import CheckpointHook, ValidationHook
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ACHIEVEMENT = [
@@ -95,7 +94,7 @@ def test_a_run_stopped_at_an_evaluation_or_after_goes_on_as_if_it_had_not(held_c
 
 def test_what_was_seen_is_in_the_checkpoint_of_the_same_update(held_cfg):
     kinds = [type(hook) for hook in MultiTaskTrainer(held_cfg)._hooks]
-    assert kinds.index(ValidationHook) < kinds.index(hooks.PeriodicCheckpointer)
+    assert kinds.index(ValidationHook) < kinds.index(CheckpointHook)
 
 
 def test_weightings_that_look_at_no_accuracy_have_no_evaluation(held_cfg):

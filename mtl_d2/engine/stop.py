@@ -1,0 +1,64 @@
+"""Ends a training in good order when the process is asked to: after an update, with a checkpoint, on all processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+
+class StopTraining(BaseException):  # no error: the training was asked to stop
+    """Leaves the loop of updates; not an ``Exception``, which would be logged as a failure."""
+
+
+class StopRequest:
+    """Hears SIGTERM and SIGINT, and has all processes agree on the update to stop after.
+
+    An agreement needs a collective, and one that is waited for would cost every update the slowest link's latency. So
+    the question put after an update is answered after the next one: a sum of one number over gloo, in the background of
+    a whole update. All processes thus stop after the same update, at most two after the signal.
+    """
+
+    def __init__(self) -> None:
+        """Takes the group of processes that is initialized now; all of them have to."""
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+        self._group = dist.new_group(backend="gloo") if comm.get_world_size() > 1 else None
+        self._pending: tuple[Any, torch.Tensor] | None = None
+
+    def listen(self) -> None:
+        """From now on the signals are heard; Python allows that in the main thread only."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def forget(self) -> None:
+        """The signals do again what they did before ``listen``."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True  # no word of it here: a log may be in the midst of a line
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one ends the process at once
+
+    def agreed(self) -> bool:
+        """Whether to stop after this update; asked by all processes after each update."""
+        if self._group is None:
+            return self.requested
+        answer = self._answer()
+        asked = torch.tensor([float(self.requested)])
+        self._pending = (dist.all_reduce(asked, group=self._group, async_op=True), asked)
+        return answer
+
+    def _answer(self) -> bool:
+        if self._pending is None:
+            return False
+        work, count = self._pending
+        work.wait()
+        return bool(count.item())
