@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from detectron2.config import CfgNode
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.config import ConfigError, build_setup, method_options, needs_evaluation
@@ -150,6 +150,10 @@ def _check_validation(cfg: CfgNode) -> list[str]:
 
 def _check_model(cfg: CfgNode) -> list[str]:
     found = []
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if architecture in META_ARCH_REGISTRY:
+        check = getattr(META_ARCH_REGISTRY.get(architecture), "check_config", None)
+        found += check(cfg) if check is not None else []
     head = cfg.MODEL.SEM_SEG_HEAD
     known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
     if "semantic" in cfg.MTL.TASKS and head.NAME not in known:

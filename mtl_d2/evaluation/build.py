@@ -9,13 +9,15 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, SemSegEvaluator
 from detectron2.utils import comm
 
+from mtl_d2.evaluation.classification import ClassificationEvaluator
+
 
 def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluators:
     """detectron2's evaluators of one test set.
 
     Args:
         cfg: of the run.
-        dataset_name: its metadata's ``evaluator_type`` is "coco" (boxes) or "sem_seg".
+        dataset_name: its metadata's ``evaluator_type`` is "coco" (boxes), "sem_seg" or "classification".
         output_folder: for predictions; by default ``OUTPUT_DIR/inference/<dataset_name>``.
 
     Raises:
@@ -34,7 +36,9 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
         return DatasetEvaluators([COCOEvaluator(dataset_name, ("bbox",), output_dir=str(folder))])
     if kind == "sem_seg":
         return DatasetEvaluators([SemSegEvaluator(dataset_name, output_dir=str(folder))])
+    if kind == "classification":
+        return DatasetEvaluators([ClassificationEvaluator(cfg.MTL.TASKS)])
     raise ValueError(
-        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg'; set it with "
+        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg', 'classification'; set it with "
         f"MetadataCatalog.get({dataset_name!r}).set(evaluator_type=...)"
     )

@@ -2,7 +2,7 @@
 
 import os
 
-from mtl_d2.data.datasets import bdd100k
+from mtl_d2.data.datasets import bdd100k, mnist
 
 
 def register_all(root: str | None = None) -> None:
@@ -11,4 +11,6 @@ def register_all(root: str | None = None) -> None:
     Args:
         root: the folder that holds one folder per data set; None = ``$DETECTRON2_DATASETS``, or ``datasets``.
     """
-    bdd100k.register(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
+    bdd100k.register(root)
+    mnist.register(root)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import Task, available_tasks, head_parameters
+from mtl_d2.tasks import Task, available_tasks, head_parameters, is_classification
 
 
 class MultiTaskMixin:
@@ -26,6 +26,12 @@ class MultiTaskMixin:
     task_levels: Callable[[], dict[str, list[str]]]
     batch_images: Callable[[list[dict]], Tensor]
     task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
+
+    @classmethod
+    def check_config(cls, cfg: Any) -> list[str]:
+        """One sentence for every rule of this architecture that the config breaks; by default it classifies nothing."""
+        tasks = [task for task in cfg.MTL.TASKS if is_classification(task)]
+        return [f"MTL.TASKS: {cls.__name__} has no classification {task!r}; MultiTaskClassifier has" for task in tasks]
 
     def sample_tasks(self, sample: dict) -> tuple[str, ...]:
         """Tasks that supervise a mapped sample: those it says in ``tasks``, else those it has labels for."""
