@@ -133,6 +133,11 @@ def _check_data(cfg: CfgNode) -> list[str]:
 
 def _check_validation(cfg: CfgNode) -> list[str]:
     share, period, found = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
+    metric = cfg.MTL.SELECT_BY
+    if metric and not all(metric.partition("/")):
+        found.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
+    if metric and not cfg.DATASETS.TEST:
+        found.append(f"MTL.SELECT_BY {metric!r} is a metric of an evaluation, but DATASETS.TEST is empty: name test sets")
     if not 0 <= share < 1:
         found.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
     elif share == 0 and needs_evaluation(cfg):

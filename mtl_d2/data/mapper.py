@@ -118,7 +118,7 @@ class MultiTaskMapper:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
         for task in self.tasks:
-            if LABELS[task].record_key in record:
+            if task in self._readers and LABELS[task].record_key in record:  # a class id is in the sample already
                 label = self._readers[task](record, geometry)
                 if label is not None:
                     sample[LABELS[task].sample_key] = label

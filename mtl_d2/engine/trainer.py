@@ -22,6 +22,7 @@ from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.holdout import register_held_out
+from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer
 from mtl_d2.engine.hooks import ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -86,6 +87,11 @@ class MultiTaskTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
         found = super().build_hooks()
+        if self.cfg.MTL.SELECT_BY:
+            evaluation = next(hook for hook in found if isinstance(hook, hooks.EvalHook))
+            found.remove(evaluation)
+            place = next((i for i, h in enumerate(found) if isinstance(h, hooks.PeriodicCheckpointer)), len(found))
+            found[place:place] = [evaluation, BestEvaluation(self.cfg.MTL.SELECT_BY)]
         if needs_evaluation(self.cfg):
             saving = (hooks.PeriodicCheckpointer, hooks.EvalHook)  # the first of them only on the main process
             place = next(i for i, hook in enumerate(found) if isinstance(hook, saving))
