@@ -25,6 +25,7 @@ METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose me
     ("STEP", STEPS),
 )
 MODULES = "MTL.DATA.MODULES"
+OPTIMIZERS = ("sgd", "adam")
 
 
 class ConfigError(ValueError):
@@ -37,6 +38,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL = CfgNode()
     # The tasks, in the order of all weights and logs. Known: see mtl_d2/tasks.py.
     cfg.MTL.TASKS = ("detection", "semantic")
+    # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; SOLVER.BASE_LR, WEIGHT_DECAY and the schedule are of both.
+    cfg.MTL.OPTIMIZER = "sgd"
     # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
     # on validation data, and the model of that time is kept as model_best.pth. Empty: those at the end of training.
     cfg.MTL.SELECT_BY = ""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what one update costs in time, memory and arithmetic, relative to detectron2's SimpleTrainer.
 
-tools/benchmark.py [--model r50|r18|small] [--rounds R] [--flops] [--memory] [--all-methods] [--json FILE]
+tools/benchmark.py [--model r50|r18|small|lenet] [--rounds R] [--flops] [--memory] [--all-methods] [--json FILE]
 
 All variants update the same model in turn, round after round, so that a disturbance of the machine meets all of them;
 a ratio is the median over the rounds of a variant's time by its reference's in the same round. See docs/benchmarks.md.
@@ -25,6 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would count as busy; torch reads it once
 
 import torch
+from benchmark_bare import BARE
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
 
@@ -32,7 +33,7 @@ from mtl_d2.tasks import LABELS
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
-KNOWN = VARIANTS | METHODS
+KNOWN = VARIANTS | BARE | METHODS
 STATUS = Path("/proc/self/status")
 Results = dict[str, dict[str, Any]]
 
@@ -169,7 +170,7 @@ def complete(args: argparse.Namespace) -> str:
     except ValueError:
         args.size = ()
     args.batch = model.batch if args.batch is None else args.batch
-    chosen = args.variants or list(METHODS if args.all_methods else VARIANTS)
+    chosen = args.variants or list(METHODS if args.all_methods else {"lenet": BARE}.get(args.model, VARIANTS))
     needed = {KNOWN[name].reference for name in chosen} | set(chosen)
     args.variants = [name for name in KNOWN if name in needed]
     rules = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -26,6 +26,7 @@ from mtl_d2.balancing.jacobian import TaskGradients, total
 from mtl_d2.config import add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
+from mtl_d2.data.classification import classes_of
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -54,6 +55,7 @@ MODELS = {
         "bdd100k_mclgs.yaml", ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"), (256, 448), 2
     ),
     "small": Model("sample_scenes_mclgs.yaml", (), (96, 160), 4),
+    "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256),
 }
 
 
@@ -107,6 +109,7 @@ class Variant:
         disjoint: every image has labels of one task only, in turn; otherwise every image has all.
         overrides: config of the balancer, or None for detectron2's SimpleTrainer.
         oracle: what takes the gradients.
+        build: makes another trainer than these.
     """
 
     about: str
@@ -114,6 +117,7 @@ class Variant:
     disjoint: bool = False
     overrides: list[str] | None = None
     oracle: Callable[[Any], Oracle] = Oracle
+    build: Callable[[Bench], TrainerBase] | None = None
 
 
 VARIANTS = {
@@ -144,14 +148,21 @@ class Bench:
     def trainer(self, variant: Variant) -> TrainerBase:
         """A trainer that makes updates as ``variant`` does."""
         batches = repeat(self.batches[variant.disjoint])
-        if variant.overrides is None:
+        if variant.build is not None:
+            trainer = variant.build(self)
+        elif variant.overrides is None:
             trainer = SimpleTrainer(self.model, batches, self.optimizer)
         else:
-            balancer = build_balancer(build_cfg(self.setting, variant.overrides))
-            full = Full(balancer.setup, self.setting.batch)
-            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
-            trainer.oracle = variant.oracle(self.model)
+            trainer = self.loop(variant, batches)
         trainer.storage = EventStorage(0)
+        return trainer
+
+    def loop(self, variant: Variant, batches: Iterable[list[dict]]) -> MultiTaskLoop:
+        """Our loop with the balancer of ``variant``."""
+        balancer = build_balancer(build_cfg(self.setting, variant.overrides or []))
+        full = Full(balancer.setup, self.setting.batch)
+        trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
+        trainer.oracle = variant.oracle(self.model)
         return trainer
 
 
@@ -171,7 +182,7 @@ def build_cfg(setting: Setting, overrides: list[str]) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, str(CONFIGS / model.config), [*model.overrides, *overrides])
-    cfg.MTL.TASKS = tuple(LABELS)[: setting.tasks]
+    cfg.MTL.TASKS = cfg.MTL.TASKS[: setting.tasks]
     cfg.MODEL.DEVICE = setting.device
     cfg.MODEL.WEIGHTS = ""
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # SimpleTrainer has none
@@ -202,7 +213,7 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
     h, w = setting.size
     samples = []
     for index in range(setting.batch):
-        image = torch.randint(0, 256, (3, h, w), generator=generator, dtype=torch.uint8)
+        image = torch.randint(0, 256, (len(cfg.MODEL.PIXEL_MEAN), h, w), generator=generator, dtype=torch.uint8)
         corner = torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2, h / 2])
         side = 8 + torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2 - 8, h / 2 - 8])
         classes = torch.randint(0, cfg.MODEL.FCOS.NUM_CLASSES, (boxes,), generator=generator)
@@ -211,6 +222,7 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
             "instances": Instances((h, w), gt_boxes=Boxes(torch.cat([corner, corner + side], 1)), gt_classes=classes),
             "sem_seg": blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)[:h, :w].contiguous(),
         }
+        labels |= {task: index % number for task, number in classes_of(cfg).items()}
         keys = [LABELS[task].sample_key for task in cfg.MTL.TASKS]
         keys = [keys[index % len(keys)]] if disjoint else keys
         samples.append({"image": image, "height": h, "width": w, **{key: labels[key] for key in keys}})

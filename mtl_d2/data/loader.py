@@ -71,7 +71,9 @@ def build_train_loader(
     order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
     records = list(chain.from_iterable(sets))
     held = in_memory(records)
-    samples = MemorySamples(records, cfg.MTL.TASKS) if held else MappedRecords(records, MultiTaskMapper(cfg, True, seed=seed))
+    samples = (
+        MemorySamples(records, cfg.MTL.TASKS) if held else MappedRecords(records, MultiTaskMapper(cfg, True, seed=seed))
+    )
     return DataLoader(
         samples,
         batch_sampler=RankBatches(order, batch_size, start, rank, world_size),

@@ -10,7 +10,7 @@ from detectron2.data.samplers import InferenceSampler
 from torch.utils.data import DataLoader, Dataset
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.tasks import available_tasks
+from mtl_d2.tasks import LABELS
 
 TEST_BATCH = 256  # images
 
@@ -38,7 +38,7 @@ class MemorySamples(Dataset):
     def __init__(self, records: Records, tasks: Sequence[str]) -> None:
         """Args: ``records`` that hold their image, all of one size; ``tasks`` of the config."""
         self._records = records
-        self._tasks = tuple(tasks)
+        self._keys = [(task, LABELS[task].sample_key) for task in tasks]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -51,7 +51,12 @@ class MemorySamples(Dataset):
         records = [self._records[index] for _, index in places]
         images = torch.stack([record["image"] for record in records]).unbind(0)
         return [
-            {**record, "image": image, "tasks": available_tasks(record, self._tasks), "position": position}
+            {
+                **record,
+                "image": image,
+                "tasks": tuple(t for t, key in self._keys if key in record),
+                "position": position,
+            }
             for record, image, (position, _) in zip(records, images, places, strict=True)
         ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
@@ -16,14 +18,14 @@ logger = logging.getLogger(__name__)
 class BestEvaluation(HookBase):
     """Keeps the results of the evaluation where one metric was highest, and the model as ``model_best.pth``.
 
-    It comes after detectron2's EvalHook, and both before PeriodicCheckpointer, so that a checkpoint of the same update
-    knows of it. After training the results it kept
-    stand in the place of the last ones; training itself goes on to its end.
+    It comes after detectron2's EvalHook. After training the results it kept stand in the place of the last ones;
+    training itself goes on to its end.
     """
 
-    def __init__(self, metric: str) -> None:
-        """Args: ``metric`` as "group/name", higher is better."""
+    def __init__(self, metric: str, output_dir: str) -> None:
+        """Args: ``metric`` as "group/name", higher is better; the run's folder."""
         self.metric = metric
+        self.path = Path(output_dir, "model_best.pth")
         self._best: dict[str, Any] = {}  # "value", "update", "results"
         self._seen: Results | None = None
 
@@ -47,7 +49,9 @@ class BestEvaluation(HookBase):
             update = min(self.trainer.iter + 1, self.trainer.max_iter)
             self._best = {"value": value, "update": update, "results": results}
             logger.info("%s %.3f is the best so far, after %d updates", self.metric, value, update)
-            self.trainer.checkpointer.save("model_best")
+            # Not by the checkpointer, which would take it for the last checkpoint.
+            torch.save({"model": self.trainer.model.state_dict()}, self.path.with_suffix(".tmp"))
+            self.path.with_suffix(".tmp").replace(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""

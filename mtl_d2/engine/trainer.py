@@ -13,6 +13,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
@@ -88,10 +89,8 @@ class MultiTaskTrainer(DefaultTrainer):
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
         found = super().build_hooks()
         if self.cfg.MTL.SELECT_BY:
-            evaluation = next(hook for hook in found if isinstance(hook, hooks.EvalHook))
-            found.remove(evaluation)
-            place = next((i for i, h in enumerate(found) if isinstance(h, hooks.PeriodicCheckpointer)), len(found))
-            found[place:place] = [evaluation, BestEvaluation(self.cfg.MTL.SELECT_BY)]
+            evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
+            found.insert(evaluation + 1, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
         if needs_evaluation(self.cfg):
             saving = (hooks.PeriodicCheckpointer, hooks.EvalHook)  # the first of them only on the main process
             place = next(i for i, hook in enumerate(found) if isinstance(hook, saving))
@@ -126,12 +125,12 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """detectron2's optimizer; clipping by the global norm is left to the loop."""
+        """detectron2's optimizer, or Adam; clipping by the global norm is left to the loop."""
         if clips_globally(cfg):
             cfg = cfg.clone()
             cfg.defrost()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return super().build_optimizer(cfg, model)
+        return build_adam(cfg, model) if cfg.MTL.OPTIMIZER == "adam" else super().build_optimizer(cfg, model)
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> Iterable[list[dict]]:
@@ -165,6 +164,19 @@ def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balance
     if own:
         rate = cfg.SOLVER.BASE_LR * cfg.MTL.SCALARIZATION.LR_FACTOR
         optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
+
+
+def build_adam(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Adam with the parameter groups and the clipping of detectron2's optimizer."""
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    adam = maybe_add_gradient_clipping(cfg, torch.optim.Adam)
+    return adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
 
 def clips_globally(cfg: Any) -> bool:

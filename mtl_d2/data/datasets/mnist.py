@@ -87,9 +87,7 @@ RECIPES: dict[str, Recipe] = {
         (DIGITS, CLOTHES),
         partial(_overlapping, "multi_fashion_and_mnist", "mnist", "fashion_mnist"),
     ),
-    "multi_digit_mnist": Recipe(
-        ("mnist",), (DIGITS[::2], DIGITS[1::2]), partial(_digit_pairs, "multi_digit_mnist")
-    ),
+    "multi_digit_mnist": Recipe(("mnist",), (DIGITS[::2], DIGITS[1::2]), partial(_digit_pairs, "multi_digit_mnist")),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,7 +64,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         }
 
     @classmethod
-    def check_config(cls, cfg: Any) -> list[str]:
+    def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for every mistake in ``MODEL.CLASSIFIER``."""
         options, tasks = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS)
         other = [task for task in tasks if not is_classification(task)]

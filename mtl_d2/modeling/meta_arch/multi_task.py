@@ -8,6 +8,7 @@ from math import log2
 from typing import Any, cast
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,8 +29,8 @@ class MultiTaskMixin:
     task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
 
     @classmethod
-    def check_config(cls, cfg: Any) -> list[str]:
-        """One sentence for every rule of this architecture that the config breaks; by default it classifies nothing."""
+    def check(cls, cfg: CfgNode) -> list[str]:
+        """One sentence for each thing in ``cfg`` that this model cannot do."""
         tasks = [task for task in cfg.MTL.TASKS if is_classification(task)]
         return [f"MTL.TASKS: {cls.__name__} has no classification {task!r}; MultiTaskClassifier has" for task in tasks]
 
