@@ -38,7 +38,7 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL = CfgNode()
     # The tasks, in the order of all weights and logs. Known: see mtl_d2/tasks.py.
     cfg.MTL.TASKS = ("detection", "semantic")
-    # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; SOLVER.BASE_LR, WEIGHT_DECAY and the schedule are of both.
+    # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; both with SOLVER.BASE_LR, WEIGHT_DECAY and schedule.
     cfg.MTL.OPTIMIZER = "sgd"
     # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
     # on validation data, and the model of that time is kept as model_best.pth. Empty: those at the end of training.

@@ -12,8 +12,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mtl_d2.data.errors import DataError
 from mtl_d2.data.classification import wrong_classes
+from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import read_label_map
 from mtl_d2.tasks import LABELS

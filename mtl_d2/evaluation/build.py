@@ -39,6 +39,6 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
     if kind == "classification":
         return DatasetEvaluators([ClassificationEvaluator(cfg.MTL.TASKS)])
     raise ValueError(
-        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg', 'classification'; set it with "
-        f"MetadataCatalog.get({dataset_name!r}).set(evaluator_type=...)"
+        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg', "
+        f"'classification'; set it with MetadataCatalog.get({dataset_name!r}).set(evaluator_type=...)"
     )

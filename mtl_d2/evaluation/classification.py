@@ -40,7 +40,10 @@ class ClassificationEvaluator(DatasetEvaluator):
         counts = comm.gather((self._right, self._seen))
         if not comm.is_main_process():
             return None
-        right, seen = (sum((part[k] for part in counts), Counter()) for k in (0, 1))
+        right, seen = Counter[str](), Counter[str]()
+        for own_right, own_seen in counts:
+            right.update(own_right)
+            seen.update(own_seen)
         found = {task: 100.0 * right[task] / seen[task] for task in self._tasks if seen[task]}
         if found:
             found["harmonic_mean"] = harmonic_mean(list(found.values()))

@@ -23,7 +23,7 @@ FEATURES = "trunk"  # the one feature that the heads look at
 class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     """Any number of classifications of one image, with layers that a config lists.
 
-    Paper: the LeNet of Pareto MTL (Lin et al., NeurIPS 2019) by default; the network of CosReg, section 4, by its config.
+    Paper: by default the LeNet of Pareto MTL (Lin et al., NeurIPS 2019); CosReg's network, section 4, by its config.
     Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples.
     """
 
@@ -86,8 +86,9 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
             found.append(f"MODEL.CLASSIFIER.NORM must be '' or 'BN', got {options.NORM!r}")
         style = Style(options.CONV_BIAS, "", 0.0)
         try:
-            trunk, after = build_layers(options.TRUNK, shape, style, "MODEL.CLASSIFIER.TRUNK")
-            build_layers(options.HEAD, after, style, "MODEL.CLASSIFIER.HEAD")
+            with torch.device("meta"):  # draws no weights
+                trunk, after = build_layers(options.TRUNK, shape, style, "MODEL.CLASSIFIER.TRUNK")
+                build_layers(options.HEAD, after, style, "MODEL.CLASSIFIER.HEAD")
             if not any(True for _ in trunk.parameters()):
                 found.append(f"MODEL.CLASSIFIER.TRUNK must have a conv or linear layer, got {tuple(options.TRUNK)}")
         except LayerError as error:
