@@ -161,7 +161,7 @@ def _check_validation(cfg: CfgNode) -> list[str]:
 def _check_model(cfg: CfgNode) -> list[str]:
     models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
     name = cfg.MODEL.META_ARCHITECTURE
-    found = models[name].check(cfg) if name in models else []
+    found = models[name].check(cfg) if name in models else [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))]
     head = cfg.MODEL.SEM_SEG_HEAD
     known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
     if "semantic" in cfg.MTL.TASKS and head.NAME not in known:

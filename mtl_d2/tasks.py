@@ -31,10 +31,16 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
+        field: field of the ``Instances`` there that is the label; empty where the whole of it is.
     """
 
     record_key: str
     sample_key: str
+    field: str = ""
+
+    def is_in(self, sample: dict) -> bool:
+        """Whether a mapped sample has this label."""
+        return self.sample_key in sample and (not self.field or sample[self.sample_key].has(self.field))
 
 
 CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin
@@ -65,6 +71,7 @@ LABELS = Labels(
     {
         "detection": Label("annotations", "instances"),
         "semantic": Label("sem_seg_file_name", "sem_seg"),
+        "instance": Label("annotations", "instances", "gt_masks"),
     }
 )
 
@@ -87,4 +94,4 @@ def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parame
 
 def available_tasks(sample: dict, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
-    return tuple(t for t in tasks if LABELS[t].sample_key in sample)
+    return tuple(t for t in tasks if LABELS[t].is_in(sample))

@@ -173,3 +173,19 @@ def test_naive_update_gives_the_gradients_of_the_exact_path(bench):
         make_update(bench.trainer(VARIANTS[name]))
         found[name] = torch.cat([p.grad.flatten().double() for p in bench.model.parameters() if p.grad is not None])
     assert (found["mclgs"] - found["naive"]).norm() < 1e-4 * found["mclgs"].norm()
+
+
+@pytest.fixture(scope="module")
+def rcnn_bench():
+    return Bench(Setting("rcnn-small", (64, 96), 2, 2, "cpu"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mask_rcnn_with_all_tasks_does_the_arithmetic_of_detectron2s_and_sta_less(rcnn_bench):
+    counted = {}
+    for name in ("simple", "joint", "mclgs", "sta", "sta-mclgs"):
+        torch.manual_seed(0)  # of the proposals' sampling
+        counted[name] = counted_update(rcnn_bench, name)
+    assert counted["joint"] == counted["simple"]
+    assert counted["sta"] == counted["sta-mclgs"] < 0.9 * counted["joint"]
+    assert counted["joint"] < counted["mclgs"] < 1.4 * counted["joint"]

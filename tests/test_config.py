@@ -25,6 +25,7 @@ def merged(name, *overrides):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_sound_and_builds(path):
     cfg = merged(path.name, "MODEL.DEVICE", "cpu")
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TRAIN or ("a leaf's",)  # a base may leave them open
     check_mtl_config(cfg)
     model = build_model(cfg)
     assert tuple(task.name for task in model.tasks) == tuple(cfg.MTL.TASKS)

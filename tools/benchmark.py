@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures what one update costs in time, memory and arithmetic, relative to detectron2's SimpleTrainer.
 
-tools/benchmark.py [--model r50|r18|small|lenet] [--rounds R] [--flops] [--memory] [--all-methods] [--json FILE]
+tools/benchmark.py [--model r50|r18|small|rcnn-r50|rcnn-small|lenet] [--rounds R] [--flops] [--memory] [--json FILE]
+tools/benchmark.py --all-methods [...]
 
 All variants update the same model in turn, round after round, so that a disturbance of the machine meets all of them;
 a ratio is the median over the rounds of a variant's time by its reference's in the same round. See docs/benchmarks.md.
@@ -28,8 +29,6 @@ import torch
 from benchmark_bare import BARE
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
-
-from mtl_d2.tasks import LABELS
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
@@ -142,7 +141,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", metavar="HxW", help="image size in pixels (default: the model's)")
     parser.add_argument("--batch", type=int, metavar="B", help="images of a batch (default: the model's)")
     parser.add_argument(
-        "--tasks", type=int, metavar="T", default=len(LABELS), help="the first T of " + ", ".join(LABELS)
+        "--tasks", type=int, metavar="T", help="the first T of the model's tasks (default: all of them)"
     )
     parser.add_argument("--rounds", type=int, metavar="R", default=7, help="rounds that count; 0: no times")
     parser.add_argument("--variants", nargs="+", choices=list(KNOWN), metavar="NAME")
@@ -170,12 +169,13 @@ def complete(args: argparse.Namespace) -> str:
     except ValueError:
         args.size = ()
     args.batch = model.batch if args.batch is None else args.batch
+    args.tasks = len(model.tasks) if args.tasks is None else args.tasks
     chosen = args.variants or list(METHODS if args.all_methods else {"lenet": BARE}.get(args.model, VARIANTS))
     needed = {KNOWN[name].reference for name in chosen} | set(chosen)
     args.variants = [name for name in KNOWN if name in needed]
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),
-        (1 <= args.tasks <= len(LABELS), f"--tasks must be 1 to {len(LABELS)}, got {args.tasks}"),
+        (1 <= args.tasks <= len(model.tasks), f"--tasks must be 1 to {len(model.tasks)}, got {args.tasks}"),
         (args.batch >= args.tasks, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
         (not args.all_methods or set(args.variants) <= set(METHODS), "--all-methods compares " + ", ".join(METHODS)),
         (args.rounds >= 0, f"--rounds must be at least 0, got {args.rounds}"),

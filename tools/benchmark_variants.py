@@ -14,7 +14,8 @@ from detectron2.engine import SimpleTrainer, TrainerBase
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
-from detectron2.structures import Boxes, Instances
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,21 +42,42 @@ MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MT
 
 @dataclass(frozen=True)
 class Model:
-    """A network to measure: its config, what is changed in it, and the batch that it is measured on by default."""
+    """A network to measure: its config, what is changed in it, and the batch that it is measured on by default.
+
+    ``plain`` gives detectron2's own model of the same modules, for its SimpleTrainer; where detectron2 has none, as for
+    FCOS with a semantic head, ours.
+    """
 
     config: str
     overrides: tuple[str, ...]
     size: tuple[int, int]  # height, width
     batch: int
+    tasks: tuple[str, ...] = ("detection", "semantic")
+    plain: Callable[[Any], nn.Module] = lambda model: model
 
 
+def plain_rcnn(model: Any) -> nn.Module:
+    """detectron2's Mask R-CNN over the modules of a ``MultiTaskRCNN``."""
+    own = {name: getattr(model, name) for name in ("backbone", "proposal_generator", "roi_heads")}
+    mean, std = model.pixel_mean.flatten().tolist(), model.pixel_std.flatten().tolist()
+    return GeneralizedRCNN(**own, pixel_mean=mean, pixel_std=std).to(model.device)
+
+
+RCNN = ("Base-MaskRCNN.yaml", ("DATASETS.TRAIN", "('made-up',)"))
+SMALL_RCNN = (
+    *("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "32"),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", "64", "MODEL.ROI_MASK_HEAD.CONV_DIM", "32"),
+    *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "100", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "32"),
+)
 MODELS = {
     "r50": Model("bdd100k_mclgs.yaml", (), (256, 448), 2),
     "r18": Model(
         "bdd100k_mclgs.yaml", ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"), (256, 448), 2
     ),
     "small": Model("sample_scenes_mclgs.yaml", (), (96, 160), 4),
-    "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256),
+    "rcnn-r50": Model(*RCNN, (256, 448), 2, ("detection", "instance"), plain_rcnn),
+    "rcnn-small": Model(RCNN[0], RCNN[1] + SMALL_RCNN, (96, 160), 4, ("detection", "instance"), plain_rcnn),
+    "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256, ("class_left", "class_right")),
 }
 
 
@@ -67,7 +89,7 @@ class Setting:
         model: a key of ``MODELS``.
         size: height and width of the images in pixels.
         batch: number of images.
-        tasks: T; the first T tasks that there are.
+        tasks: T; the first T of the model's tasks.
         device: "cpu" or "cuda".
     """
 
@@ -106,7 +128,7 @@ class Variant:
     Attributes:
         about: what it is, for the table.
         reference: the variant that it is compared with.
-        disjoint: every image has labels of one task only, in turn; otherwise every image has all.
+        disjoint: every image has one task only, in turn, as with STA of k = 1; otherwise every image has all.
         overrides: config of the balancer, or None for detectron2's SimpleTrainer.
         oracle: what takes the gradients.
         build: makes another trainer than these.
@@ -123,8 +145,10 @@ class Variant:
 VARIANTS = {
     "simple": Variant("detectron2's SimpleTrainer"),
     "joint": Variant("our loop, equal weights, one backward", overrides=JOINT),
+    "sta": Variant("our loop, STA with k = 1, one backward", "joint", disjoint=True, overrides=JOINT),
     "mclgs": Variant("our loop, MCLGS, exact", overrides=MCLGS),
     "naive": Variant("MCLGS, T forwards and backwards", overrides=MCLGS, oracle=NaiveOracle),
+    "sta-mclgs": Variant("our loop, STA with k = 1, MCLGS, exact", "mclgs", disjoint=True, overrides=MCLGS),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
@@ -151,7 +175,7 @@ class Bench:
         if variant.build is not None:
             trainer = variant.build(self)
         elif variant.overrides is None:
-            trainer = SimpleTrainer(self.model, batches, self.optimizer)
+            trainer = SimpleTrainer(MODELS[self.setting.model].plain(self.model).train(), batches, self.optimizer)
         else:
             trainer = self.loop(variant, batches)
         trainer.storage = EventStorage(0)
@@ -182,7 +206,7 @@ def build_cfg(setting: Setting, overrides: list[str]) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, str(CONFIGS / model.config), [*model.overrides, *overrides])
-    cfg.MTL.TASKS = cfg.MTL.TASKS[: setting.tasks]
+    cfg.MTL.TASKS = model.tasks[: setting.tasks]
     cfg.MODEL.DEVICE = setting.device
     cfg.MODEL.WEIGHTS = ""
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # SimpleTrainer has none
@@ -206,9 +230,10 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
     Args:
         cfg: says the tasks and the numbers of classes.
         setting: says size and number of the images.
-        disjoint: give each image the label of one task, in turn, instead of all.
+        disjoint: give each image one task, in turn, instead of all.
         boxes: objects in each image with a detection label.
     """
+    num_classes = min(cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     generator = torch.Generator().manual_seed(1)
     h, w = setting.size
     samples = []
@@ -216,17 +241,25 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
         image = torch.randint(0, 256, (len(cfg.MODEL.PIXEL_MEAN), h, w), generator=generator, dtype=torch.uint8)
         corner = torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2, h / 2])
         side = 8 + torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2 - 8, h / 2 - 8])
-        classes = torch.randint(0, cfg.MODEL.FCOS.NUM_CLASSES, (boxes,), generator=generator)
+        classes = torch.randint(0, num_classes, (boxes,), generator=generator)
         blocks = torch.randint(0, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, (h // 16 + 1, w // 16 + 1), generator=generator)
         labels = {
             "instances": Instances((h, w), gt_boxes=Boxes(torch.cat([corner, corner + side], 1)), gt_classes=classes),
             "sem_seg": blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)[:h, :w].contiguous(),
         }
+        if "instance" in cfg.MTL.TASKS:
+            labels["instances"].gt_masks = PolygonMasks([[diamond(box)] for box in labels["instances"].gt_boxes])
         labels |= {task: index % number for task, number in classes_of(cfg).items()}
-        keys = [LABELS[task].sample_key for task in cfg.MTL.TASKS]
-        keys = [keys[index % len(keys)]] if disjoint else keys
-        samples.append({"image": image, "height": h, "width": w, **{key: labels[key] for key in keys}})
+        tasks = (cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)],) if disjoint else cfg.MTL.TASKS
+        own = {LABELS[task].sample_key: labels[LABELS[task].sample_key] for task in tasks}
+        samples.append({"image": image, "height": h, "width": w, "tasks": tasks, **own})
     return samples
+
+
+def diamond(box: Tensor) -> Any:
+    """A polygon (8,) through the middles of the sides of a box (x0, y0, x1, y1)."""
+    x0, y0, x1, y1 = box.double()
+    return torch.stack([(x0 + x1) / 2, y0, x1, (y0 + y1) / 2, (x0 + x1) / 2, y1, x0, (y0 + y1) / 2]).numpy()
 
 
 class FlopCounter(TorchDispatchMode):

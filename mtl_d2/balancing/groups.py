@@ -34,6 +34,8 @@ class MultiTaskModel(Protocol):
         """The terms of one task's loss over ``samples``, by name.
 
         With no sample it takes part in the collectives and returns nothing. Normalizers go through ``reduction.count``.
+        What tasks share beyond features, such as proposals, is constant in an update: the first task that needs it
+        prepares it and keeps it in the sample dict, which is the same in all passes of the update, and new in the next.
         """
 
     def mixes_samples(self) -> bool:

@@ -75,7 +75,7 @@ class Oracle:
 
     def load(self, samples: list[dict], update: int = 0, learning_rate: float = 1.0) -> None:
         """Takes this process's share of the global batch of an update, and the heads' present learning rate."""
-        self.samples = samples
+        self.samples = [{**sample} for sample in samples]  # a model may keep in them what belongs to this update
         self.update = update
         self.learning_rate = learning_rate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class BestEvaluation(HookBase):
             return
         self._seen = results
         value = _find(results, self.metric)
-        if not self._best or value > self._best["value"]:
+        if value > self._best.get("value", -math.inf):
             update = min(self.trainer.iter + 1, self.trainer.max_iter)
             self._best = {"value": value, "update": update, "results": results}
             logger.info("%s %.3f is the best so far, after %d updates", self.metric, value, update)

@@ -1,16 +1,16 @@
-"""Boxes and semantic segmentation drawn over an image."""
+"""Boxes, masks and semantic segmentation drawn over an image."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from detectron2.structures import BoxMode, Instances
-from detectron2.utils.visualizer import Visualizer
+from detectron2.utils.visualizer import GenericMask, Visualizer
 
 Image = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -28,14 +28,14 @@ def draw(
     instances: Instances | Sequence[dict] | None = None,
     sem_seg: npt.NDArray[np.integer] | None = None,
 ) -> Image:
-    """Draws boxes and a segmentation over an image.
+    """Draws boxes with their masks, and a segmentation, over an image.
 
     Args:
         image_rgb: (H, W, 3) uint8.
         metadata_things: catalog metadata with `thing_classes` and optionally `thing_colors`.
         metadata_stuff: catalog metadata with `stuff_classes` and optionally `stuff_colors`, `ignore_label`.
-        instances: predictions on the CPU (`pred_boxes`, `pred_classes`, optionally `scores`), all of which are drawn,
-            or a record's list of annotations.
+        instances: predictions on the CPU (`pred_boxes`, `pred_classes`, optionally `scores` and `pred_masks`), all of
+            which are drawn, or a record's list of annotations.
         sem_seg: (H, W) class ids; `ignore_label` (255) and ids without a class are left clear.
 
     Returns:
@@ -54,6 +54,10 @@ def draw(
         return picture
     palette = class_colors(metadata_things, "thing")
     colors = [palette[c] if c < len(palette) else (255, 255, 255) for c in classes]
+    ids = np.full(image_rgb.shape[:2], -1, dtype=np.int32)  # of the first instance at each pixel
+    for mask, category in reversed(list(zip(_masks(instances, *image_rgb.shape[:2]), classes, strict=True))):
+        ids[mask] = category
+    picture = _overlay(picture, _resized(ids, scale, cv2.INTER_NEAREST), palette)
     _draw_frames(picture, boxes * scale, colors)
     names = list(metadata_things.get("thing_classes", ()) or ())
     labels = [_label(names, c, s) for c, s in zip(classes, scores, strict=True)]
@@ -105,6 +109,25 @@ def _boxes(instances: Instances | Sequence[dict]) -> tuple[npt.NDArray, list[int
         [int(a["category_id"]) for a in instances],
         [None] * len(corners),
     )
+
+
+def _masks(instances: Instances | Sequence[dict], height: int, width: int) -> Iterator[npt.NDArray[np.bool_]]:
+    """The pixels (H, W) of each instance; none of one without a mask."""
+    if not isinstance(instances, Instances):
+        yield from (_true_mask(one.get("segmentation"), height, width) for one in instances)
+    elif instances.has("pred_masks"):
+        yield from instances.pred_masks.numpy().astype(bool)
+    else:
+        yield from np.zeros((len(instances), height, width), dtype=bool)
+
+
+def _true_mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The pixels (H, W) of an annotation's polygons or RLE; none where there is no mask of this size."""
+    if isinstance(shape, list):
+        shape = [polygon for polygon in shape if len(polygon) >= 6]
+    if not shape or (isinstance(shape, dict) and tuple(shape["size"]) != (height, width)):
+        return np.zeros((height, width), dtype=bool)
+    return GenericMask(shape, height, width).mask.astype(bool)
 
 
 def _draw_frames(picture: Image, boxes: npt.NDArray, colors: Sequence[Color]) -> None:

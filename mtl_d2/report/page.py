@@ -39,21 +39,31 @@ def write_report(output_dir: str | Path, title: str | None = None) -> Path:
     return write_atomically(folder / REPORT, _page(run, title or folder.resolve().name))
 
 
-def _page(run: Run, title: str) -> str:
-    sections = _sections(run)
+def document(title: str, head: str, sections: Sequence[Section]) -> str:
+    """A whole HTML file.
+
+    Args:
+        title: text.
+        head: HTML between the title and the links to the sections.
+        sections: the rest.
+    """
     links = "".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections)
     parts = "".join(f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>{s.body}</section>' for s in sections)
-    line, figures = summary(run)
-    tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in figures)
     written = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f'<header><h1>{escape(title)}</h1><p class="summary">{escape(line)}</p><div class="tiles">{tiles}</div>'
-        f"{_warnings(run)}<nav>{links}</nav></header>{parts}"
+        f"<header><h1>{escape(title)}</h1>{head}<nav>{links}</nav></header>{parts}"
         f"<footer>Written by mtl_d2 on {written}.</footer></main></body></html>\n"
     )
+
+
+def _page(run: Run, title: str) -> str:
+    line, figures = summary(run)
+    tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in figures)
+    head = f'<p class="summary">{escape(line)}</p><div class="tiles">{tiles}</div>{_warnings(run)}'
+    return document(title, head, _sections(run))
 
 
 def _sections(run: Run) -> Sequence[Section]:

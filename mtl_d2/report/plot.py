@@ -27,7 +27,8 @@ class Curve:
         label: its name in the legend.
         x: (K,) finite.
         y: (K,) finite.
-        style: `points`, `line`, `marks` (a line with a dot at each value), `steps` (an outline of bars) or `bars`.
+        style: `points`, `line`, `marks` (a line with a dot at each value), `steps` (an outline of bars), `bars` or
+            `band` (a filled outline).
         color: index of its colour; beyond `COLORS` they start over, dashed.
     """
 
@@ -209,7 +210,7 @@ def _drawn(curve: Curve, x_axis: Axis, y_axis: Axis) -> str:
     line, dots = "M" + "L".join(places), "".join(f"M{place}h0" for place in places)
     if curve.style == "points":
         return f'<path class="points {color}{" few" if len(places) < FEW else ""}" d="{dots}"/>'
-    if curve.style == "bars":
-        return f'<path class="bars {color}" d="{line}Z"/>'
+    if curve.style in ("bars", "band"):
+        return f'<path class="{curve.style} {color}" d="{line}Z"/>'
     marks = f'<path class="marks {color}" d="{dots}"/>' if curve.style == "marks" or len(places) == 1 else ""
     return f'<path class="line {color}" d="{line}"/>{marks}'

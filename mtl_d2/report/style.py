@@ -46,6 +46,7 @@ svg path{vector-effect:non-scaling-stroke}
 .points.few{opacity:.5;stroke-width:6}
 .marks{stroke-width:7}
 .bars{fill:var(--c);fill-opacity:.35;stroke:var(--c)}
+.band{fill:var(--c);fill-opacity:.16;stroke:none}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}
 .c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
 .legend{display:flex;flex-wrap:wrap;gap:2px 14px;font-size:13px;margin:2px 0 4px}
@@ -61,6 +62,9 @@ th:first-child{padding-left:0}
 th{font-weight:600}
 thead th{color:var(--soft);font-weight:500;vertical-align:bottom}
 .numeric td,.numeric thead th+th{text-align:right}
+.numeric td{white-space:nowrap}
+.shade{display:block;margin:-5px -12px;padding:5px 12px;
+background:color-mix(in srgb,var(--c2) calc(var(--s)*60%),transparent)}
 .text th{white-space:nowrap}
 .text td{overflow-wrap:anywhere}
 details{margin:8px 0}

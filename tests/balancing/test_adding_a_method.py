@@ -38,6 +38,7 @@ def configured(*overrides):
     cfg = get_cfg()
     add_mtl_config(cfg)
     cfg.DATASETS.TRAIN = ("any",)
+    cfg.MODEL.META_ARCHITECTURE = "MultiTaskFCOS"
     cfg.MODEL.SEM_SEG_HEAD.NAME = "SemSegFPNDiceHead"
     cfg.MTL.GRADIENT.AGGREGATOR = "mean"
     cfg.MTL.GRADIENT.RESCALE = "unit"

@@ -158,5 +158,5 @@ def test_classifications_and_other_tasks_do_not_mix(cfg):
     with pytest.raises(ConfigError, match="class_<anything>, got 'detection'"):
         check_mtl_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "MultiTaskFCOS"
-    with pytest.raises(ConfigError, match="MultiTaskFCOS has no classification 'class_left'"):
+    with pytest.raises(ConfigError, match="MultiTaskFCOS has no task 'class_left'"):
         check_mtl_config(cfg)

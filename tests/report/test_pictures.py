@@ -79,6 +79,22 @@ def test_annotations_are_drawn_like_predictions():
         assert near(picture, x, y, RED)
 
 
+def test_masks_are_filled_with_the_colour_of_their_class():
+    image = np.full((H, 600, 3), 90, dtype=np.uint8)
+    found = instances([30.0, 40, 90, 80], [100.0, 40, 160, 80], scores=[0.9, 0.8], classes=[1, 0])
+    found.pred_masks = torch.zeros(2, H, 600, dtype=torch.bool)
+    found.pred_masks[0, 50:70, 40:80] = True
+    found.pred_masks[1, 50:70, 60:150] = True
+    box = {"bbox": [30, 40, 90, 80], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+    annotation = box | {"segmentation": [[40, 50, 80, 50, 80, 70, 40, 70]]}
+    unfit = box | {"segmentation": {"size": [2, 2], "counts": "04"}}, box | {"segmentation": [[1, 1, 5, 5]]}
+    for shown in (found, [annotation, box, *unfit]):
+        picture = draw(image, metadata(), metadata(), shown)
+        assert (picture[60, 70] == [50, 50, 170]).all()  # halfway from 90 to blue; the better of two masks is on top
+        assert (picture[45, 70] == 90).all()
+    assert (draw(image, metadata(), metadata(), found)[60, 120] == [170, 50, 50]).all()
+
+
 def test_segmentation_colours_classes_and_leaves_ignored_pixels_clear():
     image = np.full((H, 600, 3), 100, dtype=np.uint8)
     ids = np.full((H, 600), 255)

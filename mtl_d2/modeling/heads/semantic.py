@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import configurable
@@ -14,6 +14,31 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.tasks import Task
+
+SEMANTIC = "semantic"
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class SemSegFPNEntropyHead(SemSegFPNHead):
+    """detectron2's Panoptic-FPN semantic head; cross entropy is a mean over the labelled pixels of its own samples.
+
+    Differs from: ``SemSegFPNHead`` in nothing for one process; several processes have one mean over all their pixels.
+    """
+
+    loss_keys: ClassVar[tuple[str, ...]] = ("loss_sem_seg",)
+
+    def task_losses(
+        self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
+    ) -> dict[str, Tensor]:
+        """The semantic loss; args as for ``SemSegFPNDiceHead``."""
+        if not targets:
+            reduction.count(torch.zeros((), device=device))
+            return {}
+        logits, target = upsampled(self, features, targets)
+        pixels = reduction.count((target != self.ignore_value).sum().float()).clamp(min=1e-6)
+        entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
+        return {"loss_sem_seg": entropy / pixels * self.loss_weight}
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -23,6 +48,8 @@ class SemSegFPNDiceHead(SemSegFPNHead):
     Paper: the semantic loss of MCLGS's BDD100K setup, 0.5 cross entropy + 0.5 dice.
     Differs from: the paper leaves open what dice is; see ``dice_loss``.
     """
+
+    loss_keys: ClassVar[tuple[str, ...]] = ("loss_sem_seg_ce", "loss_sem_seg_dice")
 
     @configurable
     def __init__(
@@ -57,12 +84,7 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             for _ in range(2):
                 reduction.count(torch.zeros((), device=device))
             return {}
-        logits = F.interpolate(
-            self.layers(features).float(), scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
-        target = logits.new_full((len(targets), *logits.shape[-2:]), self.ignore_value, dtype=torch.long)
-        for padded, one in zip(target, targets, strict=True):
-            padded[: one.shape[0], : one.shape[1]] = one
+        logits, target = upsampled(self, features, targets)
         pixels = reduction.count((target != self.ignore_value).sum().float()).clamp(min=1e-6)
         images = reduction.count(logits.new_tensor(float(len(targets))))
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
@@ -70,6 +92,25 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,
             "loss_sem_seg_dice": self.dice_weight * dice_loss(logits, target, self.ignore_value).sum() / images,
         }
+
+
+SemanticHead = SemSegFPNEntropyHead | SemSegFPNDiceHead
+
+
+def semantic_task(head: SemanticHead) -> Task:
+    """The semantic task of a model whose ``sem_seg_head`` is ``head``."""
+    return Task(SEMANTIC, head.loss_keys, ("sem_seg_head",))
+
+
+def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, H, W) of the head at the size of the padded images, and the targets (N, H, W) padded likewise."""
+    logits = head.layers(features)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision becomes single
+    logits = F.interpolate(logits, scale_factor=head.common_stride, mode="bilinear", align_corners=False)
+    target = logits.new_full((len(targets), *logits.shape[-2:]), head.ignore_value, dtype=torch.long)
+    for padded, one in zip(target, targets, strict=True):
+        padded[: one.shape[0], : one.shape[1]] = one
+    return logits, target
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_value: int) -> Tensor:

@@ -13,13 +13,12 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.modeling.heads.semantic import SemSegFPNDiceHead
+from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.tasks import Task
 
 DETECTION = Task("detection", ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"), ("head",))
-SEMANTIC = Task("semantic", ("loss_sem_seg_ce", "loss_sem_seg_dice"), ("sem_seg_head",))
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,17 +30,19 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     processes, stands still in an update without any, and is a buffer, so that checkpoints hold it.
     """
 
-    sem_seg_head: SemSegFPNDiceHead | None
+    sem_seg_head: SemanticHead | None
     loss_normalizer: Tensor
 
     @configurable
     def __init__(
-        self, *, tasks: tuple[str, ...], head: nn.Module | None, sem_seg_head: SemSegFPNDiceHead | None, **kwargs: Any
+        self, *, tasks: tuple[str, ...], head: nn.Module | None, sem_seg_head: SemanticHead | None, **kwargs: Any
     ) -> None:
         """Args: ``tasks`` names which of detection and semantic there are; the others are FCOS's."""
         super().__init__(head=head, **kwargs)
         self.sem_seg_head = sem_seg_head
-        known = {task.name: task for task in (DETECTION, SEMANTIC)}
+        known = {DETECTION.name: DETECTION}
+        if sem_seg_head is not None:
+            known[SEMANTIC] = semantic_task(sem_seg_head)
         self.tasks = tuple(known[name] for name in tasks)
         self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
         self._positives = 0.0
@@ -68,7 +69,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             "tasks": tuple(cfg.MTL.TASKS),
             "backbone": backbone,
             "head": head,
-            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC.name in cfg.MTL.TASKS else None,
+            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC in cfg.MTL.TASKS else None,
             "head_in_features": levels,
             "num_classes": options.NUM_CLASSES,
             "center_sampling_radius": options.CENTER_SAMPLING_RADIUS,
@@ -82,25 +83,27 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
-    def forward(self, batched_inputs: list[dict]) -> Any:
-        """Loss terms by name in training; in evaluation a list of dicts with ``instances`` and ``sem_seg``."""
-        return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
-
-    def batch_images(self, samples: list[dict]) -> Tensor:
-        """(N, 3, H, W) normalized images, padded to the largest and to a multiple of the pyramid's stride."""
-        return self.preprocess_image(samples).tensor
+    @classmethod
+    def check(cls, cfg: Any) -> list[str]:
+        """One sentence for each thing in ``cfg`` that this model cannot do."""
+        known = (DETECTION.name, SEMANTIC)
+        return [
+            f"MTL.TASKS: MultiTaskFCOS has no task {name!r}; it has {', '.join(known)}"
+            for name in cfg.MTL.TASKS
+            if name not in known
+        ]
 
     def task_levels(self) -> dict[str, list[str]]:
         """The pyramid levels that each head looks at."""
         semantic = self.sem_seg_head.in_features if self.sem_seg_head is not None else []
-        levels = {DETECTION.name: list(self.head_in_features), SEMANTIC.name: list(semantic)}
+        levels = {DETECTION.name: list(self.head_in_features), SEMANTIC: list(semantic)}
         return {task.name: levels[task.name] for task in self.tasks}
 
     def task_losses(
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        losses = {DETECTION.name: self._detection_losses, SEMANTIC.name: self._semantic_losses}
+        losses = {DETECTION.name: self._detection_losses, SEMANTIC: self._semantic_losses}
         return losses[task](features, samples, reduction)
 
     def _semantic_losses(

@@ -13,26 +13,36 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import Task, available_tasks, head_parameters, is_classification
+from mtl_d2.tasks import Task, available_tasks, head_parameters
 
 
 class MultiTaskMixin:
     """Adds to a detectron2 meta-architecture what ``mtl_d2.balancing`` asks of a model.
 
-    The host class gives ``tasks``, ``batch_images``, ``task_losses`` and a ``backbone`` that all tasks share.
+    The host class gives ``tasks``, ``task_losses``, ``preprocess_image`` and ``inference`` as detectron2 has them, and
+    a ``backbone`` that all tasks share.
     """
 
     tasks: tuple[Task, ...]
+    training: bool
     backbone: Any
+    preprocess_image: Callable[[list[dict]], Any]
+    inference: Callable[..., Any]
     task_levels: Callable[[], dict[str, list[str]]]
-    batch_images: Callable[[list[dict]], Tensor]
     task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
 
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
-        tasks = [task for task in cfg.MTL.TASKS if is_classification(task)]
-        return [f"MTL.TASKS: {cls.__name__} has no classification {task!r}; MultiTaskClassifier has" for task in tasks]
+        return []
+
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        """Loss terms by name in training; in evaluation a list of dicts with ``instances`` and ``sem_seg``."""
+        return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    def batch_images(self, samples: list[dict]) -> Tensor:
+        """(N, 3, H, W) normalized images, padded to the largest and to a multiple of the pyramid's stride."""
+        return self.preprocess_image(samples).tensor
 
     def sample_tasks(self, sample: dict) -> tuple[str, ...]:
         """Tasks that supervise a mapped sample: those it says in ``tasks``, else those it has labels for."""
@@ -70,6 +80,7 @@ class MultiTaskMixin:
         if not any(supervised):
             files = ", ".join(str(sample.get("file_name", "?")) for sample in samples)
             raise ValueError(f"no sample of the batch has a label of any of the tasks {self.task_names()}: {files}")
+        samples = [{**sample} for sample in samples]  # heads may keep in them what belongs to this pass
         features = self.shared_features(self.batch_images(samples))
         losses: dict[str, Tensor] = {}
         for task in self.tasks:

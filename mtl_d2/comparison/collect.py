@@ -1,0 +1,195 @@
+"""What the runs of a comparison came to, read from their folders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mtl_d2.comparison.measures import found_metrics
+from mtl_d2.comparison.spec import Comparison, Entry
+from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
+from mtl_d2.comparison.statistics import Summary, summarize
+from mtl_d2.evaluation.delta import Metric, delta
+from mtl_d2.report.run import Run, read_run
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        seed: in words.
+        outcome: how it ended.
+        run: what it left.
+        metrics: of its last evaluation by `group/metric`, and `cosine/` (mean) and `cosine_std/` of each pair of tasks
+            over the training; empty unless it is finished.
+    """
+
+    seed: str
+    outcome: Outcome
+    run: Run
+    metrics: Mapping[str, float]
+
+    @property
+    def finished(self) -> bool:
+        """Whether its numbers count."""
+        return self.outcome.state == FINISHED
+
+    @property
+    def seconds_per_update(self) -> float:
+        """Median of the logged times; NaN if there are none."""
+        time = self.run.series.get("time")
+        return float(np.median(time.values)) if time is not None and len(time.values) else math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the whole run, from the log where no process of ours was timed; NaN if unknown."""
+        return self.outcome.seconds or self.run.seconds or math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one entry."""
+
+    entry: Entry
+    records: Sequence[Record]
+
+    @property
+    def finished(self) -> list[Record]:
+        """Those whose numbers count."""
+        return [record for record in self.records if record.finished]
+
+    def summary(self, metric: str) -> Summary:
+        """Over the finished runs."""
+        return summarize(record.metrics.get(metric, math.nan) for record in self.finished)
+
+    @property
+    def counted(self) -> str:
+        """`3`, or `2 of 3 (1 failed)`."""
+        states = [record.outcome.state for record in self.records if not record.finished]
+        if not states:
+            return str(len(self.records))
+        kinds = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return f"{len(self.finished)} of {len(self.records)} ({kinds})"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All rows, and what follows from all of them together."""
+
+    comparison: Comparison
+    rows: Sequence[Row]
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those that the file names, else the main ones that there are."""
+        names = dict.fromkeys(name for row in self.rows for record in row.finished for name in record.metrics)
+        return self.comparison.metrics or found_metrics(list(names), self.comparison.directions)
+
+    @cached_property
+    def base(self) -> Mapping[str, float]:
+        """The base of Delta by metric: means over seeds; a metric that it lacks is not there."""
+        given = self.comparison.delta_base
+        if isinstance(given, Mapping):
+            return {str(name): float(value) for name, value in given.items()}
+        found: dict[str, float] = {}
+        for row in self._base_rows:
+            for metric in self.metrics:
+                summary = row.summary(metric.name)
+                if summary.count:
+                    found.setdefault(metric.name, summary.mean)
+        return found
+
+    @property
+    def base_name(self) -> str:
+        """The base in words."""
+        given = self.comparison.delta_base
+        return "the values given" if isinstance(given, Mapping) else ", ".join(r.entry.name for r in self._base_rows)
+
+    @property
+    def _base_rows(self) -> list[Row]:
+        given = self.comparison.delta_base
+        if given is not None:
+            return [row for row in self.rows if row.entry.name == given]
+        return [row for row in self.rows if row.entry.baseline] or list(self.rows[:1])
+
+    def delta(self, row: Row, convention: str) -> Summary:
+        """Delta of each finished run against the mean of the base, over the runs."""
+        values = (delta(convention, record.metrics, self.base, self.metrics) for record in row.finished)
+        return summarize(values)
+
+    @property
+    def notes(self) -> list[str]:
+        """Every run that does not count, with the reason, and what else a reader must know."""
+        found = [
+            f"{row.entry.name}, seed {record.seed}: {record.outcome.state}"
+            + (f": {record.outcome.reason}" if record.outcome.reason else "")
+            for row in self.rows
+            for record in row.records
+            if not record.finished
+        ]
+        missing = [m.name for m in self.metrics if not any(row.summary(m.name).count for row in self.rows)]
+        there = sorted({n for row in self.rows for r in row.finished for n in r.metrics if "-" not in n})
+        if there:
+            found += [f"No finished run has the metric {name}; there are {', '.join(there)}." for name in missing]
+        lacking = [metric.name for metric in self.metrics if metric.task and metric.name not in self.base]
+        if lacking and there:
+            found.append(f"No Delta: its base, {self.base_name}, has no {', '.join(lacking)}.")
+        return found
+
+
+def collect(comparison: Comparison, folders: Mapping[str, Mapping[str, Path]]) -> Collected:
+    """Reads all runs.
+
+    Args:
+        comparison: the rows.
+        folders: of each entry by name, the folder of each seed.
+    """
+    rows = []
+    for entry in comparison.entries:
+        if entry.folders:
+            records = [_existing(folder) for folder in entry.folders]
+        else:
+            records = [_record(seed, folder, read_outcome(folder)) for seed, folder in folders[entry.name].items()]
+        rows.append(Row(entry, records))
+    return Collected(comparison, rows)
+
+
+def _existing(folder: Path) -> Record:
+    """A run that this comparison did not start: its log says whether it came to its end."""
+    run = read_run(folder)
+    planned, outcome = run.setting("SOLVER.MAX_ITER"), read_outcome(folder)
+    if outcome.state == NEW:
+        done = not isinstance(planned, int) or run.updates >= planned
+        reason = "" if done else f"its log ends at update {run.updates} of {planned}"
+        outcome = Outcome(FINISHED if done else FAILED, reason)
+    return _judged(str(run.setting("SEED", folder.name)), outcome, run)
+
+
+def _record(seed: str, folder: Path, outcome: Outcome) -> Record:
+    run = read_run(folder) if folder.is_dir() else Run(folder)
+    return _judged(seed, outcome, run)
+
+
+def _judged(seed: str, outcome: Outcome, run: Run) -> Record:
+    return Record(seed, outcome, run, _metrics(run) if outcome.state == FINISHED else {})
+
+
+def _metrics(run: Run) -> dict[str, float]:
+    """The first row of results.json, which is the run's own, else what the log has; and the cosines."""
+    groups = next(iter(run.results.values()), None) or run.last_evaluation()
+    found = {
+        f"{group}/{name}": math.nan if value is None else value
+        for group, metrics in groups.items()
+        for name, value in metrics.items()
+    }
+    for name, series in run.series.items():
+        if name.startswith("cosine/") and len(series.values):
+            found[name] = float(series.values.mean())
+            found[name.replace("cosine/", "cosine_std/")] = float(series.values.std())
+    return found

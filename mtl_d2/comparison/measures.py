@@ -1,0 +1,99 @@
+"""Which metrics a comparison shows, which way is better, and against what Delta is taken."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtl_d2.config_check import unknown
+from mtl_d2.evaluation.delta import CONVENTIONS, HIGHER_IS_BETTER, LOWER_IS_BETTER, Metric, direction
+
+# Metrics that stand for their group where a file names none; a group without any of them shows all it has.
+MAIN = ("AP", "mIoU", "accuracy", "abs_err", "rmse", "mean_angle")
+OTHER = "other"  # in place of a task: metrics that are shown, and do not count in Delta
+
+
+def task_of(name: str) -> str:
+    """The task that a metric belongs to: its group, or its name among the accuracies, whose mean is no task's."""
+    group, _, last = name.rpartition("/")
+    if group.partition("@")[0] != "accuracy":
+        return group
+    return "" if last == "harmonic_mean" else last
+
+
+def check_metrics(given: Any, directions: Mapping[str, bool]) -> Iterator[str]:
+    """Complaints about a file's ``metrics``: a list of names, or such a list for each task."""
+    if given is None:
+        return
+    lists = list(given.values()) if isinstance(given, dict) else [given]
+    if not lists or any(not isinstance(names, list) or not names for names in lists):
+        yield f"metrics must be a list of names such as [bbox/AP], or such a list for each task; got {given}"
+        return
+    names = [str(name) for some in lists for name in some]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f"metrics has {name!r} twice"
+        if "/" not in name:
+            yield f"metrics must be 'group/name' such as 'bbox/AP', got {name!r}"
+        elif _higher(name, directions) is None:
+            last = name.rpartition("/")[2]
+            near = difflib.get_close_matches(last, [*HIGHER_IS_BETTER, *LOWER_IS_BETTER], n=1)
+            guess = f"did you mean {name.rpartition('/')[0]}/{near[0]}? Else" if near else "if there is one,"
+            yield (
+                f"metrics has {name!r}, which no evaluator is known for: {guess} name it in higher_is_better or "
+                "lower_is_better as well"
+            )
+
+
+def read_metrics(given: Any, directions: Mapping[str, bool]) -> tuple[Metric, ...]:
+    """The metrics of a file that ``check_metrics`` has found to make sense."""
+    tasks = given if isinstance(given, dict) else {"": given or []}
+    return tuple(
+        Metric(name, "" if task == OTHER else str(task or task_of(name)), bool(_higher(name, directions)))
+        for task, names in tasks.items()
+        for name in names
+    )
+
+
+def found_metrics(names: Sequence[str], directions: Mapping[str, bool]) -> tuple[Metric, ...]:
+    """The main metrics among those that runs have, of the first test set that has them.
+
+    Args:
+        names: ``group/metric``, in the order of the tables.
+        directions: of metrics whose name does not tell; those without a direction are left out.
+    """
+    known = [name for name in names if not set("-@") & set(name) and _higher(name, directions) is not None]
+    groups: dict[str, list[str]] = {}
+    for name in known:
+        groups.setdefault(name.rpartition("/")[0], []).append(name)
+    chosen = []
+    for members in groups.values():
+        main = [name for name in members if name.rpartition("/")[2] in MAIN]
+        chosen += [Metric(name, task_of(name), bool(_higher(name, directions))) for name in main or members]
+    return tuple(chosen)
+
+
+def check_delta(given: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Complaints about a file's ``delta``: ``base`` and ``conventions``."""
+    yield from (unknown("a key of delta", key, ("base", "conventions")) for key in given if key not in _DELTA)
+    base = given.get("base")
+    if isinstance(base, str) and base not in names:
+        yield unknown("delta: base", base, tuple(names))
+    if isinstance(base, dict):
+        wrong = {k: v for k, v in base.items() if isinstance(v, bool) or not isinstance(v, int | float)}
+        yield from (f"delta: base: {key} must be a number, got {value!r}" for key, value in wrong.items())
+    elif base is not None and not isinstance(base, str):
+        yield f"delta: base must be a method's name, or a value for each metric; got {base}"
+    chosen = given.get("conventions", list(CONVENTIONS))
+    if not isinstance(chosen, list):
+        yield f"delta: conventions must be a list of {', '.join(CONVENTIONS)}; got {chosen}"
+        return
+    yield from (unknown("delta: conventions", name, tuple(CONVENTIONS)) for name in chosen if name not in CONVENTIONS)
+
+
+_DELTA = ("base", "conventions")
+
+
+def _higher(name: str, directions: Mapping[str, bool]) -> bool | None:
+    return directions.get(name, direction(name))

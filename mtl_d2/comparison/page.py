@@ -1,0 +1,84 @@
+"""Everything that a comparison leaves for people: one page, and its tables for papers and other programs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from mtl_d2.comparison.collect import Collected
+from mtl_d2.comparison.curves import curve_sections
+from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
+from mtl_d2.comparison.tables import Table, cosine_table, cost_table, grid_tables, main_table
+from mtl_d2.report.files import write_atomically
+from mtl_d2.report.markup import Section, folded, table
+from mtl_d2.report.page import document
+
+PAGE = "comparison.html"
+
+
+def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
+    """Writes `comparison.html`, `.md`, `.tex`, `.csv` and `runs.csv` into the comparison's folder.
+
+    Args:
+        collected: the runs.
+        notes: remarks besides those that follow from the runs.
+
+    Returns:
+        The page's path.
+    """
+    output, title = collected.comparison.output, collected.comparison.title
+    output.mkdir(parents=True, exist_ok=True)
+    remarks = [*notes, *collected.notes]
+    main, cost, cosines, grids = _tables(collected)
+    tables = [main, *grids, cost, *cosines]
+    write_atomically(output / "comparison.md", markdown(tables, title, remarks))
+    write_atomically(output / "comparison.tex", latex(tables, remarks))
+    write_atomically(output / "comparison.csv", methods_csv(collected))
+    write_atomically(output / "runs.csv", runs_csv(collected))
+    sections = [_section("results", "Results", [main])]
+    sections += [_section("grids", "Parameter grids", grids)] if grids else []
+    sections += [*curve_sections(collected), _section("cost", "Cost", [cost])]
+    sections += [_section("spread", "Mean and spread of the cosines", cosines)] if cosines else []
+    sections.append(_runs(collected))
+    return write_atomically(output / PAGE, document(title, _head(collected, remarks), sections))
+
+
+def _tables(collected: Collected) -> tuple[Table, Table, list[Table], list[Table]]:
+    cosines = cosine_table(collected)
+    return main_table(collected), cost_table(collected), [cosines] if cosines else [], grid_tables(collected)
+
+
+def _section(anchor: str, title: str, tables: Sequence[Table]) -> Section:
+    heads = len(tables) > 1
+    body = "".join((f"<h3>{escape(one.title)}</h3>" if heads else "") + html(one) for one in tables)
+    return Section(anchor, title, body)
+
+
+def _head(collected: Collected, notes: Sequence[str]) -> str:
+    finished = sum(len(row.finished) for row in collected.rows)
+    planned = sum(len(row.records) for row in collected.rows)
+    line = f"{len(collected.rows)} methods, {finished} of {planned} runs finished."
+    warnings = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    listed = f'<ul class="warnings">{warnings}</ul>' if warnings else ""
+    return f'<p class="summary">{escape(line)}</p>{listed}'
+
+
+def _runs(collected: Collected) -> Section:
+    """Where each run is, and what makes each method."""
+    lines = [
+        [escape(row.entry.name), escape(record.seed), escape(record.outcome.state), escape(str(record.run.folder))]
+        for row in collected.rows
+        for record in row.records
+    ]
+    settings = [
+        [escape(row.entry.name), escape(" ".join(shlex.quote(f"{k}={v}") for k, v in row.entry.overrides) or "–")]
+        for row in collected.rows
+        if not row.entry.folders
+    ]
+    common = " ".join(f"{key}={value}" for key, value in collected.comparison.overrides)
+    body = table(("method", "what it changes"), settings, numeric=False) if settings else ""
+    body += f"<p>All runs: {escape(str(collected.comparison.base))} {escape(common)}</p>" if settings else ""
+    body += folded("Folders of the runs", table(("method", "seed", "state", "folder"), lines, numeric=False))
+    return Section("runs", "Runs", body)

@@ -1,0 +1,110 @@
+"""From a comparison to runs with whole configs, all of which have been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode, get_cfg
+
+import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures and heads
+from mtl_d2.comparison.errors import ComparisonError
+from mtl_d2.comparison.spec import Comparison, Entry, word
+from mtl_d2.config import ConfigError, add_mtl_config, merge_config
+from mtl_d2.config_check import check_mtl_config
+from mtl_d2.data import DataError, check_data, register_all
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Attributes:
+        entry: the row it belongs to.
+        seed: its ``SEED``.
+        folder: its ``OUTPUT_DIR``.
+        config: the whole config as YAML, which is also what a folder is compared with.
+        updates: ``SOLVER.MAX_ITER``.
+        on_gpu: whether it wants a GPU.
+    """
+
+    entry: Entry
+    seed: int
+    folder: Path
+    config: str
+    updates: int
+    on_gpu: bool
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return f"{self.entry.name}, seed {self.seed}"
+
+
+def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:
+    """Where a run of the comparison is."""
+    return comparison.output / entry.slug / str(seed)
+
+
+def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[PlannedRun]:
+    """All runs, seeds first: the first seed of every method is done before the second of any.
+
+    Args:
+        comparison: as read from its file.
+        extra: ``KEY VALUE`` words for all runs, after the file's common overrides and before each method's own.
+
+    Raises:
+        ComparisonError: every mistake in the configs and the data, with the methods that have it.
+    """
+    register_all()
+    configs: dict[str, CfgNode] = {}
+    mistakes: dict[str, list[str]] = {}  # the line -> the methods it concerns
+    checked: dict[str, list[str]] = {}
+    own = [entry for entry in comparison.entries if not entry.folders]
+    for entry in own:
+        try:
+            configs[entry.name] = cfg = _config(comparison, entry, extra)
+            lines = _once(checked, cfg)
+        except ConfigError as error:
+            lines = [line.removeprefix("  - ") for line in str(error).splitlines() if not line.endswith("mistakes:")]
+        for line in lines:
+            mistakes.setdefault(line, []).append(entry.name)
+    if mistakes:
+        everywhere = "all methods"
+        raise ComparisonError(
+            str(comparison.path),
+            [f"{', '.join(of) if len(of) < len(own) else everywhere}: {line}" for line, of in mistakes.items()],
+        )
+    return [_run(comparison, entry, seed, configs[entry.name]) for seed in comparison.seeds for entry in own]
+
+
+def _config(comparison: Comparison, entry: Entry, extra: Sequence[str]) -> CfgNode:
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    common = [text for key, value in comparison.overrides for text in (key, word(value))]
+    own = [text for key, value in entry.overrides for text in (key, word(value))]
+    merge_config(cfg, str(comparison.base), [*common, *extra, *own])
+    check_mtl_config(cfg)
+    return cfg
+
+
+def _once(checked: dict[str, list[str]], cfg: CfgNode) -> list[str]:
+    """Mistakes in the data, which are looked at once for all methods that have the same."""
+    key = str((cfg.DATASETS, cfg.MTL.TASKS, cfg.MTL.DATA, cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL))
+    if key not in checked:
+        checked[key] = []
+        try:
+            check_data(cfg)
+        except DataError as error:
+            checked[key] = str(error).splitlines()
+    return checked[key]
+
+
+def _run(comparison: Comparison, entry: Entry, seed: int, cfg: Any) -> PlannedRun:
+    folder = run_folder(comparison, entry, seed)
+    own = cfg.clone()
+    own.SEED, own.OUTPUT_DIR = seed, str(folder)
+    on_gpu = not own.MODEL.DEVICE.startswith("cpu")
+    return PlannedRun(entry, seed, folder, own.dump(), own.SOLVER.MAX_ITER, on_gpu)

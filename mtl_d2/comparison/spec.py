@@ -1,0 +1,272 @@
+"""The file that says what is compared, and whether it makes sense by itself; ``plan`` asks the configs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtl_d2.comparison.errors import ComparisonError
+from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
+from mtl_d2.config_check import unknown
+from mtl_d2.evaluation.delta import CONVENTIONS, Metric
+
+SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
+KEYS = (*SETTINGS, "methods", "grids", "baselines", "existing")
+OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
+ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the tables: one method, over all seeds.
+
+    Attributes:
+        name: unique.
+        overrides: config keys and values, besides the common ones.
+        baseline: whether it is a single-task run, part of the base of Delta.
+        grid: the grid it is a cell of, "" for none.
+        cell: the grid's keys and this cell's values.
+        folders: of runs that exist already and are never started; empty for those of the comparison.
+    """
+
+    name: str
+    overrides: tuple[tuple[str, Any], ...] = ()
+    baseline: bool = False
+    grid: str = ""
+    cell: tuple[tuple[str, Any], ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder."""
+        return self.name.replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison file says.
+
+    Attributes:
+        path: the file.
+        title: heading of the page.
+        base: config file that all runs start from; None if all runs exist.
+        output: folder of all runs and tables.
+        seeds: one run of each entry for each, >= 0.
+        overrides: config keys and values of all runs.
+        entries: rows in the order of the tables.
+        metrics: those asked for; empty for the main ones that are found.
+        directions: whether higher is better, for metrics whose name does not tell.
+        delta_base: an entry's name, values by metric, or None: the baselines, else the first entry.
+        conventions: of Delta.
+    """
+
+    path: Path
+    title: str
+    base: Path | None
+    output: Path
+    seeds: tuple[int, ...]
+    overrides: tuple[tuple[str, Any], ...]
+    entries: tuple[Entry, ...]
+    metrics: tuple[Metric, ...]
+    directions: Mapping[str, bool]
+    delta_base: str | Mapping[str, float] | None
+    conventions: tuple[str, ...]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Notes keys that a mapping has twice, which YAML loaders drop without a word."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.twice: list[str] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """The mapping."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        self.twice += [
+            f"{key!r} is there twice (line {key_node.start_mark.line + 1}); names must differ"
+            for i, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True))
+            if key in keys[:i] and key != "<<"
+        ]
+        return super().construct_mapping(node, deep)
+
+
+def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
+    """Reads a comparison file.
+
+    Args:
+        path: the file.
+        output: folder to use instead of the file's.
+
+    Raises:
+        ComparisonError: every mistake that the file shows by itself, one line each.
+    """
+    path = Path(path)
+    raw, mistakes = _load(path)
+    mistakes += [unknown("a key of the file", key, KEYS) for key in raw if key not in KEYS]
+    entries = [*_methods(raw, mistakes), *_grids(raw, mistakes), *_baselines(raw, mistakes), *_existing(raw, mistakes)]
+    own = [entry for entry in entries if not entry.folders]
+    mistakes += [*_names(entries), *_base(raw, path, bool(own)), *_seeds(raw, bool(own))]
+    if not entries:
+        mistakes.append("methods is empty; name at least one, such as `equal: {}`")
+    directions = {str(n): d == "higher" for d in ("higher", "lower") for n in _list(raw, f"{d}_is_better", mistakes)}
+    mistakes += check_metrics(raw.get("metrics"), directions)
+    chosen = _mapping(raw, "delta", mistakes)
+    mistakes += check_delta(chosen, [entry.name for entry in entries])
+    common = tuple(_overrides(raw.get("overrides"), "overrides", mistakes))
+    if mistakes:
+        raise ComparisonError(str(path), mistakes)
+    return Comparison(
+        path=path,
+        title=str(raw.get("title", path.stem)),
+        base=(path.parent / raw["base"]) if own else None,
+        output=Path(output or raw.get("output") or f"output/{path.stem}"),
+        seeds=tuple(raw.get("seeds", ())),
+        overrides=common,
+        entries=tuple(entries),
+        metrics=read_metrics(raw.get("metrics"), directions),
+        directions=directions,
+        delta_base=chosen.get("base"),
+        conventions=tuple(chosen.get("conventions", CONVENTIONS)),
+    )
+
+
+def _load(path: Path) -> tuple[dict, list[str]]:
+    try:
+        loader = _UniqueKeys(path.read_text(encoding="utf-8"))
+        raw = loader.get_single_data()
+    except OSError as error:
+        raise ComparisonError(str(path), [f"the file cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ComparisonError(str(path), [f"it is no YAML: {error}"]) from error
+    if not isinstance(raw, dict):
+        raise ComparisonError(str(path), [f"it must be a mapping of {', '.join(KEYS)}; found {type(raw).__name__}"])
+    return raw, loader.twice
+
+
+def _methods(raw: dict, mistakes: list[str]) -> Iterator[Entry]:
+    for name, given in _mapping(raw, "methods", mistakes).items():
+        yield Entry(str(name), tuple(_overrides(given, f"methods: {name}", mistakes)))
+
+
+def _baselines(raw: dict, mistakes: list[str]) -> Iterator[Entry]:
+    for name, given in _mapping(raw, "baselines", mistakes).items():
+        yield Entry(str(name), tuple(_overrides(given, f"baselines: {name}", mistakes)), baseline=True)
+
+
+def _grids(raw: dict, mistakes: list[str]) -> Iterator[Entry]:
+    for name, grid in _mapping(raw, "grids", mistakes).items():
+        values = grid.get("values") if isinstance(grid, dict) else None
+        if not isinstance(values, dict) or not values or set(grid) - {"overrides", "values"}:
+            mistakes.append(
+                f"grids: {name} must have `values`, a list for each of one or more config keys, and may have "
+                f"`overrides`; found {grid}"
+            )
+            continue
+        wrong = [key for key, choices in values.items() if not isinstance(choices, list) or not choices]
+        mistakes += [f"grids: {name}: {key} must be a list of at least one value, got {values[key]}" for key in wrong]
+        common = tuple(_overrides(grid.get("overrides"), f"grids: {name}", mistakes))
+        if not wrong:
+            yield from _cells(str(name), common, values)
+
+
+def _cells(name: str, common: tuple[tuple[str, Any], ...], values: Mapping[str, list]) -> Iterator[Entry]:
+    for choice in itertools.product(*values.values()):
+        cell = tuple(zip(map(str, values), choice, strict=True))
+        parts = [f"{key.rpartition('.')[2]}={word(value)}" for key, value in cell]
+        yield Entry(" ".join([name, *parts]), (*common, *cell), grid=name, cell=cell)
+
+
+def _existing(raw: dict, mistakes: list[str]) -> Iterator[Entry]:
+    for name, folders in _mapping(raw, "existing", mistakes).items():
+        found = [folders] if isinstance(folders, str) else folders
+        if not isinstance(found, list) or not found:
+            mistakes.append(f"existing: {name} must be a run's folder or a list of them, got {folders}")
+            continue
+        mistakes += [f"existing: {name}: {f} is no folder" for f in found if not Path(str(f)).is_dir()]
+        yield Entry(str(name), folders=tuple(Path(str(folder)) for folder in found))
+
+
+def _names(entries: list[Entry]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for entry in entries:
+        if entry.slug in seen:
+            yield f"two methods are named {entry.name!r} (the folder is {entry.slug}); names must differ"
+        seen[entry.slug] = entry.name
+        if not entry.folders and (set(entry.name) - ALLOWED or not entry.name[:1].isalnum()):
+            yield (
+                f"the name {entry.name!r} is a folder's: it must begin with a letter or digit and have letters, "
+                "digits, spaces and ._+=-()[], only"
+            )
+
+
+def _base(raw: dict, path: Path, needed: bool) -> Iterator[str]:
+    base = raw.get("base")
+    if not needed:
+        return
+    if not isinstance(base, str):
+        yield f"base must be the config file that all runs start from, relative to {path.name}; got {base}"
+    elif not (path.parent / base).is_file():
+        yield f"base is {base}, but there is no file {path.parent / base}"
+
+
+def _seeds(raw: dict, needed: bool) -> Iterator[str]:
+    seeds = raw.get("seeds")
+    if not isinstance(seeds, list) or not seeds:
+        if needed or seeds is not None:
+            yield f"seeds must be a list of at least one whole number, such as [1, 2, 3]; got {seeds}"
+        return
+    yield from (f"seeds must be whole numbers >= 0, got {s!r}" for s in seeds if type(s) is not int or s < 0)
+    for seed in dict.fromkeys(s for s in seeds if seeds.count(s) > 1):
+        yield f"seeds has {seed} twice; the same run twice is no second sample"
+
+
+def _overrides(given: Any, where: str, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
+    """Key and value pairs of a mapping, nested or with dots, or of a list KEY, VALUE, ..."""
+    if isinstance(given, list) and len(given) % 2 == 0:
+        given = dict(zip(map(str, given[::2]), given[1::2], strict=True))
+    if given is None:
+        return
+    if not isinstance(given, dict):
+        mistakes.append(f"{where} must be a mapping of config keys to values or a list KEY, VALUE, ...; got {given}")
+        return
+    for key, value in _leaves(given):
+        if key in OWN_KEYS:
+            mistakes.append(f"{where} sets {key}, which the comparison sets by itself; use `{OWN_KEYS[key]}`")
+        yield key, value
+
+
+def _leaves(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _mapping(raw: dict, key: str, mistakes: list[str]) -> dict:
+    value = raw.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not value:
+        mistakes.append(f"{key} must be a mapping of at least one name, got {value}")
+        return {}
+    return value
+
+
+def _list(raw: dict, key: str, mistakes: list[str]) -> list:
+    value = raw.get(key, [])
+    if not isinstance(value, list):
+        mistakes.append(f"{key} must be a list, got {value}")
+        return []
+    return value
+
+
+def word(value: Any) -> str:
+    """A value as one word of a command line, as detectron2's ``KEY VALUE`` takes it."""
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,219 @@
+"""The tables of a comparison, as cells without any markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mtl_d2.comparison.collect import Collected, Row
+from mtl_d2.comparison.spec import word
+from mtl_d2.comparison.statistics import Summary, marks, summarize
+from mtl_d2.evaluation.delta import CONVENTIONS
+from mtl_d2.report.markup import group_title
+
+NONE = "–"
+MIB = 2.0**20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: the value.
+        error: its standard error, "" if there is none.
+        mark: "best", "near" or "".
+        shade: place between the worst (0) and the best (1) of the table, None for no colour.
+    """
+
+    text: str
+    error: str = ""
+    mark: str = ""
+    shade: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: heading.
+        head: of the columns.
+        rows: cells; the first of each is the row's head.
+        note: how to read it.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity of a row: a metric or a Delta, with its heading, direction (None: none is better) and decimals."""
+
+    title: str
+    summary: Callable[[Row], Summary]
+    higher: bool | None
+    decimals: int | None = None
+
+
+def measures(collected: Collected) -> list[Measure]:
+    """The metrics, then Delta in each convention, where there is a base."""
+    found = [
+        Measure(f"{metric_title(m.name)} {_arrow(m.higher)}", _of_metric(m.name), m.higher) for m in collected.metrics
+    ]
+    counted = [metric.name for metric in collected.metrics if metric.task]
+    if counted and all(name in collected.base for name in counted):
+        for name in collected.comparison.conventions:
+            kind = CONVENTIONS[name]
+            title = " ".join(filter(None, ("Δ", name, kind.unit, _arrow(kind.higher))))
+            found.append(Measure(title, _of_delta(collected, name), kind.higher, 2))
+    return found
+
+
+def metric_title(name: str) -> str:
+    """A metric in words: `boxes AP`."""
+    group, _, metric = name.rpartition("/")
+    return f"{group_title(group)} {metric}" if group else metric
+
+
+def main_table(collected: Collected) -> Table:
+    """Metrics and Delta of every method."""
+    chosen = measures(collected)
+    note = (
+        "Mean ± standard error over the finished runs of each method, whose number is in the second column, or over "
+        "fewer of them where a value says (of n): the others have none."
+    )
+    conventions = [f"Δ {name}: {CONVENTIONS[name].what}" for name in collected.comparison.conventions]
+    if any(m.title.startswith("Δ") for m in chosen):
+        note += f" Δ against {collected.base_name}; " + "; ".join(conventions) + "."
+    note += " Bold: the best; underlined: within one standard error of it."
+    table = Table("Results", ("method", "runs", *(m.title for m in chosen)), note=note)
+    columns = [_column(collected.rows, measure) for measure in chosen]
+    for i, row in enumerate(collected.rows):
+        table.rows.append([Cell(row.entry.name), Cell(row.counted), *(column[i] for column in columns)])
+    return table
+
+
+def cost_table(collected: Collected) -> Table:
+    """Time and memory of every method."""
+    chosen = [
+        Measure("seconds per update", lambda row: summarize(r.seconds_per_update for r in row.finished), False),
+        Measure("minutes per run", lambda row: summarize(r.seconds / 60 for r in row.finished), False, 1),
+        Measure("peak memory, MiB", lambda row: summarize(_memory(row)), False, 0),
+    ]
+    note = (
+        "Seconds per update: median over a run, mean over runs; minutes: start and evaluation included; memory: "
+        "resident, of the process. Runs that shared the machine with others are slower than alone."
+    )
+    table = Table("Cost", ("method", "runs", *(m.title for m in chosen)), note=note)
+    columns = [_column(collected.rows, measure) for measure in chosen]
+    for i, row in enumerate(collected.rows):
+        table.rows.append([Cell(row.entry.name), Cell(row.counted), *(column[i] for column in columns)])
+    return table
+
+
+def cosine_table(collected: Collected) -> Table | None:
+    """Mean and standard deviation of the cosines over training; None if none was logged."""
+    pairs = sorted({n for row in collected.rows for r in row.finished for n in r.metrics if n.startswith("cosine/")})
+    if not pairs:
+        return None
+    chosen = []
+    for name in pairs:
+        pair = name.removeprefix("cosine/")
+        chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
+        spread = name.replace("cosine/", "cosine_std/")
+        chosen.append(Measure(f"{pair}: σ", _of_metric(spread), None, 3))
+    note = "Cosine between the tasks' gradients, over the logged updates of a training. – : not logged."
+    table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
+    columns = [_column(collected.rows, measure) for measure in chosen]
+    for i, row in enumerate(collected.rows):
+        table.rows.append([Cell(row.entry.name), *(column[i] for column in columns)])
+    return table
+
+
+def grid_tables(collected: Collected) -> list[Table]:
+    """For each grid over two keys, a table of each measure with a row and a column for each value of a key."""
+    grids: dict[str, list[Row]] = {}
+    for row in collected.rows:
+        if len(row.entry.cell) == 2:
+            grids.setdefault(row.entry.grid, []).append(row)
+    return [_grid(name, rows, measure) for name, rows in grids.items() for measure in measures(collected)]
+
+
+def _grid(name: str, rows: Sequence[Row], measure: Measure) -> Table:
+    (down, _), (across, _) = rows[0].entry.cell
+    places = [tuple(word(value) for _, value in row.entry.cell) for row in rows]
+    cells = dict(zip(places, _column(rows, measure, shaded=True), strict=True))
+    firsts, seconds = (list(dict.fromkeys(place[i] for place in places)) for i in (0, 1))
+    head = (f"{_short(down)} \\ {_short(across)}", *seconds)
+    lines = [[Cell(first), *(cells[first, second] for second in seconds)] for first in firsts]
+    return Table(
+        f"{name}: {measure.title}", head, lines, f"Rows: {down}; columns: {across}; (of n): the other runs failed."
+    )
+
+
+def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list[Cell]:
+    summaries = [measure.summary(row) for row in rows]
+    signs = marks(summaries, measure.higher) if measure.higher is not None else ["" for _ in rows]
+    digits = _decimals(summaries) if measure.decimals is None else measure.decimals
+    shades = _shades(summaries, measure.higher) if shaded else [None for _ in rows]
+    return [
+        _cell(row, s, digits, sign, shade) for row, s, sign, shade in zip(rows, summaries, signs, shades, strict=True)
+    ]
+
+
+def _cell(row: Row, summary: Summary, digits: int, mark: str, shade: float | None) -> Cell:
+    """A cell says how many runs it is of where the column of runs does not; grids, which have shades, have none."""
+    if not summary.count:
+        return Cell(_nothing(row))
+    told = row.records if shade is not None else row.finished
+    few = f" (of {summary.count})" if summary.count < len(told) else ""
+    error = "" if math.isnan(summary.error) else f"{summary.error:.{digits}f}"
+    mean = round(summary.mean, digits) or 0.0  # no negative zero
+    return Cell(f"{mean:.{digits}f}{few}", error, mark, shade)
+
+
+def _nothing(row: Row) -> str:
+    """What stands for a value that no run has: the runs' state where none is finished."""
+    states = {record.outcome.state for record in row.records}
+    return NONE if row.finished or len(states) != 1 else states.pop()
+
+
+def _shades(summaries: Sequence[Summary], higher: bool | None) -> list[float | None]:
+    means = [s.mean for s in summaries if s.count]
+    low, high = (min(means), max(means)) if means else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return [
+        None if not s.count else (s.mean - low) / span if higher is not False else (high - s.mean) / span
+        for s in summaries
+    ]
+
+
+def _decimals(summaries: Sequence[Summary]) -> int:
+    """Four digits of the largest value, at most five of them after the point."""
+    largest = max((abs(s.mean) for s in summaries if s.count), default=0.0)
+    return 2 if largest == 0 else min(max(3 - math.floor(math.log10(largest)), 0), 5)
+
+
+def _memory(row: Row) -> list[float]:
+    return [r.outcome.memory / MIB if r.outcome.memory else math.nan for r in row.finished]
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _of_metric(name: str) -> Callable[[Row], Summary]:
+    return lambda row: row.summary(name)
+
+
+def _of_delta(collected: Collected, convention: str) -> Callable[[Row], Summary]:
+    return lambda row: collected.delta(row, convention)
+
+
+def _arrow(higher: bool) -> str:
+    return "↑" if higher else "↓"

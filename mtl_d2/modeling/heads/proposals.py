@@ -1,0 +1,79 @@
+"""Region proposals: what the box branch and the mask branch of an R-CNN share beyond the features.
+
+Labelled anchors and sampled proposals are constants of an update, as they are in detectron2, where no gradient goes
+through them. Each is made once for a sample and kept in it, so that every task and every pass of the update sees the
+same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import ROIHeads
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+ANCHORS = "labelled_anchors"  # key of a sample: labels (R,) and matched boxes (R, 4) of its R anchors
+PROPOSALS = "sampled_proposals"  # key of a sample: Instances of its S sampled proposals with their targets
+
+
+class Predictions(NamedTuple):
+    """What the RPN says of N images, level by level; A anchors at each of the H x W points of a level.
+
+    Attributes:
+        anchors: of each level, H W A boxes.
+        logits: of each level, (N, H W A).
+        deltas: of each level, (N, H W A, 4).
+    """
+
+    anchors: list[Boxes]
+    logits: list[Tensor]
+    deltas: list[Tensor]
+
+
+def predict(rpn: RPN, features: dict[str, Tensor]) -> Predictions:
+    """The RPN's head on all its levels of ``features`` (each (N, C, H, W))."""
+    levels = [features[name] for name in rpn.in_features]
+    anchors = rpn.anchor_generator(levels)
+    logits, deltas = rpn.rpn_head(levels)
+    return Predictions(
+        anchors,
+        [x.permute(0, 2, 3, 1).flatten(1) for x in logits],
+        [permute_to_N_HWA_K(x, rpn.anchor_generator.box_dim) for x in deltas],
+    )
+
+
+def rpn_losses(rpn: RPN, predictions: Predictions, samples: Sequence[dict]) -> dict[str, Tensor]:
+    """detectron2's losses of the RPN over ``samples``, whose anchors are labelled where they are not yet."""
+    missing = [sample for sample in samples if ANCHORS not in sample]
+    if missing:
+        targets = [_targets(sample, predictions.logits[0].device) for sample in missing]
+        labels, boxes = rpn.label_and_sample_anchors(predictions.anchors, targets)
+        for sample, *found in zip(missing, labels, boxes, strict=True):
+            sample[ANCHORS] = found
+    labels, boxes = zip(*(sample[ANCHORS] for sample in samples), strict=True)
+    anchors, logits, deltas = predictions
+    return rpn.losses(anchors, logits, list(labels), deltas, list(boxes))
+
+
+@torch.no_grad()
+def propose(rpn: RPN, roi_heads: ROIHeads, predictions: Predictions, samples: Sequence[dict]) -> None:
+    """Gives each of ``samples``, which ``predictions`` are of, its sampled proposals."""
+    targets = [_targets(sample, predictions.logits[0].device) for sample in samples]
+    anchors, logits, deltas = predictions
+    scores = [x.float() for x in logits]  # non-maximum suppression takes boxes and scores of one type, and no other
+    found = rpn.predict_proposals(anchors, scores, deltas, [target.image_size for target in targets])
+    for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(found, targets), strict=True):
+        sample[PROPOSALS] = proposals
+
+
+def _targets(sample: dict, device: torch.device) -> Instances:
+    """The ground truth of a sample, without masks where no task asks for them: each proposal would get a copy."""
+    fields = sample["instances"].get_fields()
+    if "instance" not in sample.get("tasks", ("instance",)):
+        fields = {name: value for name, value in fields.items() if name != "gt_masks"}
+    return Instances(sample["instances"].image_size, **fields).to(device)

@@ -1,0 +1,222 @@
+"""Mask R-CNN whose branches are tasks, with further dense heads on its feature pyramid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.modeling.proposal_generator import build_proposal_generator
+from detectron2.modeling.roi_heads import build_roi_heads
+from detectron2.structures import Instances
+from torch import Tensor
+
+from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
+from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_task
+from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.tasks import Task
+
+DETECTION = Task(
+    "detection",
+    ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"),
+    ("proposal_generator", "roi_heads.box_head", "roi_heads.box_predictor"),
+)
+INSTANCE = Task("instance", ("loss_mask",), ("roi_heads.mask_head",))
+
+
+@META_ARCH_REGISTRY.register()
+class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
+    """detectron2's Mask R-CNN, and Panoptic FPN's semantic head, with a choice of tasks for each sample.
+
+    Tasks: ``detection`` is RPN and box branch, ``instance`` the mask branch, ``semantic`` a head on the pyramid; shared
+    is the backbone with its pyramid. A sample of detection trains RPN and box branch; a sample of instance alone runs
+    the RPN without loss and gradient for its proposals, and no box branch. Each loss is a mean over the images,
+    proposals or foreground proposals of its own task's samples, in all processes.
+
+    Paper: Mask R-CNN (He et al.); Panoptic feature pyramid networks (Kirillov et al.); per-sample tasks as in On
+    steering multi-annotations per sample for multi-task learning, section 4.3.
+    Differs from: detectron2 in nothing where every sample has every task; parameters have detectron2's names. There
+    is no instance without detection, which is left untrained in no run of the paper: proposals, and at test time the
+    boxes, would be those of a random network.
+
+    With several processes the draws that sample anchors and proposals are each process's own, as in detectron2.
+    """
+
+    sem_seg_head: SemanticHead | None
+
+    @configurable
+    def __init__(self, *, tasks: tuple[str, ...], sem_seg_head: SemanticHead | None = None, **kwargs: Any) -> None:
+        """Args: ``tasks`` names which of detection, instance and semantic there are; the others are detectron2's.
+
+        Raises:
+            ValueError: instance comes before detection or without it, or there are proposals from elsewhere.
+        """
+        mistakes = check_tasks(tasks)
+        if DETECTION.name in tasks and kwargs["proposal_generator"] is None:
+            mistakes.append("precomputed proposals cannot be trained on; set MODEL.PROPOSAL_GENERATOR.NAME to 'RPN'")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        super().__init__(**kwargs)
+        self.sem_seg_head = sem_seg_head
+        known = {task.name: task for task in (DETECTION, INSTANCE)}
+        if sem_seg_head is not None:
+            known[SEMANTIC] = semantic_task(sem_seg_head)
+        self.tasks = tuple(known[name] for name in tasks)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments of ``__init__`` from ``cfg.MTL.TASKS`` and detectron2's keys of a Mask R-CNN."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        detects = DETECTION.name in cfg.MTL.TASKS
+        return {
+            "tasks": tuple(cfg.MTL.TASKS),
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, shapes) if detects else None,
+            "roi_heads": build_roi_heads(cfg, shapes) if detects else None,
+            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC in cfg.MTL.TASKS else None,
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> list[str]:
+        """One sentence for each thing in ``cfg`` that this model cannot do."""
+        model = cfg.MODEL
+        found = [f"MTL.TASKS {tuple(cfg.MTL.TASKS)}: {line}" for line in check_tasks(cfg.MTL.TASKS)]
+        if DETECTION.name not in cfg.MTL.TASKS:
+            return found
+        for key, value, needed, why in [
+            ("MODEL.PROPOSAL_GENERATOR.NAME", model.PROPOSAL_GENERATOR.NAME, "RPN", "proposals are made in training"),
+            ("MODEL.LOAD_PROPOSALS", model.LOAD_PROPOSALS, False, "proposals are made in training"),
+            ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, "StandardROIHeads", "its two branches share no parameter"),
+            ("MODEL.MASK_ON", model.MASK_ON, INSTANCE.name in cfg.MTL.TASKS, "the mask branch is the task instance"),
+            ("MODEL.KEYPOINT_ON", model.KEYPOINT_ON, False, "there is no task of keypoints"),
+            (
+                "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES",
+                model.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
+                False,
+                "the mask branch runs where the box branch does not",
+            ),
+        ]:
+            if value != needed:
+                found.append(f"{key} is {value!r}; MultiTaskRCNN needs {needed!r}: {why}")
+        return found
+
+    def task_levels(self) -> dict[str, list[str]]:
+        """The pyramid levels that each head looks at."""
+        levels = {}
+        if self.roi_heads is not None:
+            of_boxes = [*self.proposal_generator.in_features, *self.roi_heads.box_in_features]
+            levels[DETECTION.name] = list(dict.fromkeys(of_boxes))
+            levels[INSTANCE.name] = list(self.roi_heads.box_in_features)
+        if self.sem_seg_head is not None:
+            levels[SEMANTIC] = list(self.sem_seg_head.in_features)
+        return {task.name: levels[task.name] for task in self.tasks}
+
+    def task_losses(
+        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
+        losses = {
+            DETECTION.name: self._detection_losses,
+            INSTANCE.name: self._instance_losses,
+            SEMANTIC: self._semantic_losses,
+        }
+        return losses[task](features, samples, reduction)
+
+    def _detection_losses(
+        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        if not samples:
+            self._share([0, 0], reduction)
+            return {}
+        predictions = predict(self.proposal_generator, features)
+        of_rpn = rpn_losses(self.proposal_generator, predictions, samples)
+        if any(PROPOSALS not in sample for sample in samples):
+            propose(self.proposal_generator, self.roi_heads, predictions, samples)
+        proposals = [sample[PROPOSALS] for sample in samples]
+        of_boxes = self.roi_heads._forward_box(features, proposals)
+        images, boxes = self._share([len(samples), sum(map(len, proposals))], reduction)
+        return {k: loss * images for k, loss in of_rpn.items()} | {k: loss * boxes for k, loss in of_boxes.items()}
+
+    def _instance_losses(
+        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        if not samples:
+            self._share([0], reduction)
+            return {}
+        new = [k for k, sample in enumerate(samples) if PROPOSALS not in sample]
+        if new:
+            with torch.no_grad():
+                chosen = features if len(new) == len(samples) else {name: f[new] for name, f in features.items()}
+                predictions = predict(self.proposal_generator, chosen)
+            propose(self.proposal_generator, self.roi_heads, predictions, [samples[k] for k in new])
+        proposals = [sample[PROPOSALS] for sample in samples]
+        losses = self.roi_heads._forward_mask(features, proposals)
+        (masks,) = self._share([sum(self._foreground(one) for one in proposals)], reduction)
+        return {key: loss * masks for key, loss in losses.items()}
+
+    def _foreground(self, proposals: Instances) -> int:
+        classes = proposals.gt_classes
+        return int(((classes >= 0) & (classes < self.roi_heads.num_classes)).sum())
+
+    def _share(self, counts: list[int], reduction: Reduction) -> Tensor:
+        """What makes local means, over ``counts`` items each, parts of the mean over all processes; 1 for one process.
+
+        A mean over this process's items times its share, averaged over processes, is the mean over all items.
+        """
+        local = torch.tensor(counts, dtype=torch.float64, device=self.device)
+        shares = local / reduction.count(local).clamp(min=1e-6)
+        return shares.to(self.pixel_mean.dtype)
+
+    def _semantic_losses(
+        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        assert self.sem_seg_head is not None
+        targets = [sample["sem_seg"].to(self.device) for sample in samples]
+        return self.sem_seg_head.task_losses(features, targets, reduction, self.device)
+
+    def inference(
+        self,
+        batched_inputs: list[dict],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict[str, Any]]:
+        """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size.
+
+        Args:
+            batched_inputs: as for ``forward``.
+            detected_instances: known boxes, as detectron2's test-time augmentation gives them.
+            do_postprocess: whether to scale to the original size; False gives the list of instances alone.
+        """
+        if self.sem_seg_head is None or not do_postprocess:
+            return super().inference(batched_inputs, detected_instances, do_postprocess)
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
+        if self.roi_heads is not None:
+            proposals, _ = self.proposal_generator(images, features, None)
+            found, _ = self.roi_heads(images, features, proposals, None)
+            outputs = self._postprocess(found, batched_inputs, images.image_sizes)
+        logits, _ = self.sem_seg_head(features)
+        for output, one, sample, size in zip(outputs, logits, batched_inputs, images.image_sizes, strict=True):
+            output["sem_seg"] = sem_seg_postprocess(
+                one, size, sample.get("height", size[0]), sample.get("width", size[1])
+            )
+        return outputs
+
+
+def check_tasks(tasks: tuple[str, ...]) -> list[str]:
+    """A sentence for each rule that the names of a ``MultiTaskRCNN``'s tasks break."""
+    known = (DETECTION.name, INSTANCE.name, SEMANTIC)
+    found = [f"MultiTaskRCNN has no task {name!r}; it has {', '.join(known)}" for name in tasks if name not in known]
+    if INSTANCE.name in tasks and DETECTION.name not in tasks[: tuple(tasks).index(INSTANCE.name)]:
+        found.append("'instance' needs 'detection' before it, which makes and learns its proposals")
+    return found

@@ -1,0 +1,116 @@
+"""What a comparison file may say, and that all of its mistakes come at once."""
+
+import pytest
+import yaml
+from made_up import CONFIGS, made_up_comparison, write_file
+
+from mtl_d2.comparison import plan
+from mtl_d2.comparison.errors import ComparisonError
+from mtl_d2.comparison.plan import plan_runs
+from mtl_d2.comparison.spec import read_comparison
+
+
+def mistakes(tmp_path, **changes):
+    with pytest.raises(ComparisonError) as error:
+        made_up_comparison(tmp_path, **changes)
+    return str(error.value)
+
+
+def test_nested_mappings_dotted_keys_and_lists_say_the_same(tmp_path):
+    nested = {"MTL": {"GRADIENT": {"RESCALE": "mclgs", "AGGREGATOR": "mean"}}}
+    dotted = {"MTL.GRADIENT.RESCALE": "mclgs", "MTL.GRADIENT.AGGREGATOR": "mean"}
+    words = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean"]
+    entries = made_up_comparison(tmp_path, methods={"a": nested, "b": dotted, "c": words}).entries
+    assert entries[0].overrides == entries[1].overrides == entries[2].overrides
+
+
+def test_a_grid_is_a_method_for_each_cell(tmp_path):
+    values = {"MTL.GRADIENT.MCLGS.A0": [40, 80], "MTL.GRADIENT.MCLGS.R_T": [2, 1, 0.5]}
+    common = {"MTL.GRADIENT": {"RESCALE": "mclgs", "AGGREGATOR": "mean"}}
+    comparison = made_up_comparison(tmp_path, methods=None, grids={"mclgs": {"overrides": common, "values": values}})
+    assert len(comparison.entries) == 6
+    assert comparison.entries[1].name == "mclgs A0=40 R_T=1"
+    assert comparison.entries[1].overrides[-2:] == (("MTL.GRADIENT.MCLGS.A0", 40), ("MTL.GRADIENT.MCLGS.R_T", 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [1, 2, 1]}, "seeds has 1 twice"),
+        ({"seeds": []}, "seeds must be a list of at least one"),
+        ({"seeds": [1, True]}, "whole numbers >= 0, got True"),
+        ({"seeds": [-1]}, "whole numbers >= 0, got -1"),
+        ({"methods": {}}, "methods must be a mapping of at least one name"),
+        ({"methods": None}, "methods is empty"),
+        ({"methods": {"a b": {}, "a_b": {}}}, "two methods are named 'a_b'"),
+        ({"methods": {"../a": {}}}, "begin with a letter or digit"),
+        ({"methods": {"a": {"SEED": 3}}}, "methods: a sets SEED"),
+        ({"methods": {"a": "mclgs"}}, "methods: a must be a mapping"),
+        ({"method": {"a": {}}}, "did you mean 'methods'?"),
+        ({"base": "nowhere.yaml"}, "no file"),
+        ({"base": None}, "base must be the config file"),
+        ({"metrics": []}, "metrics must be a list of names"),
+        ({"metrics": ["bbox/APP"]}, "did you mean bbox/AP?"),
+        ({"metrics": ["AP"]}, "must be 'group/name'"),
+        ({"metrics": {"a": ["bbox/AP"], "b": ["bbox/AP"]}}, "metrics has 'bbox/AP' twice"),
+        ({"delta": {"base": "equl"}}, "did you mean 'equal'?"),
+        ({"delta": {"conventions": ["mcgls"]}}, "did you mean 'mclgs'?"),
+        ({"delta": {"base": {"bbox/AP": "high"}}}, "must be a number"),
+        ({"grids": {"g": {"values": {"MTL.GRADIENT.MCLGS.A0": []}}}}, "must be a list of at least one value"),
+        ({"grids": {"g": {"MTL.GRADIENT.MCLGS.A0": [1]}}}, "must have `values`"),
+        ({"existing": {"old": ["nowhere"]}}, "nowhere is no folder"),
+        ({"baselines": {"equal": {}}}, "two methods are named 'equal'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, changes, message):
+    assert message in mistakes(tmp_path, **changes)
+
+
+def test_all_mistakes_come_at_once(tmp_path):
+    text = mistakes(tmp_path, seeds=[1, 1], metrics=["bbox/APP"], base="nowhere.yaml", delta={"base": "x"})
+    assert text.count("\n  - ") == 4
+
+
+def test_two_methods_of_one_name_are_not_one(tmp_path):
+    path = write_file(tmp_path)
+    path.write_text(path.read_text().replace("methods:\n", "methods:\n  equal: {}\n"))
+    with pytest.raises(ComparisonError, match=r"'equal' is there twice \(line"):
+        read_comparison(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("- 1", "must be a mapping"), ("a: [", "no YAML"), (None, "be read")])
+def test_a_file_that_is_none_is_told(tmp_path, text, message):
+    path = tmp_path / "file.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ComparisonError, match=message):
+        read_comparison(path)
+
+
+def test_unknown_keys_and_methods_of_configs_are_told_before_anything_runs_with_who_has_them(tmp_path):
+    methods = {
+        "typo": {"MTL.GRADIENT.RESCALLE": "mclgs"},
+        "unknown": {"MTL.GRADIENT.AGGREGATOR": "meen"},
+        "other": {"MTL.GRADIENT.AGGREGATOR": "meen"},
+        "good": {},
+    }
+    comparison = made_up_comparison(tmp_path, methods=methods)
+    with pytest.raises(ComparisonError) as error:
+        plan_runs(comparison)
+    text = str(error.value)
+    assert "typo: no such config key: MTL.GRADIENT.RESCALLE (did you mean MTL.GRADIENT.RESCALE?)" in text
+    assert "unknown, other: MTL.GRADIENT.AGGREGATOR is 'meen'" in text
+    assert not comparison.output.exists()
+
+
+def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch):
+    monkeypatch.setattr(plan, "check_data", lambda cfg: None)
+    paths = [path for path in (CONFIGS / "comparisons").glob("*.yaml") if (path.parent / base_of(path)).exists()]
+    assert paths
+    for path in paths:
+        comparison = read_comparison(path)
+        assert len(plan_runs(comparison)) == len(comparison.entries) * len(comparison.seeds)
+
+
+def base_of(path):
+    return yaml.safe_load(path.read_text())["base"]

@@ -1,0 +1,211 @@
+"""Tables and page of runs that never happened."""
+
+import csv
+import io
+import math
+from html.parser import HTMLParser
+
+import pytest
+from made_up import made_up_comparison, scores, write_run
+
+from mtl_d2.comparison.collect import collect
+from mtl_d2.comparison.page import write_tables
+from mtl_d2.comparison.render import latex, markdown, methods_csv, runs_csv
+from mtl_d2.comparison.state import FAILED, FINISHED, Outcome
+from mtl_d2.comparison.tables import Cell, Table, cosine_table, cost_table, grid_tables, main_table
+
+DONE = Outcome(FINISHED, "", 2**30, 90.0)
+DIVERGED = Outcome(FAILED, "update 7: the loss is not finite")
+
+
+def gather(comparison, runs):
+    """Collects runs: {method: {seed: (metrics, outcome)}}; a run that is not there was never started."""
+    folders = {}
+    for entry in comparison.entries:
+        folders[entry.name] = {str(seed): comparison.output / entry.slug / str(seed) for seed in comparison.seeds}
+        for seed, (metrics, outcome) in runs.get(entry.name, {}).items():
+            write_run(folders[entry.name][seed], metrics, outcome)
+    return collect(comparison, folders)
+
+
+@pytest.fixture
+def collected(tmp_path):
+    runs = {
+        "equal": {"1": (scores(20.0, 50.0), DONE), "2": (scores(22.0, 54.0), DONE)},
+        "mclgs": {"1": (scores(25.0, 51.0), DONE), "2": (scores(90.0, 90.0), DIVERGED)},
+    }
+    return gather(made_up_comparison(tmp_path), runs)
+
+
+def lines(table):
+    return {row[0].text: row[1:] for row in table.rows}
+
+
+def test_means_errors_counts_and_marks_by_hand(collected):
+    table = main_table(collected)
+    assert table.head[:4] == ("method", "runs", "boxes AP ↑", "segmentation mIoU ↑")
+    equal, mclgs = lines(table)["equal"], lines(table)["mclgs"]
+    assert (equal[1].text, equal[1].error, equal[1].mark) == ("21.00", "1.00", "")
+    assert (mclgs[1].text, mclgs[1].error, mclgs[1].mark) == ("25.00", "", "best")
+    assert (equal[2].text, equal[2].error, equal[2].mark) == ("52.00", "2.00", "best")
+    assert mclgs[2].mark == "near"
+    assert mclgs[0].text == "1 of 2 (1 failed)"
+
+
+def test_delta_by_hand_against_the_first_method(collected):
+    """AP 25 against 21 and mIoU 51 against 52: -(4 / 21 - 1 / 52) / 2 in percent, or (4 - 1) / 2."""
+    table = main_table(collected)
+    found = dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))
+    assert found["Δ mclgs % ↓"].text == f"{-50 * (4 / 21 - 1 / 52):.2f}"
+    assert found["Δ sta ↑"].text == "1.50"
+    assert dict(zip(table.head[1:], lines(table)["equal"], strict=True))["Δ sta ↑"].text == "0.00"
+
+
+def test_a_diverged_run_is_in_every_table_with_its_reason(collected):
+    tables = [main_table(collected), cost_table(collected)]
+    for text in (markdown(tables, "Title", collected.notes), latex(tables, collected.notes)):
+        assert text.count("1 of 2 (1 failed)") == 2
+        assert "mclgs, seed 2: failed: update 7: the loss is not finite" in text
+    row = list(csv.DictReader(io.StringIO(runs_csv(collected))))[3]
+    assert (row["state"], row["reason"], row["bbox/AP"]) == (FAILED, "update 7: the loss is not finite", "")
+
+
+def test_a_method_whose_runs_all_failed_keeps_its_row(tmp_path):
+    runs = {"equal": {"1": (scores(20.0, 50.0), DONE)}, "mclgs": {"1": (None, DIVERGED), "2": (None, DIVERGED)}}
+    found = gather(made_up_comparison(tmp_path), runs)
+    mclgs = lines(main_table(found))["mclgs"]
+    assert [cell.text for cell in mclgs[:3]] == ["0 of 2 (2 failed)", "failed", "failed"]
+    assert lines(main_table(found))["equal"][0].text == "1 of 2 (1 not started)"
+
+
+def test_baselines_are_the_base_of_delta(tmp_path):
+    comparison = made_up_comparison(tmp_path, seeds=[1], baselines={"boxes": {}, "masks": {}})
+    runs = {
+        "equal": {"1": (scores(26.31, 51.82), DONE)},
+        "boxes": {"1": ({"bbox": {"AP": 25.37}}, DONE)},
+        "masks": {"1": ({"sem_seg": {"mIoU": 49.66}}, DONE)},
+    }
+    table = main_table(gather(comparison, runs))
+    found = dict(zip(table.head[1:], lines(table)["equal"], strict=True))
+    assert found["Δ mclgs % ↓"].text == "-4.03"
+    assert lines(table)["boxes"][2].text == "–"
+
+
+def test_values_can_be_the_base_of_delta(tmp_path):
+    comparison = made_up_comparison(tmp_path, seeds=[1], delta={"base": {"bbox/AP": 25.37, "sem_seg/mIoU": 49.66}})
+    table = main_table(gather(comparison, {"equal": {"1": (scores(26.31, 51.82), DONE)}}))
+    assert dict(zip(table.head[1:], lines(table)["equal"], strict=True))["Δ mclgs % ↓"].text == "-4.03"
+
+
+def test_a_metric_that_no_run_has_is_told_and_nan_is_left_out(tmp_path):
+    comparison = made_up_comparison(tmp_path, metrics=["bbox/AP", "segm/AP"])
+    runs = {"equal": {"1": (scores(math.nan, 50.0), DONE), "2": (scores(20.0, 50.0), DONE)}}
+    found = gather(comparison, runs)
+    assert lines(main_table(found))["equal"][1].text == "20.00 (of 1)"
+    assert any("No finished run has the metric segm/AP; there are bbox/AP" in note for note in found.notes)
+    assert any("No Delta: its base, equal, has no segm/AP" in note for note in found.notes)
+
+
+def test_grids_have_a_row_and_a_column_for_each_value_and_show_failures(tmp_path):
+    values = {"MTL.GRADIENT.MCLGS.A0": [40, 80], "MTL.GRADIENT.MCLGS.R_T": [2, 1]}
+    comparison = made_up_comparison(tmp_path, methods=None, seeds=[1], grids={"mclgs": {"values": values}})
+    runs = {
+        "mclgs A0=40 R_T=2": {"1": (scores(20.0, 50.0), DONE)},
+        "mclgs A0=40 R_T=1": {"1": (scores(25.0, 50.0), DONE)},
+        "mclgs A0=80 R_T=2": {"1": (None, DIVERGED)},
+    }
+    table = grid_tables(gather(comparison, runs))[0]
+    assert table.head == ("A0 \\ R_T", "2", "1")
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["40", "20.00", "25.00"],
+        ["80", "failed", "not started"],
+    ]
+    assert table.rows[0][1].shade == 0
+    assert (table.rows[0][2].shade, table.rows[0][2].mark) == (1, "best")
+
+
+def test_values_of_a_grid_may_be_lists(tmp_path):
+    values = {"SOLVER.STEPS": [[100], [100, 200]], "SOLVER.GAMMA": [0.1, 0.5]}
+    comparison = made_up_comparison(tmp_path, methods=None, grids={"steps": {"values": values}})
+    runs = {"steps STEPS=[100, 200] GAMMA=0.5": {"1": (scores(20.0, 50.0), DONE)}}
+    table = grid_tables(gather(comparison, runs))[0]
+    assert [row[0].text for row in table.rows] == ["[100]", "[100, 200]"]
+    assert table.rows[1][2].text == "20.00 (of 1)"  # and there are two seeds
+
+
+def test_cost_and_cosines_by_hand(collected):
+    cost = lines(cost_table(collected))["equal"]
+    assert [cell.text for cell in cost[1:]] == ["0.5000", "1.5", "1024"]
+    cosines = lines(cosine_table(collected))["equal"]
+    assert [cell.text for cell in cosines] == ["0.150", "0.112"]  # of 0, .1, .2, .3
+
+
+def test_folders_of_other_runs_need_no_config_and_no_outcome(tmp_path):
+    whole = write_run(tmp_path / "whole", scores(30.0, 60.0))
+    short = write_run(tmp_path / "short", scores(30.0, 60.0))
+    (short / "config.yaml").write_text("SOLVER: {MAX_ITER: 100}")
+    comparison = made_up_comparison(
+        tmp_path, base=None, seeds=None, methods=None, existing={"old": [str(whole), str(short)]}
+    )
+    found = collect(comparison, {})
+    assert lines(main_table(found))["old"][0].text == "1 of 2 (1 failed)"
+    assert lines(main_table(found))["old"][1].text == "30.00"
+    assert any("its log ends at update 4 of 100" in note for note in found.notes)
+
+
+class Tags(HTMLParser):
+    """Counts tags, and keeps what comes from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts, self.foreign = {}, []
+
+    def handle_starttag(self, tag, attributes):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.foreign += [value for name, value in attributes if name in ("src", "href") and not value.startswith("#")]
+
+
+def test_the_page_is_one_file_with_tables_and_curves_with_bands(collected):
+    page = write_tables(collected).read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.foreign == []
+    assert tags.counts["svg"] == 3  # total loss, cosine, weight
+    assert page.count('class="band') == 3  # one method has two runs
+    assert "update 7: the loss is not finite" in page
+    names = {path.name for path in collected.comparison.output.iterdir() if path.is_file()}
+    assert names == {"comparison.html", "comparison.md", "comparison.tex", "comparison.csv", "runs.csv"}
+
+
+def test_a_comparison_of_which_nothing_has_run_has_a_page(tmp_path):
+    page = write_tables(gather(made_up_comparison(tmp_path), {})).read_text()
+    assert "No run is finished yet" in page
+
+
+def test_names_and_reasons_do_not_become_markup(tmp_path):
+    comparison = made_up_comparison(tmp_path, title="<script>", seeds=[1])
+    found = gather(comparison, {"equal": {"1": (None, Outcome(FAILED, "<img src=x> 50% & a_b"))}})
+    assert "<img" not in write_tables(found).read_text()
+
+
+def test_letters_that_tex_takes_for_commands_are_escaped():
+    table = Table("50 % & more", ("a_b ↑", "#"), [[Cell("x_y"), Cell("1.0", "0.5", "best")]])
+    text = latex([table], [])
+    assert r"50 \% \& more" in text
+    assert r"a\_b $\uparrow$ & \#" in text
+    assert r"x\_y & \textbf{1.0 $\pm$ 0.5} \\" in text
+
+
+def test_numbers_for_other_programs_are_not_rounded(collected):
+    row = next(iter(csv.DictReader(io.StringIO(methods_csv(collected)))))
+    assert float(row["boxes AP ↑ standard error"]) == pytest.approx(1.0)
+    assert (row["runs"], row["finished"], row["boxes AP ↑ runs"]) == ("2", "2", "2")
+
+
+def test_accuracies_are_tasks_and_their_mean_and_other_test_sets_do_not_count(tmp_path):
+    comparison = made_up_comparison(tmp_path, seeds=[1])
+    base = {"accuracy": {"left": 80.0, "right": 50.0, "harmonic_mean": 61.5}, "accuracy@val": {"left": 10.0}}
+    better = {"accuracy": {"left": 88.0, "right": 50.0, "harmonic_mean": 63.8}, "accuracy@val": {"left": 90.0}}
+    table = main_table(gather(comparison, {"equal": {"1": (base, DONE)}, "mclgs": {"1": (better, DONE)}}))
+    assert table.head[2:5] == ("accuracy left ↑", "accuracy right ↑", "accuracy harmonic_mean ↑")
+    assert dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))["Δ acc % ↑"].text == "5.00"
