@@ -32,6 +32,11 @@ INSTALL_REQUIRES = [
     "tabulate>=0.9",  # the table of results
     "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
 ]
+CITYSCAPES_REQUIRES = [
+    # Evaluates Cityscapes; run in a process of its own, as it is. Of what it requires it needs pyquaternion to be
+    # imported; the others are for its viewer and downloader.
+    "cityscapesscripts>=2.3",
+]
 TEST_REQUIRES = [
     "pytest>=8.4",  # older ones call a function named setup before each test of its module
     "pytest-xdist>=3.5",  # --dist worksteal with --maxprocesses
@@ -49,5 +54,5 @@ setup(
     package_data={"": ["*.html", "*.css", "*.js"]},  # what reports are made of; configs stay in the checkout
     python_requires=">=3.10",  # X | None in signatures, zip(strict=True)
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES},
+    extras_require={"cityscapes": CITYSCAPES_REQUIRES, "test": TEST_REQUIRES + CITYSCAPES_REQUIRES},
 )

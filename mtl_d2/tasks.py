@@ -31,16 +31,26 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
+        annotation_key: key that every annotation of the record must have besides, crowd regions aside; empty = none.
         field: field of the ``Instances`` there that is the label; empty where the whole of it is.
     """
 
     record_key: str
     sample_key: str
+    annotation_key: str = ""
     field: str = ""
 
     def is_in(self, sample: dict) -> bool:
         """Whether a mapped sample has this label."""
         return self.sample_key in sample and (not self.field or sample[self.sample_key].has(self.field))
+
+    def is_in_record(self, record: dict) -> bool:
+        """Whether a data set's record has this label; an image without objects lacks nothing of theirs."""
+        if self.record_key not in record:
+            return False
+        if not self.annotation_key:
+            return True
+        return all(self.annotation_key in a for a in record[self.record_key] if not a.get("iscrowd", 0))
 
 
 CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin
@@ -70,8 +80,8 @@ def is_classification(task: object) -> bool:
 LABELS = Labels(
     {
         "detection": Label("annotations", "instances"),
+        "instance": Label("annotations", "instances", "segmentation", "gt_masks"),
         "semantic": Label("sem_seg_file_name", "sem_seg"),
-        "instance": Label("annotations", "instances", "gt_masks"),
     }
 )
 

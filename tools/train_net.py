@@ -23,6 +23,7 @@ from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
 from mtl_d2.engine import MultiTaskTrainer
+from mtl_d2.evaluation.build import check_evaluation
 
 
 def prepare(args: argparse.Namespace) -> Any:
@@ -37,6 +38,7 @@ def prepare(args: argparse.Namespace) -> Any:
     merge_config(cfg, args.config_file, args.opts)
     check_mtl_config(cfg)
     check_data(cfg)
+    check_evaluation(cfg)
     if cfg.SEED < 0:  # drawn here, so that the config that the run leaves is the one to resume with
         cfg.SEED = comm.shared_random_seed() % 2**31
     cfg.freeze()

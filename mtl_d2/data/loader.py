@@ -18,6 +18,7 @@ from detectron2.data import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
@@ -103,16 +104,21 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 
 
 def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
-    """Records of one training set, less those held out, filtered as ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says.
+    """Records of one training set, less those held out, cleaned of annotations that nothing can be learnt from.
 
-    ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. The filter drops images that are labelled for detection,
-    show no object, and have no label for another task.
+    ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` drops images that
+    are labelled for detection, show no object, and have no label for another task; without it they are background.
     """
     keys = {LABELS[task].record_key for task in cfg.MTL.TASKS}
     records = get_detection_dataset_dicts(name, filter_empty=False)
     records, held = divide(records, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED, name)
     if held:
         logger.info("%s: %d images to train on, %d held out", name, len(records), len(held))
+    if "annotations" in keys:
+        cleaned = clean_annotations(records, "instance" in cfg.MTL.TASKS, cfg.INPUT.MASK_FORMAT)
+        records = cleaned.records
+        for line in cleaned.lines(cleaned.found):
+            logger.warning("%s: %s", name, line)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
         kept = [r for r in records if _has_content(r, keys)]
         logger.info("%s: %d of %d images kept, the others show no object", name, len(kept), len(records))

@@ -13,13 +13,16 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
+from detectron2.structures import BitMasks, Instances, PolygonMasks
 
 from mtl_d2.data.errors import DataError
 from mtl_d2.tasks import LABELS, available_tasks
 
 # Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
-_LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {"ignore_label"}
+_LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {
+    "ignore_label",
+    "sem_seg_table",
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class MultiTaskMapper:
     """Makes a sample of a record, with the labels of the configured tasks that the record has.
 
     A sample has ``image`` (3, H, W) uint8 in the channel order of ``INPUT.FORMAT``, ``height`` and ``width`` as stored,
-    and for training the labels (``instances``; ``sem_seg`` (H, W) int64), ``tasks`` and ``position``.
+    and for training the labels (``instances``, for the task instance with ``gt_masks``; ``sem_seg`` (H, W) int64),
+    ``tasks`` and ``position``.
     """
 
     @configurable
@@ -55,6 +59,8 @@ class MultiTaskMapper:
         num_semantic_classes: int,
         ignore_label: int,
         seed: int = -1,
+        mask_format: str = "polygon",
+        boxes_of_masks: bool = False,
     ) -> None:
         """Args as :meth:`from_config` takes them from the config.
 
@@ -66,6 +72,9 @@ class MultiTaskMapper:
             num_semantic_classes: ids in a label map are below this.
             ignore_label: the id, beyond those, of pixels without a label.
             seed: augmentation at a position is drawn from (seed, position); negative = from the global generators.
+            mask_format: "polygon" or "bitmask", as ``INPUT.MASK_FORMAT``.
+            boxes_of_masks: whether boxes are taken of the transformed masks, where there are any: a crop that cuts an
+                object leaves a tighter box than the cut box is.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -74,9 +83,11 @@ class MultiTaskMapper:
         self.num_semantic_classes = num_semantic_classes
         self.ignore_label = ignore_label
         self.seed = seed
+        self.mask_format = mask_format
+        self.boxes_of_masks = boxes_of_masks
         self._readers: dict[str, Callable[[dict[str, Any], Geometry], Any]] = {
-            "detection": self._read_instances,
-            "semantic": self._read_sem_seg,
+            "instances": self._read_instances,
+            "sem_seg": self._read_sem_seg,
         }
 
     @classmethod
@@ -93,6 +104,8 @@ class MultiTaskMapper:
             "num_semantic_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             "seed": cfg.SEED,
+            "mask_format": cfg.INPUT.MASK_FORMAT,
+            "boxes_of_masks": cfg.INPUT.CROP.ENABLED,
         }
 
     def __call__(self, record: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -117,30 +130,36 @@ class MultiTaskMapper:
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
-        for task in self.tasks:
-            if task in self._readers and LABELS[task].record_key in record:  # a class id is in the sample already
-                label = self._readers[task](record, geometry)
-                if label is not None:
-                    sample[LABELS[task].sample_key] = label
+        wanted = [LABELS[task].sample_key for task in self.tasks if LABELS[task].is_in_record(record)]
+        for key in dict.fromkeys(k for k in wanted if k in self._readers):  # a class id is in the sample already
+            label = self._readers[key](record, geometry)
+            if label is not None:
+                sample[key] = label
         sample["tasks"] = available_tasks(sample, self.tasks)
         if position is not None:
             sample["position"] = position
         return sample
 
     def _read_instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
+        masks = "instance" in self.tasks and LABELS["instance"].is_in_record(record)
+        keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if masks else ()))
         annotations = [
-            utils.transform_instance_annotations(
-                {k: a[k] for k in ("bbox", "bbox_mode", "category_id")}, geometry.transforms, geometry.after
-            )
+            utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)
             for a in record["annotations"]
             if not a.get("iscrowd", 0)
         ]
-        return utils.filter_empty_instances(utils.annotations_to_instances(annotations, geometry.after))
+        instances = utils.annotations_to_instances(annotations, geometry.after, self.mask_format)
+        if masks and not annotations:  # detectron2 leaves the field out
+            instances.gt_masks = _no_masks(self.mask_format, geometry.after)
+        if masks and self.boxes_of_masks:
+            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        return utils.filter_empty_instances(instances)
 
     def _read_sem_seg(self, record: dict[str, Any], geometry: Geometry) -> torch.Tensor | None:
         """(H, W) int64, or None where a crop holds ignored pixels only: it has no label to learn from."""
         path = record["sem_seg_file_name"]
-        labels = read_label_map(path, self.num_semantic_classes, record.get("ignore_label", self.ignore_label))
+        ignored = record.get("ignore_label", self.ignore_label)
+        labels = read_label_map(path, self.num_semantic_classes, ignored, record.get("sem_seg_table"))
         if labels.shape != geometry.before:
             raise DataError(f"{path}: size {labels.shape} (height, width), but its image has {geometry.before}")
         if "ignore_label" in record:
@@ -149,6 +168,10 @@ class MultiTaskMapper:
         if (labels == self.ignore_label).all():
             return None
         return torch.as_tensor(labels.astype(np.int64))
+
+
+def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:
+    return PolygonMasks([]) if mask_format == "polygon" else BitMasks(torch.zeros(0, *size, dtype=torch.bool))
 
 
 def read_file(path: str, image_format: str | None) -> np.ndarray:
@@ -163,8 +186,14 @@ def read_file(path: str, image_format: str | None) -> np.ndarray:
         raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
 
 
-def read_label_map(path: str, num_classes: int, ignore_label: int) -> np.ndarray:
+def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes | None = None) -> np.ndarray:
     """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
+
+    Args:
+        path: of an image with one 8-bit channel.
+        num_classes: of the head.
+        ignore_label: the id of pixels without a label.
+        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
 
     Raises:
         DataError: the file cannot be read, has several channels, or holds another id.
@@ -175,6 +204,8 @@ def read_label_map(path: str, num_classes: int, ignore_label: int) -> np.ndarray
             f"{path}: expected one 8-bit channel of class ids, found shape {labels.shape} of {labels.dtype}: "
             "give the label map, not its picture in colours"
         )
+    if table is not None:
+        labels = np.frombuffer(table, np.uint8)[labels]
     found = np.flatnonzero(np.bincount(labels.reshape(-1)))
     wrong = [int(v) for v in found if v >= num_classes and v != ignore_label]
     if wrong:

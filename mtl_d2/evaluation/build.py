@@ -2,43 +2,143 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, SemSegEvaluator
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, SemSegEvaluator
 from detectron2.utils import comm
 
+from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation.cityscapes import CityscapesEvaluator, require_scripts
 from mtl_d2.evaluation.classification import ClassificationEvaluator
+
+logger = logging.getLogger(__name__)
 
 
 def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluators:
-    """detectron2's evaluators of one test set.
+    """The evaluators of one test set, for those of its labels that a task of the config predicts.
 
     Args:
         cfg: of the run.
-        dataset_name: its metadata's ``evaluator_type`` is "coco" (boxes), "sem_seg" or "classification".
+        dataset_name: its metadata's ``evaluator_type`` is a key of ``EVALUATORS``.
         output_folder: for predictions; by default ``OUTPUT_DIR/inference/<dataset_name>``.
 
     Raises:
-        ValueError: the evaluator type is another.
+        DataError: the evaluator type is another, or the scripts that it takes are missing.
     """
+    build = _builder(dataset_name)
     folder = Path(output_folder or Path(cfg.OUTPUT_DIR, "inference", dataset_name))
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = MetadataCatalog.get(dataset_name)
-    kind = metadata.get("evaluator_type")
-    if kind == "coco":
-        # A data set without a COCO file is converted, once in a process; detectron2 would trust the copy that an
-        # earlier process left there, whatever has changed since.
-        if comm.is_main_process() and "json_file" not in metadata.as_dict():
-            (folder / f"{dataset_name}_coco_format.json").unlink(missing_ok=True)
-        comm.synchronize()
-        return DatasetEvaluators([COCOEvaluator(dataset_name, ("bbox",), output_dir=str(folder))])
-    if kind == "sem_seg":
-        return DatasetEvaluators([SemSegEvaluator(dataset_name, output_dir=str(folder))])
-    if kind == "classification":
-        return DatasetEvaluators([ClassificationEvaluator(cfg.MTL.TASKS)])
-    raise ValueError(
-        f"data set {dataset_name!r} has evaluator_type {kind!r}, which is none of 'coco', 'sem_seg', "
-        f"'classification'; set it with MetadataCatalog.get({dataset_name!r}).set(evaluator_type=...)"
+    return TimedEvaluators(dataset_name, build(cfg, dataset_name, folder))
+
+
+def check_evaluation(cfg: Any) -> None:
+    """Whether all test sets can be evaluated, to be asked before a training and not found out after it.
+
+    Raises:
+        DataError: one line for each that cannot.
+    """
+    mistakes = []
+    for name in cfg.DATASETS.TEST:
+        try:
+            _builder(name)
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("\n".join(mistakes))
+
+
+class TimedEvaluators(DatasetEvaluators):
+    """Several evaluators of one data set, and what they cost."""
+
+    def __init__(self, dataset_name: str, evaluators: list[DatasetEvaluator]) -> None:
+        """Args: the data set's name, for the log; its evaluators."""
+        super().__init__(evaluators)
+        self._name = dataset_name
+        self._start = 0.0
+
+    def reset(self) -> None:
+        """Starts the clock."""
+        super().reset()
+        self._start = time.perf_counter()
+
+    def evaluate(self) -> OrderedDict:
+        """The metrics of all of them; logs the seconds that predicting and that the metrics took."""
+        predicted = time.perf_counter()
+        results = super().evaluate()
+        end = time.perf_counter()
+        logger.info(
+            "%s: evaluated in %.1f s, %.1f s of them for predictions and %.1f s for metrics",
+            self._name, end - self._start, predicted - self._start, end - predicted,
+        )  # fmt: skip
+        return results
+
+
+def _builder(name: str) -> Callable[[Any, str, Path], list[DatasetEvaluator]]:
+    kind = MetadataCatalog.get(name).get("evaluator_type")
+    if kind not in EVALUATORS:
+        raise DataError(
+            f"data set {name!r} has evaluator_type {kind!r}, which is none of {', '.join(map(repr, EVALUATORS))}; "
+            f"set it with MetadataCatalog.get({name!r}).set(evaluator_type=...)"
+        )
+    if EVALUATORS[kind] is _cityscapes:
+        require_scripts(name)
+    return EVALUATORS[kind]
+
+
+def _coco(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
+    """Boxes, and masks where they are predicted and labelled."""
+    masks = "instance" in cfg.MTL.TASKS and any(
+        "segmentation" in a for record in DatasetCatalog.get(name) for a in record.get("annotations", ())
     )
+    return [_coco_evaluator(name, ("bbox", "segm") if masks else ("bbox",), folder)]
+
+
+def _coco_evaluator(name: str, kinds: tuple[str, ...], folder: Path) -> COCOEvaluator:
+    """Pycocotools' numbers: detectron2's faster implementation is not the official one."""
+    # A data set without a COCO file is converted, once in a process; detectron2 would trust the copy that an
+    # earlier process left there, whatever has changed since.
+    if comm.is_main_process() and "json_file" not in MetadataCatalog.get(name).as_dict():
+        (folder / f"{name}_coco_format.json").unlink(missing_ok=True)
+    comm.synchronize()
+    return COCOEvaluator(name, kinds, output_dir=str(folder), use_fast_impl=False)
+
+
+def _sem_seg(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
+    return [SemSegEvaluator(name, output_dir=str(folder))]
+
+
+def _classification(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
+    return [ClassificationEvaluator(cfg.MTL.TASKS)]
+
+
+def _cityscapes(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
+    """Masks and classes of pixels by Cityscapes' scripts; boxes, which those do not know, by COCO's."""
+    labelled = CITYSCAPES_TASKS[MetadataCatalog.get(name).evaluator_type]
+    tasks = [task for task in cfg.MTL.TASKS if task in labelled]
+    found: list[DatasetEvaluator] = []
+    if "detection" in tasks:
+        found.append(_coco_evaluator(name, ("bbox",), folder))
+    scripted = [task for task in tasks if task != "detection"]
+    if scripted:
+        found.append(CityscapesEvaluator(name, scripted, folder))
+    return found
+
+
+# What each kind of a Cityscapes data set labels: ours, and detectron2's two.
+CITYSCAPES_TASKS = {
+    "cityscapes": ("detection", "instance", "semantic"),
+    "cityscapes_instance": ("detection", "instance"),
+    "cityscapes_sem_seg": ("semantic",),
+}
+EVALUATORS: dict[str, Callable[[Any, str, Path], list[DatasetEvaluator]]] = {
+    "coco": _coco,
+    "sem_seg": _sem_seg,
+    "classification": _classification,
+    **dict.fromkeys(CITYSCAPES_TASKS, _cityscapes),
+}

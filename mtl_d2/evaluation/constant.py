@@ -65,7 +65,7 @@ def fit_constant_predictor(cfg: Any) -> ConstantPredictor:
                     box = BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS)
                     by_class[a["category_id"]].append(list(np.asarray(box) / size))
         if "sem_seg_file_name" in record:
-            counts += _label_frequencies(record["sem_seg_file_name"], cfg.MODEL.SEM_SEG_HEAD)
+            counts += _label_frequencies(record, cfg.MODEL.SEM_SEG_HEAD)
     chosen = [(box, score, k) for k, found in by_class.items() for box, score in _hitting_boxes(found, images)]
     return ConstantPredictor(
         torch.tensor([box for box, _, _ in chosen]).reshape(-1, 4).float(),
@@ -75,8 +75,9 @@ def fit_constant_predictor(cfg: Any) -> ConstantPredictor:
     )
 
 
-def _label_frequencies(path: str, head: Any) -> np.ndarray:
-    labels = read_label_map(path, head.NUM_CLASSES, head.IGNORE_VALUE)
+def _label_frequencies(record: dict[str, Any], head: Any) -> np.ndarray:
+    table = record.get("sem_seg_table")
+    labels = read_label_map(record["sem_seg_file_name"], head.NUM_CLASSES, head.IGNORE_VALUE, table)
     small = cv2.resize(labels, GRID[::-1], interpolation=cv2.INTER_NEAREST)
     return (small == np.arange(head.NUM_CLASSES)[:, None, None]).astype(np.float32)
 

@@ -133,8 +133,11 @@ def _write_classes(model: nn.Module, record: dict, metadata: Any, stem: Path) ->
 
 def _true_segmentation(record: dict) -> npt.NDArray | None:
     """Class ids (H, W) of a record, 255 = ignore; None where it is not labelled."""
-    path = record.get("sem_seg_file_name")
-    return None if path is None else np.asarray(d2_io.read_image(path)).squeeze().astype(np.int32)
+    path, table = record.get("sem_seg_file_name"), record.get("sem_seg_table")
+    if path is None:
+        return None
+    labels = np.asarray(d2_io.read_image(path)).squeeze()
+    return (labels if table is None else np.frombuffer(table, np.uint8)[labels]).astype(np.int32)
 
 
 def _write_jpeg(path: Path, picture: Image) -> None:

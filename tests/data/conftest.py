@@ -13,6 +13,7 @@ from .tiny_bdd100k import write_tiny_bdd100k
 def cfg() -> CfgNode:
     cfg = get_cfg()
     add_mtl_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "MultiTaskFCOS"
     cfg.MODEL.FCOS.NUM_CLASSES = 10
     cfg.DATASETS.TRAIN = ("bdd100k_det_train", "bdd100k_sem_seg_train")
     cfg.DATASETS.TEST = ("bdd100k_det_val", "bdd100k_sem_seg_val")

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 
 from mtl_d2.data import DataError, check_data, import_modules, register_all
 
@@ -118,7 +119,8 @@ def test_a_reader_that_fails_is_named(cfg, tiny_root, own_set):
 
 def test_classes_that_do_not_fit_together_are_found(cfg, tiny_root, own_set):
     image = str(tiny_root / "bdd100k/images/100k/train/det-train-0.jpg")
-    own_set([{"file_name": image, "annotations": [{"category_id": 2}]}], thing_classes=["cow", "pig"])
+    annotation = {"bbox": [1, 1, 9, 9], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 2}
+    own_set([{"file_name": image, "annotations": [annotation]}], thing_classes=["cow", "pig"])
     cfg.DATASETS.TRAIN = ("own_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
     lines = mistakes(cfg)
     assert lines[0].startswith("own_train: it has 2 `thing_classes`, but MODEL.FCOS.NUM_CLASSES is 10: set it to 2")

@@ -16,6 +16,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from mtl_d2.data.outlines import coco_polygons
 from mtl_d2.data.sample_scenes.classes import (
     IGNORE,
     SEMANTIC,
@@ -25,7 +26,6 @@ from mtl_d2.data.sample_scenes.classes import (
 from mtl_d2.data.sample_scenes.generate import MANIFEST, Request, generate
 from mtl_d2.data.sample_scenes.layouts import bdd100k, cityscapes, coco
 from mtl_d2.data.sample_scenes.layouts.coco_classes import coco_categories
-from mtl_d2.data.sample_scenes.outlines import coco_polygons
 from mtl_d2.data.sample_scenes.presets import PRESETS
 from mtl_d2.data.sample_scenes.scene import make_scene
 from mtl_d2.data.sample_scenes.statistics import statistics

@@ -45,8 +45,12 @@ def test_trains_resumes_and_evaluates_with_the_same_numbers(root, tmp_path):
     resumed = train_net(root, "--resume", *run, "SOLVER.MAX_ITER", "3")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert "Starting training from iteration 2" in resumed.stdout + resumed.stderr
-    final = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
-    evaluated = train_net(root, "--eval-only", *run, *final)
+    final = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "TEST.EXPECTED_RESULTS"]
+    evaluated = train_net(root, "--eval-only", *run, *final, "[['bbox', 'AP', 50, 50]]")
+    assert evaluated.returncode == 0, evaluated.stderr[-2000:]
+    failed = train_net(root, "--eval-only", *run, *final, "[['bbox', 'AP', 120, 10]]")
+    assert failed.returncode == 1
+    assert "Result verification failed" in failed.stdout + failed.stderr
     numbers = [
         [line.split("copypaste: ")[1] for line in (out.stdout + out.stderr).splitlines() if "copypaste: " in line]
         for out in (resumed, evaluated)

@@ -20,10 +20,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mtl_d2.data.outlines import pixel_polygons
 from mtl_d2.data.sample_scenes.camera import Array
 from mtl_d2.data.sample_scenes.classes import SEMANTIC, STATIC_LABEL_ID, semantic_name
 from mtl_d2.data.sample_scenes.files import write_image, write_json
-from mtl_d2.data.sample_scenes.outlines import pixel_polygons
 from mtl_d2.data.sample_scenes.scene import Scene
 
 BASELINE = 0.209313  # metres between the two cameras

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mtl_d2.data.outlines import coco_polygons
 from mtl_d2.data.sample_scenes.files import write_image, write_json
 from mtl_d2.data.sample_scenes.layouts.coco_classes import coco_categories
-from mtl_d2.data.sample_scenes.outlines import coco_polygons
 from mtl_d2.data.sample_scenes.scene import SPLITS, Instance, Scene
 
 IDS = {str(c["name"]): int(c["id"]) for c in coco_categories()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from mtl_d2.data.sample_scenes.camera import Array
+Array = npt.NDArray[Any]
 
 
 def coco_polygons(mask: Array) -> list[list[float]]:
