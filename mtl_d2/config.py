@@ -25,6 +25,7 @@ METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose me
     ("STEP", STEPS),
 )
 MODULES = "MTL.DATA.MODULES"
+OPTIMIZERS = ("sgd", "adam")
 
 
 class ConfigError(ValueError):
@@ -37,6 +38,11 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL = CfgNode()
     # The tasks, in the order of all weights and logs. Known: see mtl_d2/tasks.py.
     cfg.MTL.TASKS = ("detection", "semantic")
+    # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; both with SOLVER.BASE_LR, WEIGHT_DECAY and schedule.
+    cfg.MTL.OPTIMIZER = "sgd"
+    # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
+    # on validation data, and the model of that time is kept as model_best.pth. Empty: those at the end of training.
+    cfg.MTL.SELECT_BY = ""
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
 
@@ -120,6 +126,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.CE_WEIGHT = 0.5
     cfg.MODEL.SEM_SEG_HEAD.DICE_WEIGHT = 0.5
 
+    _add_classifier_config(cfg)
+
     # RegNetX (Radosavovic et al., Designing network design spaces); the default is the 200 MF model.
     cfg.MODEL.REGNETS = CfgNode()
     cfg.MODEL.REGNETS.DEPTH = 13
@@ -130,6 +138,25 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.REGNETS.GROUP_WIDTH = 8
     # "GN" does not mix samples: per-task gradients of images with labels of one task alone then cost nothing extra.
     cfg.MODEL.REGNETS.NORM = "GN"
+
+
+def _add_classifier_config(cfg: CfgNode) -> None:
+    cfg.MODEL.CLASSIFIER = CfgNode()
+    # Channels, height and width of the images; PIXEL_MEAN and PIXEL_STD have a number for each channel.
+    cfg.MODEL.CLASSIFIER.INPUT_SHAPE = (1, 36, 36)
+    # Classes of each task of MTL.TASKS in its order, or one number for all of them.
+    cfg.MODEL.CLASSIFIER.NUM_CLASSES = (10,)
+    # Layers that all tasks share, and those of each task before its last linear layer, which is always there:
+    # "conv FILTERS KERNEL [STRIDE]" without padding, "linear WIDTH" (both followed by a ReLU), "pool KERNEL" (maximum).
+    # The default is the LeNet of Pareto MTL.
+    cfg.MODEL.CLASSIFIER.TRUNK = ("conv 10 9", "pool 2", "conv 20 5", "pool 2", "linear 50")
+    cfg.MODEL.CLASSIFIER.HEAD = ()
+    # Whether convolutions have a bias.
+    cfg.MODEL.CLASSIFIER.CONV_BIAS = True
+    # Normalization between each convolution and its ReLU: "" or "BN".
+    cfg.MODEL.CLASSIFIER.NORM = ""
+    # Probability in [0, 1) that an output of a convolution or hidden linear layer is dropped in training.
+    cfg.MODEL.CLASSIFIER.DROPOUT = 0.0
 
 
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
-from mtl_d2.config import ConfigError, build_setup, method_options, needs_evaluation
+from mtl_d2.config import OPTIMIZERS, ConfigError, build_setup, method_options, needs_evaluation
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import LABELS
@@ -106,6 +106,8 @@ def _check_solver(cfg: CfgNode) -> list[str]:
         ]
         if value < 1
     ]
+    if cfg.MTL.OPTIMIZER not in OPTIMIZERS:
+        found.append(unknown("MTL.OPTIMIZER", cfg.MTL.OPTIMIZER, OPTIMIZERS))
     if cfg.SOLVER.AMP.ENABLED:
         found.append("SOLVER.AMP.ENABLED is not supported by this trainer; set it to False")
     clipping = cfg.SOLVER.CLIP_GRADIENTS
@@ -134,6 +136,13 @@ def _check_data(cfg: CfgNode) -> list[str]:
 
 def _check_validation(cfg: CfgNode) -> list[str]:
     share, period, found = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
+    metric = cfg.MTL.SELECT_BY
+    if metric and not all(metric.partition("/")):
+        found.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
+    if metric and not cfg.DATASETS.TEST:
+        found.append(
+            f"MTL.SELECT_BY {metric!r} is a metric of an evaluation, but DATASETS.TEST is empty: name test sets"
+        )
     if not 0 <= share < 1:
         found.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
     elif share == 0 and needs_evaluation(cfg):

@@ -53,12 +53,37 @@ class Label:
         return all(self.annotation_key in a for a in record[self.record_key] if not a.get("iscrowd", 0))
 
 
+CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin
+
+
+class Labels(dict[str, Label]):
+    """Labels by task: the rows given, and any number of classifications ``class_<anything>``.
+
+    A classification's label is a class id, an int under the task's own name, in record and sample alike.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return super().__contains__(task) or is_classification(task)
+
+    def __missing__(self, task: str) -> Label:
+        if is_classification(task):
+            return Label(task, task)
+        raise KeyError(task)
+
+
+def is_classification(task: object) -> bool:
+    """Whether ``task`` is the name of a task that says one class of a whole image."""
+    return isinstance(task, str) and task.startswith(CLASSIFICATION) and task != CLASSIFICATION
+
+
 # A task is any name of this table: a new kind of label is a new row here and a reader in data/mapper.py.
-LABELS: dict[str, Label] = {
-    "detection": Label("annotations", "instances"),
-    "instance": Label("annotations", "instances", "segmentation", "gt_masks"),
-    "semantic": Label("sem_seg_file_name", "sem_seg"),
-}
+LABELS = Labels(
+    {
+        "detection": Label("annotations", "instances"),
+        "instance": Label("annotations", "instances", "segmentation", "gt_masks"),
+        "semantic": Label("sem_seg_file_name", "sem_seg"),
+    }
+)
 
 
 def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:

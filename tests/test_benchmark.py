@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import benchmark  # noqa: E402
+from benchmark_bare import BARE  # noqa: E402
 from benchmark_methods import METHODS, build_method, make_rows, weigh_and_combine  # noqa: E402
 from benchmark_variants import VARIANTS, Bench, FlopCounter, Setting, make_update  # noqa: E402
 
@@ -38,6 +39,15 @@ def count(function, *arguments, **options):
 
 def counted_update(bench, name):
     return count(make_update, bench.trainer(VARIANTS[name]))[0]
+
+
+def test_lenet_does_the_arithmetic_of_a_bare_loop():
+    bench = Bench(Setting("lenet", (36, 36), 4, 2, "cpu"))
+    operations = {name: count(make_update, bench.trainer(variant))[0] for name, variant in BARE.items()}
+    assert operations["bare"] > 0
+    assert operations["ours-joint"] == operations["bare"]
+    # Both go through each head once; the rest of the difference is the bare loop's products of rows.
+    assert operations["bare-tasks"] == pytest.approx(operations["ours-mclgs"], rel=0.05)
 
 
 def counted_parts(bench):

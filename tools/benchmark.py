@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what one update costs in time, memory and arithmetic, relative to detectron2's SimpleTrainer.
 
-tools/benchmark.py [--model r50|r18|small|rcnn-r50|rcnn-small] [--rounds R] [--flops] [--memory] [--json FILE]
+tools/benchmark.py [--model r50|r18|small|rcnn-r50|rcnn-small|lenet] [--rounds R] [--flops] [--memory] [--json FILE]
 tools/benchmark.py --all-methods [...]
 
 All variants update the same model in turn, round after round, so that a disturbance of the machine meets all of them;
@@ -26,12 +26,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would count as busy; torch reads it once
 
 import torch
+from benchmark_bare import BARE
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
-KNOWN = VARIANTS | METHODS
+KNOWN = VARIANTS | BARE | METHODS
 STATUS = Path("/proc/self/status")
 Results = dict[str, dict[str, Any]]
 
@@ -169,7 +170,7 @@ def complete(args: argparse.Namespace) -> str:
         args.size = ()
     args.batch = model.batch if args.batch is None else args.batch
     args.tasks = len(model.tasks) if args.tasks is None else args.tasks
-    chosen = args.variants or list(METHODS if args.all_methods else VARIANTS)
+    chosen = args.variants or list(METHODS if args.all_methods else {"lenet": BARE}.get(args.model, VARIANTS))
     needed = {KNOWN[name].reference for name in chosen} | set(chosen)
     args.variants = [name for name in KNOWN if name in needed]
     rules = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -27,6 +27,7 @@ from mtl_d2.balancing.jacobian import TaskGradients, total
 from mtl_d2.config import add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
+from mtl_d2.data.classification import classes_of
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -76,6 +77,7 @@ MODELS = {
     "small": Model("sample_scenes_mclgs.yaml", (), (96, 160), 4),
     "rcnn-r50": Model(*RCNN, (256, 448), 2, ("detection", "instance"), plain_rcnn),
     "rcnn-small": Model(RCNN[0], RCNN[1] + SMALL_RCNN, (96, 160), 4, ("detection", "instance"), plain_rcnn),
+    "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256, ("class_left", "class_right")),
 }
 
 
@@ -129,6 +131,7 @@ class Variant:
         disjoint: every image has one task only, in turn, as with STA of k = 1; otherwise every image has all.
         overrides: config of the balancer, or None for detectron2's SimpleTrainer.
         oracle: what takes the gradients.
+        build: makes another trainer than these.
     """
 
     about: str
@@ -136,6 +139,7 @@ class Variant:
     disjoint: bool = False
     overrides: list[str] | None = None
     oracle: Callable[[Any], Oracle] = Oracle
+    build: Callable[[Bench], TrainerBase] | None = None
 
 
 VARIANTS = {
@@ -168,14 +172,21 @@ class Bench:
     def trainer(self, variant: Variant) -> TrainerBase:
         """A trainer that makes updates as ``variant`` does."""
         batches = repeat(self.batches[variant.disjoint])
-        if variant.overrides is None:
+        if variant.build is not None:
+            trainer = variant.build(self)
+        elif variant.overrides is None:
             trainer = SimpleTrainer(MODELS[self.setting.model].plain(self.model).train(), batches, self.optimizer)
         else:
-            balancer = build_balancer(build_cfg(self.setting, variant.overrides))
-            full = Full(balancer.setup, self.setting.batch)
-            trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
-            trainer.oracle = variant.oracle(self.model)
+            trainer = self.loop(variant, batches)
         trainer.storage = EventStorage(0)
+        return trainer
+
+    def loop(self, variant: Variant, batches: Iterable[list[dict]]) -> MultiTaskLoop:
+        """Our loop with the balancer of ``variant``."""
+        balancer = build_balancer(build_cfg(self.setting, variant.overrides or []))
+        full = Full(balancer.setup, self.setting.batch)
+        trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
+        trainer.oracle = variant.oracle(self.model)
         return trainer
 
 
@@ -227,7 +238,7 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
     h, w = setting.size
     samples = []
     for index in range(setting.batch):
-        image = torch.randint(0, 256, (3, h, w), generator=generator, dtype=torch.uint8)
+        image = torch.randint(0, 256, (len(cfg.MODEL.PIXEL_MEAN), h, w), generator=generator, dtype=torch.uint8)
         corner = torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2, h / 2])
         side = 8 + torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2 - 8, h / 2 - 8])
         classes = torch.randint(0, num_classes, (boxes,), generator=generator)
@@ -238,6 +249,7 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
         }
         if "instance" in cfg.MTL.TASKS:
             labels["instances"].gt_masks = PolygonMasks([[diamond(box)] for box in labels["instances"].gt_boxes])
+        labels |= {task: index % number for task, number in classes_of(cfg).items()}
         tasks = (cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)],) if disjoint else cfg.MTL.TASKS
         own = {LABELS[task].sample_key: labels[LABELS[task].sample_key] for task in tasks}
         samples.append({"image": image, "height": h, "width": w, "tasks": tasks, **own})

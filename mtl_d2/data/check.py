@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from mtl_d2.data.annotations import clean_annotations
+from mtl_d2.data.classification import wrong_classes
 from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
@@ -64,7 +65,8 @@ def check_data(cfg: CfgNode) -> None:
                 *_other_sizes(records),
                 *cleaned.lines(cleaned.refused),
                 *_uncuttable(cfg, name, records),
-                *_wrong_numbers(cfg, name, labelled[name]),
+                *_wrong_numbers(cfg, name, labelled[name] & _CLASSES.keys()),
+                *wrong_classes(cfg, name, records),
                 *_wrong_ids(cfg, name, records),
                 *_not_divisible(cfg, name, records),
             ]
@@ -84,7 +86,7 @@ def _read(name: str) -> tuple[Records | None, list[str]]:
     """The records of a data set, or None and why not."""
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        own = [n for n in DatasetCatalog.list() if n.startswith("bdd100k_") or n in CITYSCAPES]
+        own = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "multi_")) or n in CITYSCAPES]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         return None, [
             f"no data set of this name is registered: {meant}There are {', '.join(own)}, detectron2's own, and "
@@ -113,7 +115,7 @@ def _labels(records: Records, task: str) -> bool:
 def _missing_files(records: Records, tasks: Sequence[str]) -> Iterator[str]:
     wanted = {LABELS[task].record_key for task in tasks} | {"file_name"}
     for key in (k for k in _FILE_KEYS if k in wanted):
-        paths = [r[key] for r in records if key in r]
+        paths = [r[key] for r in records if key in r and "image" not in r]  # an image in memory has a name alone
         missing = _absent(paths)
         if missing:
             what = "image" if key == "file_name" else "label"

@@ -23,6 +23,7 @@ from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, ShuffledStream
 from mtl_d2.tasks import LABELS
 
@@ -66,10 +67,15 @@ def build_train_loader(
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
     order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
+    records = list(chain.from_iterable(sets))
+    held = in_memory(records)
+    samples = (
+        MemorySamples(records, cfg.MTL.TASKS) if held else MappedRecords(records, MultiTaskMapper(cfg, True, seed=seed))
+    )
     return DataLoader(
-        MappedRecords(list(chain.from_iterable(sets)), MultiTaskMapper(cfg, True, seed=seed)),
+        samples,
         batch_sampler=RankBatches(order, batch_size, start, rank, world_size),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=0 if held else cfg.DATALOADER.NUM_WORKERS,  # sending an image costs more than taking it
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),  # else torch draws from the global one
         worker_init_fn=leave_process_group,
@@ -92,14 +98,17 @@ def share_of_batch(cfg: CfgNode, world_size: int) -> int:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """detectron2's loader for a test set, each image once, without labels.
+    """detectron2's loader for a test set, each image once, without labels (with them where records hold images).
 
     Args:
         cfg: ``INPUT`` and ``DATALOADER.NUM_WORKERS``.
         dataset_name: a registered name.
     """
+    records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
+    if in_memory(records):
+        return memory_test_loader(records)
     loader = build_detection_test_loader(
-        get_detection_dataset_dicts(dataset_name, filter_empty=False),
+        records,
         mapper=MultiTaskMapper(cfg, False),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )

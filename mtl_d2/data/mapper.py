@@ -130,7 +130,8 @@ class MultiTaskMapper:
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
-        for key in dict.fromkeys(LABELS[task].sample_key for task in self.tasks if LABELS[task].is_in_record(record)):
+        wanted = [LABELS[task].sample_key for task in self.tasks if LABELS[task].is_in_record(record)]
+        for key in dict.fromkeys(k for k in wanted if k in self._readers):  # a class id is in the sample already
             label = self._readers[key](record, geometry)
             if label is not None:
                 sample[key] = label

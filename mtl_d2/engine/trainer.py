@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter
@@ -22,6 +23,7 @@ from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader, share_of_batch
 from mtl_d2.data.holdout import register_held_out
+from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer
 from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import restore_generators
@@ -107,6 +109,8 @@ class MultiTaskTrainer(DefaultTrainer):
             found.pop()  # detectron2's writers, all at one period
         found = [hook for hook in found if not isinstance(hook, hooks.PeriodicCheckpointer)]
         evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
+        if self.cfg.MTL.SELECT_BY:
+            found.insert(evaluation + 1, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
         own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
         if comm.is_main_process():
@@ -171,12 +175,12 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """detectron2's optimizer; clipping by the global norm is left to the loop."""
+        """detectron2's optimizer, or Adam; clipping by the global norm is left to the loop."""
         if clips_globally(cfg):
             cfg = cfg.clone()
             cfg.defrost()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return super().build_optimizer(cfg, model)
+        return build_adam(cfg, model) if cfg.MTL.OPTIMIZER == "adam" else super().build_optimizer(cfg, model)
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> Iterable[list[dict]]:
@@ -210,6 +214,19 @@ def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balance
     if own:
         rate = cfg.SOLVER.BASE_LR * cfg.MTL.SCALARIZATION.LR_FACTOR
         optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
+
+
+def build_adam(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Adam with the parameter groups and the clipping of detectron2's optimizer."""
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    adam = maybe_add_gradient_clipping(cfg, torch.optim.Adam)
+    return adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
 
 def clips_globally(cfg: Any) -> bool:

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from mtl_d2.data.errors import DataError
 from mtl_d2.evaluation.cityscapes import CityscapesEvaluator, require_scripts
+from mtl_d2.evaluation.classification import ClassificationEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,10 @@ def _sem_seg(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
     return [SemSegEvaluator(name, output_dir=str(folder))]
 
 
+def _classification(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
+    return [ClassificationEvaluator(cfg.MTL.TASKS)]
+
+
 def _cityscapes(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
     """Masks and classes of pixels by Cityscapes' scripts; boxes, which those do not know, by COCO's."""
     labelled = CITYSCAPES_TASKS[MetadataCatalog.get(name).evaluator_type]
@@ -134,5 +139,6 @@ CITYSCAPES_TASKS = {
 EVALUATORS: dict[str, Callable[[Any, str, Path], list[DatasetEvaluator]]] = {
     "coco": _coco,
     "sem_seg": _sem_seg,
+    "classification": _classification,
     **dict.fromkeys(CITYSCAPES_TASKS, _cityscapes),
 }

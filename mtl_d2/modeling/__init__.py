@@ -2,10 +2,12 @@
 
 from mtl_d2.modeling.backbone.regnet import build_regnet_fpn_backbone
 from mtl_d2.modeling.heads.semantic import SemSegFPNDiceHead, SemSegFPNEntropyHead
+from mtl_d2.modeling.meta_arch.classifier import MultiTaskClassifier
 from mtl_d2.modeling.meta_arch.fcos import MultiTaskFCOS
 from mtl_d2.modeling.meta_arch.rcnn import MultiTaskRCNN
 
 __all__ = [
+    "MultiTaskClassifier",
     "MultiTaskFCOS",
     "MultiTaskRCNN",
     "SemSegFPNDiceHead",

@@ -19,6 +19,7 @@ from torch import nn
 
 from mtl_d2 import data
 from mtl_d2.files import write_atomically
+from mtl_d2.report.class_labels import draw_classes
 from mtl_d2.report.drawing import Image, class_colors, draw
 from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX
 
@@ -59,7 +60,11 @@ def write_pictures(
     with _evaluating(model):
         for name in names:
             for i, (record, sample) in enumerate(_spread(cfg, name, count)):
-                shown = _write_pair(model, record, sample, (things, stuff), folder / f"{name}_{i}", score_threshold)
+                stem = folder / f"{name}_{i}"
+                if "image" in record:
+                    shown = _write_classes(model, record, MetadataCatalog.get(name), stem)
+                else:
+                    shown = _write_pair(model, record, sample, (things, stuff), stem, score_threshold)
                 entries.append({"dataset": name, "image": Path(record["file_name"]).name, **shown})
     index = {
         "score_threshold": score_threshold,
@@ -114,6 +119,17 @@ def _write_pair(
     shows = {"boxes": "annotations" in record, "segmentation": truth is not None}
     files = {kind: f"{stem.name}_{kind}.jpg" for kind in pictures}
     return {**files, "labels": [label for label, shown in shows.items() if shown]}
+
+
+def _write_classes(model: nn.Module, record: dict, metadata: Any, stem: Path) -> dict[str, Any]:
+    """Writes an image that its record holds twice: with the classes that were found, and with the true ones."""
+    found = model([record])[0]["classes"]
+    truth = {task: record[task] for task in found if task in record}
+    files = {}
+    for kind, ids in (("prediction", found), ("truth", truth)):
+        files[kind] = f"{stem.name}_{kind}.jpg"
+        _write_jpeg(stem.with_name(files[kind]), draw_classes(record["image"].numpy(), ids, metadata))
+    return {**files, "labels": list(truth)}
 
 
 def _true_segmentation(record: dict) -> npt.NDArray | None:

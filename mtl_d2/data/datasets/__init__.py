@@ -2,7 +2,7 @@
 
 import os
 
-from mtl_d2.data.datasets import bdd100k, cityscapes
+from mtl_d2.data.datasets import bdd100k, cityscapes, mnist
 
 
 def register_all(root: str | None = None) -> None:
@@ -14,3 +14,4 @@ def register_all(root: str | None = None) -> None:
     root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
     bdd100k.register(root)
     cityscapes.register(root)
+    mnist.register(root)

@@ -1,0 +1,44 @@
+"""What is wrong with the labels of tasks that classify a whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from mtl_d2.tasks import is_classification
+
+
+def classes_of(cfg: CfgNode) -> dict[str, int]:
+    """Number of classes of each classification in ``MTL.TASKS``, from ``MODEL.CLASSIFIER.NUM_CLASSES``."""
+    tasks, numbers = list(cfg.MTL.TASKS), list(cfg.MODEL.CLASSIFIER.NUM_CLASSES)
+    numbers = numbers * len(tasks) if len(numbers) == 1 else numbers
+    return {task: number for task, number in zip(tasks, numbers, strict=True) if is_classification(task)}
+
+
+def wrong_classes(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Class ids that do not fit the config, classes that do not fit the metadata, images of another size.
+
+    Args:
+        cfg: ``MTL.TASKS`` and ``MODEL.CLASSIFIER``, which have been checked.
+        name: of the data set.
+        records: all of it.
+    """
+    metadata = MetadataCatalog.get(name).as_dict()
+    for task, number in classes_of(cfg).items():
+        names = metadata.get("classes", {}).get(task)
+        ids = {record[task] for record in records if task in record}
+        if names is not None and len(names) != number:
+            yield (
+                f"{task} has {len(names)} classes, but MODEL.CLASSIFIER.NUM_CLASSES says {number}: "
+                f"set it to {len(names)}"
+            )
+        elif ids and not ids <= set(range(number)):
+            yield f"`{task}` must be in 0..{number - 1}, found {sorted(ids - set(range(number)))}: correct its reader"
+    shape = tuple(cfg.MODEL.CLASSIFIER.INPUT_SHAPE)
+    shapes = {tuple(record["image"].shape) for record in records if "image" in record}
+    if classes_of(cfg) and not shapes <= {shape}:
+        found = ", ".join(map(str, sorted(shapes)))
+        yield f"images must have MODEL.CLASSIFIER.INPUT_SHAPE {shape}, found {found}: set it to what they have"

@@ -1,0 +1,147 @@
+"""Small networks that classify whole images: a trunk, and a head for each task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.data.classification import classes_of
+from mtl_d2.modeling.layers import LayerError, Shape, Style, build_layers
+from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.tasks import Task, is_classification
+
+FEATURES = "trunk"  # the one feature that the heads look at
+
+
+@META_ARCH_REGISTRY.register()
+class MultiTaskClassifier(MultiTaskMixin, nn.Module):
+    """Any number of classifications of one image, with layers that a config lists.
+
+    Paper: by default the LeNet of Pareto MTL (Lin et al., NeurIPS 2019); CosReg's network, section 4, by its config.
+    Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self, *, backbone: nn.Sequential, heads: dict[str, nn.Module], pixel_mean: list[float], pixel_std: list[float]
+    ) -> None:
+        """Args as ``from_config`` makes them.
+
+        Args:
+            backbone: (N, C, H, W) to features (N, ...).
+            heads: by task, features (N, ...) to logits (N, classes of the task).
+            pixel_mean: one number for each channel.
+            pixel_std: likewise.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+        self.tasks = tuple(Task(name, (f"loss_{name}",), (f"heads.{name}",)) for name in heads)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> dict[str, Any]:
+        """Arguments of ``__init__`` from ``cfg.MTL.TASKS`` and ``cfg.MODEL.CLASSIFIER``."""
+        options = cfg.MODEL.CLASSIFIER
+        style = Style(options.CONV_BIAS, options.NORM, options.DROPOUT)
+        trunk, shape = build_layers(options.TRUNK, tuple(options.INPUT_SHAPE), style)
+        heads = {task: _head(options.HEAD, shape, style, number) for task, number in classes_of(cfg).items()}
+        return {
+            "backbone": trunk,
+            "heads": heads,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> list[str]:
+        """One sentence for every mistake in ``MODEL.CLASSIFIER``."""
+        options, tasks = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS)
+        other = [task for task in tasks if not is_classification(task)]
+        found = [f"MTL.TASKS: MultiTaskClassifier has tasks named class_<anything>, got {task!r}" for task in other]
+        numbers, shape = list(options.NUM_CLASSES), tuple(options.INPUT_SHAPE)
+        if len(numbers) not in (1, len(tasks)) or any(not isinstance(n, int) or n < 2 for n in numbers):
+            found.append(
+                "MODEL.CLASSIFIER.NUM_CLASSES must be one integer >= 2, or one for each of MTL.TASKS, "
+                f"{len(tasks)}; got {tuple(numbers)}"
+            )
+        if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
+            return [*found, f"MODEL.CLASSIFIER.INPUT_SHAPE must be 3 integers >= 1, got {shape}"]
+        for key in ("PIXEL_MEAN", "PIXEL_STD"):
+            if len(cfg.MODEL[key]) != shape[0]:
+                found.append(f"MODEL.{key} must have a number for each of {shape[0]} channels, got {cfg.MODEL[key]}")
+        if not 0 <= options.DROPOUT < 1:
+            found.append(f"MODEL.CLASSIFIER.DROPOUT must be in [0, 1), got {options.DROPOUT}")
+        if options.NORM not in ("", "BN"):
+            found.append(f"MODEL.CLASSIFIER.NORM must be '' or 'BN', got {options.NORM!r}")
+        style = Style(options.CONV_BIAS, "", 0.0)
+        try:
+            with torch.device("meta"):  # draws no weights
+                trunk, after = build_layers(options.TRUNK, shape, style, "MODEL.CLASSIFIER.TRUNK")
+                build_layers(options.HEAD, after, style, "MODEL.CLASSIFIER.HEAD")
+            if not any(True for _ in trunk.parameters()):
+                found.append(f"MODEL.CLASSIFIER.TRUNK must have a conv or linear layer, got {tuple(options.TRUNK)}")
+        except LayerError as error:
+            found.append(str(error))
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        """Loss terms by name in training; in evaluation a list of dicts with ``classes``, ids by task."""
+        return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    def batch_images(self, samples: list[dict]) -> Tensor:
+        """(N, C, H, W) normalized images, all of ``INPUT_SHAPE``."""
+        images = torch.stack([sample["image"] for sample in samples]).to(self.device, non_blocking=True)
+        return (images - self.pixel_mean) / self.pixel_std
+
+    def shared_features(self, images: Tensor) -> dict[str, Tensor]:
+        """What the trunk makes of ``images`` ((N, C, H, W))."""
+        return {FEATURES: self.backbone(images)}
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """Those of the trunk's last convolution or linear layer."""
+        layers = [m for m in self.backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        return list(layers[-1].parameters())
+
+    def task_losses(
+        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        """The mean cross entropy of one task over ``samples``; see ``MultiTaskModel``."""
+        count = reduction.count(torch.tensor(float(len(samples)), device=self.device))
+        if not samples:
+            return {}
+        targets = torch.tensor([sample[task] for sample in samples]).to(self.device, non_blocking=True)
+        logits = self.heads[task](features[FEATURES]).float()
+        return {f"loss_{task}": F.cross_entropy(logits, targets, reduction="sum") / count}
+
+    def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
+        """For each sample ``{"classes": {task: class id}}``."""
+        features = self.backbone(self.batch_images(batched_inputs))
+        ids = [head(features).argmax(1).tolist() for head in self.heads.values()]
+        return [{"classes": dict(zip(self.heads, own, strict=True))} for own in zip(*ids, strict=True)]
+
+
+def _head(layers: tuple[str, ...], shape: Shape, style: Style, classes: int) -> nn.Sequential:
+    head, shape = build_layers(layers, shape, style)
+    if len(shape) > 1:
+        head.append(nn.Flatten())
+    width = 1
+    for n in shape:
+        width *= n
+    head.append(nn.Linear(width, classes))
+    return head
