@@ -23,7 +23,10 @@ class MultiTaskModel(Protocol):
         """Names of the model's tasks that supervise ``sample``."""
 
     def batch_images(self, samples: list[dict]) -> Tensor:
-        """(N, C, H, W) normalized images, padded to one size."""
+        """(N, C, H, W) normalized images, padded at the right and the bottom with zeros; N > 0.
+
+        They are padded further where another process has larger ones.
+        """
 
     def shared_features(self, images: Tensor) -> Features:
         """What the heads work on, by name, each (N, ...)."""

@@ -65,7 +65,7 @@ class MultiTaskTrainer(DefaultTrainer):
             partial(self.build_train_loader, cfg),
             build_allocation(cfg),
             clip_norm=cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if clips_globally(cfg) else None,
-            reduction=build_reduction(),
+            reduction=build_reduction(cfg.MTL.COMMUNICATION),
             last_shared=cfg.MTL.LAST_SHARED_LAYER,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)

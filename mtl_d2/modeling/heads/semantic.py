@@ -54,8 +54,7 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             device: where the counts of a process without samples live.
         """
         if not targets:
-            for _ in range(2):
-                reduction.count(torch.zeros((), device=device))
+            reduction.count(torch.zeros(2, device=device))
             return {}
         logits = F.interpolate(
             self.layers(features).float(), scale_factor=self.common_stride, mode="bilinear", align_corners=False
@@ -63,8 +62,9 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         target = logits.new_full((len(targets), *logits.shape[-2:]), self.ignore_value, dtype=torch.long)
         for padded, one in zip(target, targets, strict=True):
             padded[: one.shape[0], : one.shape[1]] = one
-        pixels = reduction.count((target != self.ignore_value).sum().float()).clamp(min=1e-6)
-        images = reduction.count(logits.new_tensor(float(len(targets))))
+        labelled = (target != self.ignore_value).sum().float()
+        pixels, images = reduction.count(torch.stack([labelled, torch.full_like(labelled, len(targets))]))
+        pixels = pixels.clamp(min=1e-6)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,
