@@ -25,7 +25,8 @@ from mtl_d2.data.holdout import register_held_out
 from mtl_d2.engine.build import build_allocation, build_balancer
 from mtl_d2.engine.hooks import ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.engine.reduce import broadcast_model, build_reduction
+from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
+from mtl_d2.engine.replicas import ReplicaCheck
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.results import flat_table, merge_results
 
@@ -90,6 +91,9 @@ class MultiTaskTrainer(DefaultTrainer):
             saving = (hooks.PeriodicCheckpointer, hooks.EvalHook)  # the first of them only on the main process
             place = next(i for i, hook in enumerate(found) if isinstance(hook, saving))
             found.insert(place, self._build_validation())
+        loop, reduction = self._trainer, self._trainer.oracle.reduction
+        if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
+            found.insert(0, ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction))
         if not comm.is_main_process():
             return found
         found.pop()  # detectron2's writers, all at one period

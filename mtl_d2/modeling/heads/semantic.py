@@ -56,9 +56,9 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         if not targets:
             reduction.count(torch.zeros(2, device=device))
             return {}
-        logits = F.interpolate(
-            self.layers(features).float(), scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
+        coarse = self.layers(features)
+        coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))
+        logits = F.interpolate(coarse, scale_factor=self.common_stride, mode="bilinear", align_corners=False)
         target = logits.new_full((len(targets), *logits.shape[-2:]), self.ignore_value, dtype=torch.long)
         for padded, one in zip(target, targets, strict=True):
             padded[: one.shape[0], : one.shape[1]] = one
