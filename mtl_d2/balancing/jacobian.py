@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing.base import Gradients, require_finite
 from mtl_d2.balancing.gramian import feature_gramian, gramian
-from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, partition
+from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, backward_to_leaves, partition
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.balancing.task_gradients import TaskGradients
 from mtl_d2.tasks import head_parameters, shared_parameters
@@ -97,7 +97,7 @@ class Oracle:
         heads: list[Gradients] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
             task_terms = self._task_terms(task, groups) if task in asked else {}
-            heads.append(_backward_to_leaves(task, task_terms, parameters, groups))
+            heads.append(backward_to_leaves(task, total(task_terms) if task_terms else None, parameters, groups))
             terms.append({name: value.detach() for name, value in task_terms.items()})
             del task_terms  # frees the head's graph before the next head runs
         found = self._send_losses(terms, asked)
@@ -288,19 +288,3 @@ def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
 def total(terms: dict[str, Tensor]) -> Tensor:
     """The sum of a task's loss terms, of which there is one at least."""
     return sum(list(terms.values())[1:], next(iter(terms.values())))
-
-
-def _backward_to_leaves(
-    task: str, terms: dict[str, Tensor], parameters: list[nn.Parameter], groups: list[Group]
-) -> Gradients:
-    """Gradients of one task's loss for its head; those for the features go into the groups."""
-    if not terms:
-        return [None] * len(parameters)
-    leaves = [
-        (g, name, leaf) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad
-    ]
-    found = torch.autograd.grad(total(terms), [*(leaf for _, _, leaf in leaves), *parameters], allow_unused=True)
-    for (group, name, _), gradient in zip(leaves, found, strict=False):
-        if gradient is not None:
-            group.gradients.setdefault(task, {})[name] = gradient
-    return list(found[len(leaves) :])

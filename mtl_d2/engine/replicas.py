@@ -29,7 +29,7 @@ class ReplicaCheck(HookBase):
     def __init__(self, period: int, model: nn.Module, balancer: nn.Module, reduction: AllRanks) -> None:
         """Args: updates between comparisons, >= 1; whose parameters; whose parameters and buffers; the processes."""
         self.period = period
-        self.tensors = {**dict(model.named_parameters())}
+        self.tensors: dict[str, Tensor] = dict(model.named_parameters())
         self.tensors |= {f"balancer.{name}": p for name, p in balancer.named_parameters()}
         self.tensors |= {f"balancer.{name}": b for name, b in balancer.named_buffers()}
         self.wire = reduction.wire

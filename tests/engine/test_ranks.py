@@ -8,11 +8,13 @@ import tempfile
 import pytest
 import torch
 import torch.multiprocessing as mp
-from rank_cases import FOUR, MCLGS, B, D, S, assert_same, serve, train_fcos, train_toy
+from rank_cases import FOUR, MCLGS, B, D, S, assert_same, prepare, serve, train_fcos, train_toy
+from small import small_cfg
 from test_combinations import CHOICES, pairs
 from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
+from mtl_d2.config import ConfigError
 from mtl_d2.engine.reduce import build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck, ReplicaError, checksums
 
@@ -106,7 +108,7 @@ def test_two_processes_train_as_one(ranks, key):
     job, arguments = JOBS[key]
     whole = job(*arguments)
     for rank in ranks:
-        assert (rank[key] is None) == (whole is None)
+        assert (rank[key] is None) == (whole is None)  # refused, with a reason
         if whole is not None:
             assert_same(rank[key], whole)
 
@@ -146,6 +148,13 @@ def test_a_checksum_sees_one_bit_and_the_order():
     sums = checksums([x, x.flip(0), torch.tensor([1.0, 2.0, -0.0]), x.clone()])
     assert len(set(sums.tolist())) == 3
     assert sums[0] == sums[3]
+
+
+@pytest.mark.parametrize("overrides", [GRADDROP, ["MTL.STEP.NAME", "lookahead"]])
+def test_methods_that_look_at_whole_gradients_refuse_parts(overrides):
+    prepare(small_cfg(), overrides, 4, 2)
+    with pytest.raises(ConfigError, match=r"looks at whole gradients.*set it to 'auto'"):
+        prepare(small_cfg(), [*overrides, "MTL.COMMUNICATION", "reduce_scatter"], 4, 2)
 
 
 @pytest.mark.slow
