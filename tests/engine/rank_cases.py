@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -16,6 +17,7 @@ from detectron2.utils.events import EventStorage  # noqa: E402
 from fvcore.nn import sigmoid_focal_loss  # noqa: E402
 from small import sample, small_cfg, small_model  # noqa: E402
 from test_combinations import NEEDED, REASONS  # noqa: E402
+from torch.nn import functional  # noqa: E402
 from toy import batch, toy  # noqa: E402
 
 from mtl_d2.balancing import Oracle  # noqa: E402
@@ -71,10 +73,18 @@ def train_toy(overrides, updates=2, labelled=LABELLED, batch_size=4):
     return train(cfg, toy(2), samples, updates, {"lr": 0.01})
 
 
+@contextmanager
 def in_double():
-    """fvcore's focal loss works in float32 whatever it gets; compared are sums to 1e-10."""
-    as_is = mock.patch.object(torch.Tensor, "float", lambda x: x if x.dtype == torch.float64 else x.to(torch.float32))
-    return as_is, mock.patch.object(fcos, "sigmoid_focal_loss_jit", sigmoid_focal_loss)
+    """FCOS's focal and centerness losses work in float32 whatever they get; compared are sums to 1e-10."""
+    entropy = functional.binary_cross_entropy_with_logits
+    with (
+        mock.patch.object(torch.Tensor, "float", lambda x: x if x.dtype == torch.float64 else x.to(torch.float32)),
+        mock.patch.object(fcos, "sigmoid_focal_loss_jit", sigmoid_focal_loss),
+        mock.patch.object(
+            functional, "binary_cross_entropy_with_logits", lambda x, y, **options: entropy(x, y.to(x), **options)
+        ),
+    ):
+        yield
 
 
 def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4):
@@ -85,8 +95,7 @@ def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4):
         for i, tasks in enumerate(labelled)
     ]
     samples = [dict(s, position=i, tasks=tasks) for i, (s, tasks) in enumerate(zip(samples, labelled, strict=True))]
-    as_is, plain = in_double()
-    with as_is, plain, EventStorage(), torch.jit.optimized_execution(False):
+    with in_double(), EventStorage(), torch.jit.optimized_execution(False):
         return train(cfg, small_model(cfg=cfg).double(), samples, updates, {"lr": 0.01, "momentum": 0.9})
 
 
