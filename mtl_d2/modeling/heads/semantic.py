@@ -54,7 +54,7 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             device: where the counts of a process without samples live.
         """
         if not targets:
-            reduction.count(torch.zeros(2, device=device))
+            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
         coarse = self.layers(features)
         coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))
@@ -62,8 +62,9 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         target = logits.new_full((len(targets), *logits.shape[-2:]), self.ignore_value, dtype=torch.long)
         for padded, one in zip(target, targets, strict=True):
             padded[: one.shape[0], : one.shape[1]] = one
-        labelled = (target != self.ignore_value).sum().float()
-        pixels, images = reduction.count(torch.stack([labelled, torch.full_like(labelled, len(targets))]))
+        labelled = (target != self.ignore_value).sum().double()
+        counts = reduction.count(torch.stack([labelled, torch.full_like(labelled, len(targets))]))
+        pixels, images = counts.to(logits.dtype)
         pixels = pixels.clamp(min=1e-6)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {
