@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from mtl_d2.engine.reduce import AllRanks
 
-logger = logging.getLogger(__name__)
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 
 
@@ -60,13 +58,11 @@ class ReplicaCheck(HookBase):
         for rank, value in enumerate(values):
             groups.setdefault(value, []).append(rank)
         parted = " and ".join(f"ranks {ranks}" for ranks in groups.values())
-        since = f"after update {update}"
+        since, advice = f"after update {update}", "Go back to the last checkpoint"
         if self.period > 1:
             since = f"after an update from {max(update - self.period + 1, 0)} to {update}"
-        return (
-            f"{since} (counted from 0) the processes differ: first in {name}, between {parted}. Go back to the last "
-            "checkpoint; set MTL.CHECK_REPLICAS to 1 to have the update named"
-        )
+            advice += "; with MTL.CHECK_REPLICAS 1 the update is named"
+        return f"{since} (counted from 0) the processes differ: first in {name}, between {parted}. {advice}"
 
 
 def checksums(tensors: Sequence[Tensor]) -> Tensor:
