@@ -46,6 +46,13 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
 
+    # How the task gradients travel between processes. "all_reduce": each as a whole, T all-reduces. "reduce_scatter":
+    # every process gets a part of each, and the parts of the direction are gathered, (T + 1) / 2 all-reduces; not for
+    # methods that look at whole gradients. "auto": the second wherever it can be. See docs/distributed.md.
+    cfg.MTL.COMMUNICATION = "auto"
+    # Updates between two comparisons of the parameters of all processes, which stop the run where they differ. 0: none.
+    cfg.MTL.CHECK_REPLICAS = 0
+
     cfg.MTL.DATA = CfgNode()
     # How many samples of each data set of DATASETS.TRAIN a global batch holds; must add up to SOLVER.IMS_PER_BATCH.
     # Empty: one shuffled pass an epoch over the union of the data sets.

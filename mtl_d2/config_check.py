@@ -56,7 +56,7 @@ def _check_methods(cfg: CfgNode) -> list[str]:
         method = registry.get(name)
         options = method_options(node, name, method)
         found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
-    found += [*_check_geometric(cfg), *_check_level(cfg)]
+    found += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
     for key, value, known in [
         ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
@@ -66,6 +66,28 @@ def _check_methods(cfg: CfgNode) -> list[str]:
         if value not in known:
             found.append(unknown(key, value, known))
     return found
+
+
+def _check_communication(cfg: CfgNode) -> list[str]:
+    """Methods that look at whole rows cannot do with parts of them."""
+    known = ("auto", "all_reduce", "reduce_scatter")
+    found = []
+    if cfg.MTL.CHECK_REPLICAS < 0:
+        found.append(f"MTL.CHECK_REPLICAS must be at least 0, got {cfg.MTL.CHECK_REPLICAS}")
+    if cfg.MTL.COMMUNICATION not in known:
+        found.append(unknown("MTL.COMMUNICATION", cfg.MTL.COMMUNICATION, known))
+    if cfg.MTL.COMMUNICATION != "reduce_scatter":
+        return found
+    chosen = [
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
+        ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
+    ]
+    return found + [
+        f"{key} {name!r} looks at whole gradients; MTL.COMMUNICATION 'reduce_scatter' leaves each process a part of "
+        "them: set it to 'auto'"
+        for key, name, registry, attribute in chosen
+        if name in registry.names() and getattr(registry.get(name), attribute)
+    ]
 
 
 def _check_level(cfg: CfgNode) -> list[str]:

@@ -103,19 +103,21 @@ class Setting:
 class NaiveOracle(Oracle):
     """One forward and one backward of the whole network for each task; the combination is that of the exact path."""
 
-    def gradients(self, tasks: Sequence[str] | None = None, trunk: str = "rows") -> TaskGradients:
-        """See ``Oracle.gradients``; all tasks, always."""
+    def gradients(
+        self, tasks: Sequence[str] | None = None, trunk: str = "rows", features: bool = False, read: bool = True
+    ) -> TaskGradients:
+        """See ``Oracle.gradients``; all tasks, always, and the losses are left to ``read``."""
         terms: list[dict[str, Tensor]] = []
         both: list[list[Tensor | None]] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
             own = [s for s in self.samples if task in self.model.sample_tasks(s)]
-            features = self.model.shared_features(self.model.batch_images(own))
-            losses = self.model.task_losses(task, features, own, self.reduction)
+            pyramid = self.model.shared_features(self.model.batch_images(own))
+            losses = self.model.task_losses(task, pyramid, own, self.reduction)
             self._drop_gradients()
             both.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
             terms.append({name: value.detach() for name, value in losses.items()})
-            del features, losses
-        found = self._reduce_losses(terms)
+            del pyramid, losses
+        found = self._send_losses(terms, self.names)
         found.rows = [gradients[: len(self.shared)] for gradients in both]
         found.heads = [gradients[len(self.shared) :] for gradients in both]
         return found

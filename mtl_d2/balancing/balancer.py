@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Context, Gradients, Setup, UpdateResult, combine, require_finite
-from mtl_d2.balancing.gramian import gramian
 from mtl_d2.balancing.jacobian import Oracle, TaskGradients, assign
 from mtl_d2.balancing.replay import Replay
 from mtl_d2.balancing.strategies import GradientStage, Regularizer, Scalarization, Step
@@ -57,10 +56,18 @@ class Balancer(nn.Module):
         """Whether an update has to look at each task's gradient."""
         return self.gradient.needs_rows(update) or self.scalarization.weighting.needs_rows
 
+    def needs_whole_rows(self) -> bool:
+        """Whether every process has to see all elements of the task gradients, and not the Gramian of all of them."""
+        return self.gradient.aggregator.elementwise or self.step.several_points
+
     def gradients(self, oracle: Oracle, update: int) -> TaskGradients:
-        """The task gradients that the weights of this update need: of the parameters, or of the features alone."""
+        """The task gradients that the weights of this update need: of the parameters, or of the features alone.
+
+        The losses are still to be read.
+        """
         exact = self.level != "features" or (self.exact_every > 0 and update % self.exact_every == 0)
-        return oracle.gradients(trunk="rows" if exact else "later")
+        rows = "rows" if self.needs_whole_rows() else "parts"
+        return oracle.gradients(trunk=rows if exact else "later", features=self.level == "features", read=False)
 
     def forward(self, oracle: Oracle, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Makes one update.
@@ -102,21 +109,17 @@ class Balancer(nn.Module):
         Raises:
             FloatingPointError: a gradient is not finite.
         """
+        last = self.level == "last_layer" or self.scalarization.weighting.needs_rows
+        gramians = oracle.read(found, last)
         context = self.context(found.losses, found.present, update)
         c = self.coefficients(found.losses, context)
-        exact = gramian(found.rows).cpu() if found.rows else None
-        last = None
-        if found.rows and (self.level == "last_layer" or self.scalarization.weighting.needs_rows):
-            last = gramian([[row[k] for k in oracle.last_layer] for row in found.rows]).cpu()
-        G = {"all": exact, "last_layer": last}.get(self.level)
-        features = oracle.feature_gramian(found) if self.level == "features" else None
-        G = features if G is None else G
-        assert G is not None
+        exact, G = gramians.get("all"), gramians[self.level]
         require_finite(G.diagonal(), self.setup.tasks, "the squared gradient norm", update, oracle.hint())
         weights = self.gradient(c[:, None] * G * c, context)
         result = UpdateResult(found.terms, found.losses, found.present, c, weights, exact, update=update)
         result.level_gramian = None if G is exact else G
-        result.last_layer_norms = None if last is None else last.diagonal().sqrt()
+        if "last_layer" in gramians:
+            result.last_layer_norms = gramians["last_layer"].diagonal().sqrt()
         return result
 
     def direction(self, found: TaskGradients, result: UpdateResult, oracle: Oracle) -> Gradients:
@@ -124,7 +127,8 @@ class Balancer(nn.Module):
         weights = (result.weights.shared * result.coefficients).tolist()
         if not found.rows:
             return oracle.one_trunk_backward(found, weights)
-        return self.gradient.combine(found.rows, weights, self.context(found.losses, found.present, result.update))
+        context = self.context(found.losses, found.present, result.update)
+        return found.exchange.gather(self.gradient.combine(found.rows, weights, context))
 
     def fill_heads(self, heads: list[Gradients], oracle: Oracle, result: UpdateResult) -> None:
         """Puts each present task's weighted head gradient into ``.grad``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,3 +34,23 @@ def inner_product(left: Tensor, right: Tensor) -> Tensor:
     whole = left.numel() // CHUNK * CHUNK
     chunks = torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)).double().sum()
     return chunks + left[whole:].double() @ right[whole:].double()
+
+
+def feature_gramian(
+    gradients: Sequence[dict[str, dict[str, Tensor]]], tasks: Sequence[str], device: torch.device
+) -> Tensor:
+    """(T, T) float64 inner products of the tasks' gradients with respect to the features.
+
+    Args:
+        gradients: for each part of a batch, by task and by feature.
+        tasks: names of the T tasks.
+        device: of the result.
+    """
+    total = torch.zeros(len(tasks), len(tasks), dtype=torch.float64, device=device)
+    for part in gradients:
+        for i, one in enumerate(tasks):
+            for j, other in enumerate(tasks):
+                mine, theirs = part.get(one, {}), part.get(other, {})
+                for name in mine.keys() & theirs.keys():
+                    total[i, j] += inner_product(mine[name], theirs[name])
+    return total

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
+from mtl_d2.balancing.base import Gradients
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import Task
 
@@ -23,7 +25,10 @@ class MultiTaskModel(Protocol):
         """Names of the model's tasks that supervise ``sample``."""
 
     def batch_images(self, samples: list[dict]) -> Tensor:
-        """(N, C, H, W) normalized images, padded to one size."""
+        """(N, C, H, W) normalized images, padded at the right and the bottom with zeros; N > 0.
+
+        They are padded further where another process has larger ones.
+        """
 
     def shared_features(self, images: Tensor) -> Features:
         """What the heads work on, by name, each (N, ...)."""
@@ -71,3 +76,26 @@ def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[G
         if tasks:
             groups.setdefault(tasks, Group([], tasks)).indices.append(index)
     return list(groups.values())
+
+
+def backward_to_leaves(
+    task: str, loss: Tensor | None, parameters: list[nn.Parameter], groups: list[Group]
+) -> Gradients:
+    """Gradients of one task's loss for its head; those for the features go into the groups.
+
+    Args:
+        task: its name.
+        loss: this process's part of it, or None without samples.
+        parameters: of its head.
+        groups: parts of the batch, with their leaves.
+    """
+    if loss is None:
+        return [None] * len(parameters)
+    leaves = [
+        (g, name, leaf) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad
+    ]
+    found = torch.autograd.grad(loss, [*(leaf for _, _, leaf in leaves), *parameters], allow_unused=True)
+    for (group, name, _), gradient in zip(leaves, found, strict=False):
+        if gradient is not None:
+            group.gradients.setdefault(task, {})[name] = gradient
+    return list(found[len(leaves) :])

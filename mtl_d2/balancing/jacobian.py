@@ -9,37 +9,17 @@ the trunk once forward, and once backward for each task that supervises it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mtl_d2.balancing.base import Gradients, require_finite
-from mtl_d2.balancing.gramian import inner_product
-from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, partition
+from mtl_d2.balancing.gramian import feature_gramian, gramian
+from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, backward_to_leaves, partition
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.task_gradients import TaskGradients
 from mtl_d2.tasks import head_parameters, shared_parameters
-
-
-@dataclass
-class TaskGradients:
-    """Losses and gradients of the tasks at one point, of the global batch.
-
-    Attributes:
-        terms: each present task's loss terms by name.
-        losses: (T,) float64 on the CPU, L_i; 0 where absent or not asked for.
-        present: (T,) bool on the CPU.
-        rows: T lists, the gradient of L_i for each shared parameter or None; empty where no rows were asked for.
-        heads: T lists, the gradient of L_i for each parameter of head i.
-        groups: the parts of the batch, where the trunk's backward pass is still to come.
-    """
-
-    terms: dict[str, float]
-    losses: Tensor
-    present: Tensor
-    rows: list[Gradients]
-    heads: list[Gradients]
-    groups: list[Group] = field(default_factory=list)
 
 
 class Oracle:
@@ -70,6 +50,8 @@ class Oracle:
             raise ValueError(f"MTL.LAST_SHARED_LAYER {tuple(last_shared)} has parameters that no two tasks share")
         self.last_layer = [k for k, p in enumerate(self.shared) if id(p) in last]  # places among the shared parameters
         self.samples: list[dict] = []
+        self._images: Tensor | None = None
+        self._present = torch.zeros(len(self.names), dtype=torch.bool)
         self.update = 0
         self.learning_rate = 1.0
 
@@ -78,14 +60,27 @@ class Oracle:
         self.samples = [{**sample} for sample in samples]  # a model may keep in them what belongs to this update
         self.update = update
         self.learning_rate = learning_rate
+        images = self.model.batch_images(samples) if samples else None
+        size = images.shape[-2:] if images is not None and images.dim() == 4 else (0, 0)
+        here = [any(task in self.model.sample_tasks(s) for s in samples) for task in self.names]
+        height, width, *present = self.reduction.largest([*size, *map(int, here)])
+        self._present = torch.tensor(present, dtype=torch.bool)
+        if images is not None and tuple(size) != (height, width):  # dense heads compute loss on padding
+            images = F.pad(images, (0, width - size[1], 0, height - size[0]))
+        self._images = images
 
-    def gradients(self, tasks: Sequence[str] | None = None, trunk: str = "rows") -> TaskGradients:
+    def gradients(
+        self, tasks: Sequence[str] | None = None, trunk: str = "rows", features: bool = False, read: bool = True
+    ) -> TaskGradients:
         """Every task's loss and exact gradient at the present parameters; every ``.grad`` is None afterwards.
 
         Args:
             tasks: those asked for, all by default; samples of no other task cross the trunk.
-            trunk: "rows" for each task's gradient of the shared parameters, "later" to leave the trunk's backward pass
-                to ``one_trunk_backward``, "no" for the heads' gradients alone.
+            trunk: "rows" for each task's gradient of the shared parameters, "parts" for what this process has charge
+                of in each, "later" to leave the trunk's backward pass to ``one_trunk_backward``, "no" for the heads'
+                gradients alone.
+            features: prepare the Gramian of the features.
+            read: bring the losses to the CPU; otherwise that is left to ``read``.
 
         Raises:
             FloatingPointError: a loss is not finite.
@@ -102,17 +97,68 @@ class Oracle:
         heads: list[Gradients] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
             task_terms = self._task_terms(task, groups) if task in asked else {}
-            heads.append(_backward_to_leaves(task, task_terms, parameters, groups))
+            heads.append(backward_to_leaves(task, total(task_terms) if task_terms else None, parameters, groups))
             terms.append({name: value.detach() for name, value in task_terms.items()})
             del task_terms  # frees the head's graph before the next head runs
-        found = self._reduce_losses(terms)
-        found.rows = self._rows(groups, found.present) if trunk == "rows" else []
+        found = self._send_losses(terms, asked)
+        if features:
+            device = next(self.model.parameters()).device
+            found.features = feature_gramian([group.gradients for group in groups], self.names, device)
         found.groups = groups if trunk == "later" else []
-        found.heads = [
-            self.reduction.average_gradients(own, parameters) if here else own
-            for own, parameters, here in zip(heads, self.heads, found.present.tolist(), strict=True)
-        ]
+        self._average(found, heads, groups, trunk)
+        if read:
+            self.read(found)
         return found
+
+    def _average(self, found: TaskGradients, heads: list[Gradients], groups: list[Group], trunk: str) -> None:
+        """Fills in heads and rows of the global batch; each row is under way while the next one is computed."""
+        here = found.present.nonzero().flatten().tolist()
+        found.exchange = self.reduction.exchange(parts=trunk == "parts")
+        found.exchange.send([g for i in here for g in heads[i]], [p for i in here for p in self.heads[i]])
+        for i in here if trunk in ("rows", "parts") else []:
+            found.exchange.send_row(self._row(self.names[i], groups), self.shared)
+        flat, *rows = found.exchange.receive()
+        own = iter(flat)
+        found.heads = [[next(own) if i in here else None for _ in p] for i, p in enumerate(self.heads)]
+        if trunk in ("rows", "parts"):
+            found.rows = [rows.pop(0) if i in here else [None] * len(self.shared) for i in range(len(self.names))]
+
+    def read(self, found: TaskGradients, last_layer: bool = False) -> dict[str, Tensor]:
+        """Brings the losses and the Gramians to the CPU, in one transfer.
+
+        Args:
+            found: as ``gradients`` gave it.
+            last_layer: take the Gramian of the last shared layer too.
+
+        Returns:
+            (T, T) float64 Gramians by name, of what there is: of the rows ("all"), of the "last_layer", and of the
+            "features". The last says how the tasks pull at the features, not at the parameters; tasks on different
+            images have nothing in common there.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        gramians: dict[str, Tensor] = {}
+        if found.rows:
+            gramians["all"] = gramian(found.rows)
+        if found.rows and last_layer:
+            gramians["last_layer"] = gramian([[row[k] for k in self.last_layer] for row in found.rows])
+        device = next(self.model.parameters()).device
+        numbers = [found.exchange.total(torch.stack([g.to(device) for g in gramians.values()]))] if gramians else []
+        if found.features is not None:
+            gramians["features"] = found.features
+            numbers.append(self.reduction.total(found.features) / self.reduction.world_size**2)
+        if found.unread is not None:
+            numbers.append(found.unread())
+        if not numbers:
+            return gramians
+        T = len(self.names)
+        values = torch.cat([n.flatten() for n in numbers]).cpu()
+        squares = values[: len(gramians) * T**2].view(-1, T, T)
+        if found.unread is not None:
+            found.take_losses(self.model.tasks, values[len(gramians) * T**2 :].tolist())
+            require_finite(found.losses, self.names, "the loss", self.update, self.hint())
+        return dict(zip(gramians, squares, strict=True))
 
     def one_backward(self, factors: Callable[[Tensor, Tensor], Tensor]) -> TaskGradients:
         """One ordinary backward pass of a weighted sum of the losses, into every ``.grad``.
@@ -128,31 +174,15 @@ class Oracle:
         for group in groups:
             group.leaves = group.features
         terms = [self._task_terms(task, groups) for task in self.names]
-        found = self._reduce_losses(terms)
+        found = self._send_losses(terms, self.names)
+        self.read(found)
         scale = factors(found.losses, found.present).tolist()
         losses = [(total(t), scale[i]) for i, t in enumerate(terms) if t]
         if losses:
             torch.autograd.backward([x for x, _ in losses], [torch.full_like(x, factor) for x, factor in losses])
-        for i, parameters in enumerate([*self.heads, self.shared]):
-            if i == len(self.heads) or found.present[i]:
-                assign(self.reduction.average_gradients([p.grad for p in parameters], parameters), parameters)
+        moving = [p for i in found.present.nonzero().flatten().tolist() for p in self.heads[i]] + self.shared
+        assign(self.reduction.average_gradients([p.grad for p in moving], moving), moving)
         return found
-
-    def feature_gramian(self, found: TaskGradients) -> Tensor:
-        """(T, T) float64 inner products of the task gradients with respect to the features, on the CPU.
-
-        Approximate: it says how the tasks pull at the features, not at the parameters; tasks on different images have
-        nothing in common there.
-        """
-        device = next(self.model.parameters()).device
-        total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64, device=device)
-        for group in found.groups:
-            for i, one in enumerate(self.names):
-                for j, other in enumerate(self.names):
-                    mine, theirs = group.gradients.get(one, {}), group.gradients.get(other, {})
-                    for level in mine.keys() & theirs.keys():
-                        total[i, j] += inner_product(mine[level], theirs[level])
-        return self.reduction.total(total).cpu() / self.reduction.world_size**2
 
     def one_trunk_backward(self, found: TaskGradients, weights: Sequence[float]) -> Gradients:
         """sum_i weights_i g_i by one backward pass through the trunk; ``found`` is of ``trunk="later"``."""
@@ -196,10 +226,10 @@ class Oracle:
     def _run_trunk(self, groups: list[Group]) -> None:
         if not groups:  # an allocation may leave this process no sample at all
             return
-        images = self.model.batch_images(self.samples)  # padded as one batch: dense heads compute loss on padding
+        assert self._images is not None
         for group in groups:
             whole = len(group.indices) == len(self.samples)
-            group.features = self.model.shared_features(images if whole else images[group.indices])
+            group.features = self.model.shared_features(self._images if whole else self._images[group.indices])
 
     def _task_terms(self, task: str, groups: list[Group]) -> dict[str, Tensor]:
         parts: list[Features] = []
@@ -213,41 +243,33 @@ class Oracle:
         features = parts[0] if len(parts) == 1 else {n: torch.cat([p[n] for p in parts]) for n in (parts or [{}])[0]}
         return self.model.task_losses(task, features, samples, self.reduction)
 
-    def _reduce_losses(self, terms: list[dict[str, Tensor]]) -> TaskGradients:
-        """Global losses, and which tasks are present; one transfer to the CPU."""
+    def _send_losses(self, terms: list[dict[str, Tensor]], asked: Sequence[str]) -> TaskGradients:
+        """Which of the tasks are present; their loss terms are under way."""
         device = next(self.model.parameters()).device
-        keys = [key for task in self.model.tasks for key in task.loss_keys]
         flat = {key: value.detach().double() for task_terms in terms for key, value in task_terms.items()}
         zero = torch.zeros((), dtype=torch.float64, device=device)
-        values = torch.stack([flat.get(key, zero) for key in keys]).to(device)
-        seen = torch.tensor([float(bool(t)) for t in terms], dtype=torch.float64, device=device)
-        values = self.reduction.average(torch.cat([values, seen])).cpu()
-        present = values[len(keys) :] > 0
-        named = dict(zip(keys, values.tolist(), strict=False))
-        losses = torch.tensor(
-            [sum(named[key] for key in task.loss_keys) for task in self.model.tasks], dtype=torch.float64
-        )
-        require_finite(losses, self.names, "the loss", self.update, self.hint())
-        here = [task for task, there in zip(self.model.tasks, present.tolist(), strict=True) if there]
-        shown = {key: named[key] for task in here for key in task.loss_keys}
-        return TaskGradients(shown, losses, present, [], [])
+        values = torch.stack([flat.get(key, zero) for task in self.model.tasks for key in task.loss_keys]).to(device)
+        present = self._present & torch.tensor([name in asked for name in self.names])
+        arrival = self.reduction.start_average(values)
+        return TaskGradients({}, torch.zeros(len(terms), dtype=torch.float64), present, [], [], unread=arrival)
 
-    def _rows(self, groups: list[Group], present: Tensor) -> list[Gradients]:
-        """For each task its gradient with respect to the shared parameters; None for a parameter it does not reach."""
-        rows: list[Gradients] = [[None] * len(self.shared) for _ in self.names]
+    def _row(self, task: str, groups: list[Group]) -> Gradients:
+        """A task's gradient with respect to the shared parameters; None for a parameter it does not reach.
+
+        A group's graph is freed after its last task.
+        """
+        row: Gradients = [None] * len(self.shared)
         for group in groups:
-            for last, task in _mark_last([t for t in self.names if group.gradients.get(t)]):
-                used = group.gradients.pop(task)
+            used = group.gradients.pop(task, {})
+            if used:
                 outputs = [group.features[name] for name in used]
+                more = bool(group.gradients)
                 found = torch.autograd.grad(
-                    outputs, self.shared, list(used.values()), retain_graph=not last, allow_unused=True
+                    outputs, self.shared, list(used.values()), retain_graph=more, allow_unused=True
                 )
-                add(rows[self.names.index(task)], found)
-            group.features = {}
-        for i, row in enumerate(rows):
-            if present[i]:
-                rows[i] = self.reduction.average_gradients(row, self.shared)
-        return rows
+                add(row, found)
+                group.features = group.features if more else {}
+        return row
 
 
 def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
@@ -266,23 +288,3 @@ def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
 def total(terms: dict[str, Tensor]) -> Tensor:
     """The sum of a task's loss terms, of which there is one at least."""
     return sum(list(terms.values())[1:], next(iter(terms.values())))
-
-
-def _backward_to_leaves(
-    task: str, terms: dict[str, Tensor], parameters: list[nn.Parameter], groups: list[Group]
-) -> Gradients:
-    """Gradients of one task's loss for its head; those for the features go into the groups."""
-    if not terms:
-        return [None] * len(parameters)
-    leaves = [
-        (g, name, leaf) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad
-    ]
-    found = torch.autograd.grad(total(terms), [*(leaf for _, _, leaf in leaves), *parameters], allow_unused=True)
-    for (group, name, _), gradient in zip(leaves, found, strict=False):
-        if gradient is not None:
-            group.gradients.setdefault(task, {})[name] = gradient
-    return list(found[len(leaves) :])
-
-
-def _mark_last(items: list[str]) -> list[tuple[bool, str]]:
-    return [(k == len(items) - 1, item) for k, item in enumerate(items)]

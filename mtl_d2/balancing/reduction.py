@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
+
+from mtl_d2.balancing.base import Gradients
+
+
+class Exchange:
+    """Gradients of one pass on their way to their averages over processes. A single process keeps its own.
+
+    Rows may come back in parts: of each parameter the elements that this process has charge of, as a flat tensor, or
+    None where it has none. ``total`` and ``gather`` then make wholes of what was made of parts.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is under way."""
+        self._sent: list[Gradients] = []
+
+    def send(self, gradients: Gradients, like: Sequence[Tensor]) -> None:
+        """Starts averaging; returns at once.
+
+        Args:
+            gradients: one for each tensor of ``like``, or None where this process has none.
+            like: the parameters, which give shape, dtype and device of a missing gradient.
+        """
+        self._sent.append(gradients)
+
+    def send_row(self, row: Gradients, like: Sequence[Tensor]) -> None:
+        """The same for a task's gradient of the shared parameters ``like``, the same ones for every row."""
+        self.send(row, like)
+
+    def receive(self) -> list[Gradients]:
+        """What was sent, averaged, in that order; a gradient that is None in every process stays None."""
+        sent, self._sent = self._sent, []
+        return sent
+
+    def total(self, value: Tensor) -> Tensor:
+        """``value``, a sum over the elements of the rows that this process holds, over all elements."""
+        return value
+
+    def gather(self, direction: Gradients) -> Gradients:
+        """The whole of a combination of the rows."""
+        return direction
 
 
 class Reduction:
@@ -31,11 +71,25 @@ class Reduction:
         """``value`` averaged over processes."""
         return value
 
-    def average_gradients(self, gradients: list[Tensor | None], like: Iterable[Tensor]) -> list[Tensor | None]:
-        """Gradients averaged over processes; one that is None in every process stays None.
+    def start_average(self, value: Tensor) -> Callable[[], Tensor]:
+        """Starts averaging ``value``, which is not to be used any more; what is returned waits for the average."""
+        return lambda: value
+
+    def largest(self, numbers: Sequence[int]) -> list[int]:
+        """The largest of each of ``numbers`` over processes; it knows nothing of the accelerator and waits for none."""
+        return list(numbers)
+
+    def exchange(self, parts: bool = False) -> Exchange:
+        """For the gradients of one pass.
 
         Args:
-            gradients: one for each tensor of ``like``, or None where this process has none.
-            like: the parameters, which give shape, dtype and device of a missing gradient.
+            parts: whether rows may come back in parts.
         """
-        return gradients
+        return Exchange()
+
+    def average_gradients(self, gradients: Gradients, like: Iterable[Tensor]) -> Gradients:
+        """Gradients averaged over processes; see ``Exchange.send``."""
+        exchange = self.exchange()
+        exchange.send(gradients, list(like))
+        (found,) = exchange.receive()
+        return found

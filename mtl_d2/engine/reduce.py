@@ -2,49 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
-import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.reduction import Exchange, Reduction
+from mtl_d2.config import ConfigError
+from mtl_d2.engine.exchange import DividedRows, WholeRows
+from mtl_d2.engine.wire import SCATTERS, Wire
 
 
 class AllRanks(Reduction):
     """Collectives over all processes of the default group."""
 
-    def __init__(self) -> None:
-        """Takes the group that is initialized now."""
-        self.world_size = comm.get_world_size()
+    def __init__(self, communication: str = "auto") -> None:
+        """Takes the group that is initialized now.
+
+        Args:
+            communication: ``MTL.COMMUNICATION``; "auto" divides rows wherever the backend can: it never sends more.
+
+        Raises:
+            ConfigError: the backend cannot do what is asked for.
+        """
+        self.wire = Wire()
+        self.world_size = self.wire.size
+        if communication == "reduce_scatter" and not self.wire.can_scatter:
+            raise ConfigError(
+                f"MTL.COMMUNICATION 'reduce_scatter' needs a backend with a reduce-scatter at half the price of an "
+                f"all-reduce ({', '.join(SCATTERS)}), got {dist.get_backend()!r}; set it to 'auto'"
+            )
+        self._divides = communication != "all_reduce" and self.wire.can_scatter
 
     def total(self, value: Tensor) -> Tensor:
         """``value`` summed over processes."""
-        value = value.clone()
-        dist.all_reduce(value)
-        return value
+        return self.wire.all_reduce(value.clone())()
 
     def average(self, value: Tensor) -> Tensor:
         """``value`` averaged over processes."""
         return self.total(value) / self.world_size
 
-    def average_gradients(self, gradients: list[Tensor | None], like: Iterable[Tensor]) -> list[Tensor | None]:
-        """Gradients averaged over processes in one flat all-reduce; see ``Reduction``."""
-        like = list(like)
-        if not like:
-            return gradients
-        parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
-        known = torch.stack([p.new_tensor(float(g is not None)) for g, p in zip(gradients, like, strict=True)])
-        flat = self.average(torch.cat([known, *(part.reshape(-1) for part in parts)]))
-        used = flat[: len(like)].tolist()
-        averaged = flat[len(like) :].split([p.numel() for p in like])
-        return [a.view_as(p) if u > 0 else None for a, p, u in zip(averaged, like, used, strict=True)]
+    def start_average(self, value: Tensor) -> Callable[[], Tensor]:
+        """See ``Reduction``."""
+        arrival = self.wire.all_reduce(value)
+        return lambda: arrival() / self.world_size
+
+    def largest(self, numbers: Sequence[int]) -> list[int]:
+        """See ``Reduction``."""
+        return self.wire.largest(numbers)
+
+    def exchange(self, parts: bool = False) -> Exchange:
+        """See ``Reduction``."""
+        return DividedRows(self.wire) if parts and self._divides else WholeRows(self.wire)
 
 
-def build_reduction() -> Reduction:
-    """The collectives for as many processes as there are."""
-    return AllRanks() if comm.get_world_size() > 1 else Reduction()
+def build_reduction(communication: str = "auto") -> Reduction:
+    """The collectives for as many processes as there are; see ``MTL.COMMUNICATION``."""
+    return AllRanks(communication) if comm.get_world_size() > 1 else Reduction()
 
 
 def broadcast_model(model: nn.Module) -> None:

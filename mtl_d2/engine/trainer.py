@@ -30,7 +30,8 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
-from mtl_d2.engine.reduce import broadcast_model, build_reduction
+from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
+from mtl_d2.engine.replicas import ReplicaCheck
 from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks
 from mtl_d2.engine.stop import StopRequest, StopTraining
 from mtl_d2.evaluation.build import build_evaluator
@@ -73,7 +74,7 @@ class MultiTaskTrainer(DefaultTrainer):
             partial(self.build_train_loader, cfg),
             build_allocation(cfg),
             clip_norm=cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if clips_globally(cfg) else None,
-            reduction=build_reduction(),
+            reduction=build_reduction(cfg.MTL.COMMUNICATION),
             last_shared=cfg.MTL.LAST_SHARED_LAYER,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -113,6 +114,9 @@ class MultiTaskTrainer(DefaultTrainer):
             found.insert(evaluation + 1, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
         own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
+        loop, reduction = self._trainer, self._trainer.oracle.reduction
+        if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
+            found.insert(0, ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction))
         if comm.is_main_process():
             found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
             found.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))

@@ -1,22 +1,24 @@
-"""Two processes against one, on the same global batch."""
+"""Several processes against one, on the same global batch."""
 
 import os
+import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-
-from mtl_d2.balancing import Oracle
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "balancing"))
+from rank_cases import FOUR, MCLGS, B, D, S, assert_same, prepare, serve, train_fcos, train_toy
+from small import small_cfg
+from test_combinations import CHOICES, pairs
 from toy import balancer, batch, mclgs, scalarization, stage, toy
 
-D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
-CASES = {
+from mtl_d2.balancing import Oracle
+from mtl_d2.config import ConfigError
+from mtl_d2.engine.reduce import build_reduction
+from mtl_d2.engine.replicas import ReplicaCheck, ReplicaError, checksums
+
+PRESENCE = {
     "both tasks everywhere": [B, B, B, B],
     "one task on each rank": [D, D, S, S],
     "unequal counts": [D, S, D, D],
@@ -24,9 +26,24 @@ CASES = {
     "a rank without labels": [(), (), D, S],
     "a rank without samples": [D, B],
 }
+GRADDROP = ["MTL.GRADIENT.AGGREGATOR", "graddrop"]
+COSREG = ["MTL.REGULARIZER.NAME", "cosreg", "MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD", "finite"]
+MODES = {
+    "mclgs": MCLGS,
+    "cagrad": ["MTL.GRADIENT.AGGREGATOR", "cagrad"],
+    "last layer": [*MCLGS, "MTL.GRADIENT.LEVEL", "last_layer"],
+    "gradnorm, split": ["MTL.SCALARIZATION.NAME", "gradnorm", "MTL.STEP.NAME", "split"],
+    "features": [*MCLGS, "MTL.GRADIENT.LEVEL", "features", "MTL.GRADIENT.EXACT_EVERY", 2],
+    "cosreg": [*MCLGS, *COSREG],
+}
+DETECTOR = {"mclgs": [], "graddrop": GRADDROP, "sta and dwa": ["MTL.ALLOCATION.NAME", "sta", *COSREG[:2]]}
 
 
-def gradients(samples, scaling, reduction=None):
+def one_update(samples, scaling):
+    """Gradients and numbers of one update of the toy model; ``samples`` are the global batch, in two halves."""
+    reduction = build_reduction()
+    if reduction.world_size == 2:
+        samples = samples[2 * reduction.wire.rank : 2 * reduction.wire.rank + 2]
     model = toy(2)
     oracle = Oracle(model, reduction)
     oracle.load(samples)
@@ -37,38 +54,131 @@ def gradients(samples, scaling, reduction=None):
     }  # fmt: skip
 
 
-def worker(rank, rendezvous, folder):
-    from detectron2.utils import comm
+def tamper(updates, period):
+    """The complaint about rank 1, which moves one parameter by the least there is after update 2."""
+    model, reduction = toy(2, dtype=torch.float32), build_reduction()
+    check = ReplicaCheck(period, model, balancer(2), reduction)
+    for update in range(updates):
+        if update == 2 and reduction.wire.rank == 1:
+            with torch.no_grad():
+                model.fine.weight[1, 1] = model.fine.weight[1, 1].nextafter(torch.tensor(9.0))
+        check.trainer = type("Trainer", (), {"iter": update})
+        try:
+            check.after_step()
+        except ReplicaError as error:
+            return str(error)
+    return ""
 
-    from mtl_d2.engine.reduce import AllRanks
 
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    if hasattr(comm, "create_local_process_group"):
-        comm.create_local_process_group(2)
-    found = {
-        (name, scaling): gradients(batch(*sets)[2 * rank : 2 * rank + 2], scaling, AllRanks())
-        for name, sets in CASES.items()
-        for scaling in (False, True)
-    }
-    torch.save(found, os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+JOBS = {
+    **{("presence", name, s): (one_update, (batch(*x), s)) for name, x in PRESENCE.items() for s in (False, True)},
+    **{("pair", p.id): (train_toy, (p.values[0],)) for p in pairs()},
+    **{("detector", name): (train_fcos, (overrides,)) for name, overrides in DETECTOR.items()},
+    **{
+        ("mode", name, mode): (train_toy, ([*overrides, "MTL.COMMUNICATION", mode], 5))
+        for name, overrides in MODES.items()
+        for mode in ("all_reduce", "reduce_scatter")
+    },
+    **{("replicas", period): (tamper, (6, period)) for period in (1, 4)},
+}
+TRAININGS = [key for key in JOBS if key[0] in ("pair", "detector", "mode")]
 
 
 @pytest.fixture(scope="module")
 def ranks():
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(worker, (os.path.join(folder, "rendezvous"), folder), nprocs=2)
+        mp.spawn(serve, (2, folder, JOBS), nprocs=2)
         return [torch.load(os.path.join(folder, f"{rank}.pt"), weights_only=False) for rank in range(2)]
 
 
-@pytest.mark.parametrize("scaling", [False, True], ids=["one backward", "per task"])
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_equal_one(ranks, name, scaling):
-    whole = gradients(batch(*CASES[name]), scaling)
+@pytest.mark.parametrize("key", [key for key in JOBS if key[0] == "presence"], ids=lambda key: f"{key[1]}-{key[2]}")
+def test_two_processes_have_the_gradients_of_one(ranks, key):
+    job, arguments = JOBS[key]
+    whole = job(*arguments)
     for rank in ranks:
-        for key, value in whole.items():
-            found = rank[name, scaling][key]
-            assert (found is None) == (value is None), key
+        for name, value in whole.items():
+            found = rank[key][name]
+            assert (found is None) == (value is None), name
             if value is not None:
-                torch.testing.assert_close(found, value, rtol=1e-10, atol=1e-13, msg=lambda m, key=key: f"{key}: {m}")
+                torch.testing.assert_close(found, value, rtol=1e-10, atol=1e-13, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("key", TRAININGS, ids=lambda key: "-".join(map(str, key)))
+def test_two_processes_train_as_one(ranks, key):
+    job, arguments = JOBS[key]
+    whole = job(*arguments)
+    for rank in ranks:
+        assert (rank[key] is None) == (whole is None)  # refused, with a reason
+        if whole is not None:
+            assert_same(rank[key], whole)
+
+
+def test_both_processes_end_with_the_same_bits(ranks):
+    for key in TRAININGS:
+        for name, value in (ranks[0][key] or {}).items():
+            assert name == "sent" or torch.equal(value, ranks[1][key][name]), (key, name)
+
+
+def test_bytes_on_the_wire_are_those_of_the_formula(ranks):
+    model, T, N, updates = toy(2), 2, 2, 5
+    heads = sum(p.numel() for p in model.heads.parameters())
+    shared = sum(p.numel() for p in model.parameters()) - heads
+    padded = shared + shared % N
+    ring = (N - 1) / N * 8 * updates  # bytes that one number costs in half an all-reduce, here float64
+    small = T + T  # losses, and the number of samples of each task
+    whole = ranks[0]["mode", "mclgs", "all_reduce"]["sent"]
+    assert whole == {"all_reduce": 2 * ring * (T * shared + heads + small)}
+    divided = ranks[0]["mode", "mclgs", "reduce_scatter"]["sent"]
+    assert divided == {
+        "reduce_scatter": T * ring * padded,
+        "all_gather": ring * padded,
+        "all_reduce": 2 * ring * (heads + small + T * T),
+    }
+
+
+@pytest.mark.parametrize(("period", "when"), [(1, "after update 2 "), (4, "after an update from 0 to 3 ")])
+def test_replicas_that_differ_stop_every_process(ranks, period, when):
+    for rank in ranks:
+        assert rank["replicas", period].startswith(when)
+        assert "first in fine.weight, between ranks [0] and ranks [1]" in rank["replicas", period]
+
+
+def test_a_checksum_sees_one_bit_and_the_order():
+    x = torch.tensor([1.0, 2.0, 0.0])
+    sums = checksums([x, x.flip(0), torch.tensor([1.0, 2.0, -0.0]), x.clone()])
+    assert len(set(sums.tolist())) == 3
+    assert sums[0] == sums[3]
+
+
+@pytest.mark.parametrize("overrides", [GRADDROP, ["MTL.STEP.NAME", "lookahead"]])
+def test_methods_that_look_at_whole_gradients_refuse_parts(overrides):
+    prepare(small_cfg(), overrides, 4, 2)
+    with pytest.raises(ConfigError, match=r"looks at whole gradients.*set it to 'auto'"):
+        prepare(small_cfg(), [*overrides, "MTL.COMMUNICATION", "reduce_scatter"], 4, 2)
+
+
+@pytest.mark.slow
+def test_three_processes_under_torchrun_train_as_one(tmp_path):
+    worker = os.path.join(os.path.dirname(__file__), "rank_cases.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", worker]
+    subprocess.run([*command, str(tmp_path)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(3)]
+    for name, (job, arguments) in FOUR.items():
+        whole = job(*arguments)
+        for rank in ranks:
+            assert_same(rank[name], whole)
+
+
+ONCE = [
+    [key, value] for key, values in CHOICES.items() for value in values if value not in ("", "full", "joint", "all")
+]
+
+
+@pytest.mark.slow
+def test_every_choice_on_a_detector_is_the_same_on_two_processes(tmp_path):
+    jobs = {" ".join(overrides): (train_fcos, (overrides, 5)) for overrides in ONCE}
+    mp.spawn(serve, (2, str(tmp_path), jobs), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    for name, (job, arguments) in jobs.items():
+        for rank in ranks:
+            assert_same(rank[name], job(*arguments))

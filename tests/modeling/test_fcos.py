@@ -146,7 +146,7 @@ def test_process_without_samples_follows_the_normalizer():
         world_size = 2
 
         def total(self, value):
-            return value + torch.tensor([40.0, 0.0])
+            return value + 40
 
     model = small_model("detection")
     assert model.task_losses("detection", {}, [], TwoRanks()) == {}

@@ -99,11 +99,13 @@ def _exact(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple
             else torch.zeros(sum(p.numel() for p in last), device=last[0].device, dtype=last[0].dtype)
             for loss in losses
         ]
-        pulls = pull(torch.stack([oracle.reduction.average(g.detach()) for g in local]))
-        surrogate = sum((g.double() * v).sum() for g, v in zip(local, pulls, strict=True))
+        pulls = pull(oracle.reduction.average(torch.stack(local).detach()))
+        surrogate = torch.stack([(g.double() * v).sum() for g, v in zip(local, pulls, strict=True)]).sum()
         parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+        found: Gradients = [None] * len(parameters)
         try:
-            found: Gradients = list(torch.autograd.grad(surrogate, parameters, allow_unused=True))
+            if surrogate.requires_grad:  # not in a process none of whose samples reaches the layer
+                found = list(torch.autograd.grad(surrogate, parameters, allow_unused=True))
         except RuntimeError as error:
             raise RuntimeError(
                 f"CosReg needs second derivatives, and an operator of this model has none ({error}); set "

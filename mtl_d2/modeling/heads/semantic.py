@@ -33,10 +33,10 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
     ) -> dict[str, Tensor]:
         """The semantic loss; args as for ``SemSegFPNDiceHead``."""
         if not targets:
-            reduction.count(torch.zeros((), device=device))
+            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
         logits, target = upsampled(self, features, targets)
-        pixels = reduction.count((target != self.ignore_value).sum().float()).clamp(min=1e-6)
+        pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {"loss_sem_seg": entropy / pixels * self.loss_weight}
 
@@ -81,12 +81,10 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             device: where the counts of a process without samples live.
         """
         if not targets:
-            for _ in range(2):
-                reduction.count(torch.zeros((), device=device))
+            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
         logits, target = upsampled(self, features, targets)
-        pixels = reduction.count((target != self.ignore_value).sum().float()).clamp(min=1e-6)
-        images = reduction.count(logits.new_tensor(float(len(targets))))
+        pixels, images = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,
@@ -111,6 +109,12 @@ def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Te
     for padded, one in zip(target, targets, strict=True):
         padded[: one.shape[0], : one.shape[1]] = one
     return logits, target
+
+
+def _counts(target: Tensor, ignore_value: int, reduction: Reduction) -> Tensor:
+    """(2,) float64, > 0: labelled pixels and images of all processes, for each process."""
+    labelled = (target != ignore_value).sum().double()
+    return reduction.count(torch.stack([labelled, torch.full_like(labelled, len(target))])).clamp(min=1e-6)
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_value: int) -> Tensor:

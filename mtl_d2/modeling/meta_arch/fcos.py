@@ -45,8 +45,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             known[SEMANTIC] = semantic_task(sem_seg_head)
         self.tasks = tuple(known[name] for name in tasks)
         self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
-        self._positives = 0.0
-        self._world_size = 1
+        self._share = torch.ones(())  # of this process in the normalizer
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -117,9 +116,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         if not samples:
-            self._count_positives(torch.zeros(2, device=self.device), reduction)
-            if self._positives:
-                self._ema_update("loss_normalizer", self._positives, 300)
+            self._move_normalizer(torch.zeros((), device=self.device), reduction)
             return {}
         levels = [features[name] for name in self.head_in_features]
         logits, deltas, centerness = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
@@ -127,27 +124,26 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
         positives = torch.stack([(one != self.num_classes).sum() for one in labels]).sum()
-        finite = torch.stack([level.detach().sum() for level in deltas]).sum().isfinite()
-        self._count_positives(torch.stack([positives, ~finite]), reduction)
-        return self.losses(anchors, logits, labels, deltas, boxes, centerness)
+        self._move_normalizer(positives, reduction)
+        precision = torch.promote_types(logits[0].dtype, torch.float32)  # of the losses
+        self._share = (self.loss_normalizer / reduction.world_size).to(precision)
+        finite = torch.stack([level.detach().isfinite().all() for level in deltas]).all()
+        # Of boxes that are not finite the losses would only assert, and on this process alone.
+        losses = self.losses(anchors, logits, labels, [d.where(finite, 0.0) for d in deltas], boxes, centerness)
+        return {key: loss.where(finite, torch.nan) for key, loss in losses.items()}
 
-    def _count_positives(self, local: Tensor, reduction: Reduction) -> None:
-        """Sums (positives, processes with a box that is not finite) over processes; the losses would only assert."""
-        self._positives, broken = reduction.total(local.double()).tolist()
-        self._world_size = reduction.world_size
-        if broken:
-            raise FloatingPointError(
-                "task detection: a predicted box is not finite. Lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS"
-            )
+    def _move_normalizer(self, positives: Tensor, reduction: Reduction, momentum: float = 0.9) -> None:
+        """Moves the average by the positives of all processes, where there are any; nothing waits for the number."""
+        found = reduction.total(positives.double())
+        moved = (self.loss_normalizer * momentum).add_(found, alpha=1 - momentum)
+        self.loss_normalizer.copy_(moved.where(found > 0, self.loss_normalizer))
 
-    def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> float:
-        """The normalizer of FCOS's losses: moving average of the positives of all processes, for each process.
+    def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> Any:
+        """What detectron2 divides this process's losses by: a tensor, so that nothing waits for the device.
 
         detectron2 hands in this process's own count, which is left aside; ``initial_value`` is the buffer's.
         """
-        if self._positives:
-            self.loss_normalizer.mul_(momentum).add_(self._positives, alpha=1 - momentum)
-        return self.loss_normalizer.item() / self._world_size
+        return self._share
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
         """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size."""

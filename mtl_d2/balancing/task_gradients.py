@@ -1,0 +1,50 @@
+"""What one pass over a batch finds out about the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mtl_d2.balancing.base import Gradients
+from mtl_d2.balancing.groups import Group
+from mtl_d2.balancing.reduction import Exchange
+from mtl_d2.tasks import Task
+
+
+@dataclass
+class TaskGradients:
+    """Losses and gradients of the tasks at one point, of the global batch.
+
+    Attributes:
+        terms: each present task's loss terms by name; empty until they are read.
+        losses: (T,) float64 on the CPU, L_i; 0 where absent or not asked for, and until they are read.
+        present: (T,) bool on the CPU.
+        rows: T lists, the gradient of L_i for each shared parameter or None; empty where no rows were asked for.
+        heads: T lists, the gradient of L_i for each parameter of head i.
+        groups: the parts of the batch, where the trunk's backward pass is still to come.
+        exchange: knows what the rows are parts of.
+        features: (T, T) this process's part of the Gramian of the features, where it was asked for.
+        unread: waits for the loss terms, on the model's device.
+    """
+
+    terms: dict[str, float]
+    losses: Tensor
+    present: Tensor
+    rows: list[Gradients]
+    heads: list[Gradients]
+    groups: list[Group] = field(default_factory=list)
+    exchange: Exchange = field(default_factory=Exchange)
+    features: Tensor | None = None
+    unread: Callable[[], Tensor] | None = None
+
+    def take_losses(self, tasks: Sequence[Task], values: list[float]) -> None:
+        """Fills in ``losses`` and ``terms`` from the ``values`` of all loss keys of the ``tasks``."""
+        named = dict(zip([key for task in tasks for key in task.loss_keys], values, strict=True))
+        sums = [sum(named[key] for key in task.loss_keys) for task in tasks]
+        here = [task for task, there in zip(tasks, self.present.tolist(), strict=True) if there]
+        self.losses.copy_(torch.tensor(sums, dtype=torch.float64))
+        self.terms.update({key: named[key] for task in here for key in task.loss_keys})
+        self.unread = None
