@@ -84,10 +84,10 @@ class NaiveOracle(Oracle):
         terms: list[dict[str, Tensor]] = []
         both: list[list[Tensor | None]] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
-            own = [s for s in self.samples if task in self.model.sample_tasks(s)]
+            own = [s for s in self.passes.samples if task in self.model.sample_tasks(s)]
             features = self.model.shared_features(self.model.batch_images(own))
             losses = self.model.task_losses(task, features, own, self.reduction)
-            self._drop_gradients()
+            self._drop_gradients(self.passes.parts[0])
             both.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
             terms.append({name: value.detach() for name, value in losses.items()})
             del features, losses

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
+from mtl_d2.balancing.base import Gradients
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import Task
 
@@ -54,18 +56,63 @@ class Group:
     gradients: dict[str, Features] = field(default_factory=dict)  # by task: with respect to the leaves that it used
 
 
-def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[Group]:
+def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: int = 0) -> list[Group]:
     """Groups of the samples of a batch; samples without a task are in none, unless all stay together.
 
     Args:
         sample_tasks: for each sample, the tasks that supervise it.
         together: keep the whole batch in one group.
+        first: index of the first of them.
     """
     if together:
         tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
-        return [Group(list(range(len(sample_tasks))), tasks)] if tasks else []
+        return [Group(list(range(first, first + len(sample_tasks))), tasks)] if tasks else []
     groups: dict[tuple[str, ...], Group] = {}
-    for index, tasks in enumerate(sample_tasks):
+    for index, tasks in enumerate(sample_tasks, first):
         if tasks:
             groups.setdefault(tasks, Group([], tasks)).indices.append(index)
     return list(groups.values())
+
+
+def backward_to_leaves(
+    task: str, loss: Tensor, seed: Tensor, parameters: list[nn.Parameter], groups: list[Group]
+) -> Gradients:
+    """Gradients of one task's loss times ``seed`` for its head; those for the features go into the groups."""
+    leaves = [
+        (g, name, leaf) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad
+    ]
+    found = torch.autograd.grad(loss, [*(leaf for _, _, leaf in leaves), *parameters], seed, allow_unused=True)
+    for (group, name, _), gradient in zip(leaves, found, strict=False):
+        if gradient is not None:
+            group.gradients.setdefault(task, {})[name] = gradient
+    return list(found[len(leaves) :])
+
+
+def backward_to_parameters(
+    groups: list[Group], names: Sequence[str], parameters: list[nn.Parameter], rows: list[Gradients]
+) -> None:
+    """Adds each task's gradient through the trunk to its list of ``rows``; frees the groups' graphs.
+
+    Args:
+        groups: with gradients for the features.
+        names: the T tasks.
+        parameters: the shared ones.
+        rows: T lists, one entry for each of ``parameters``.
+    """
+    for group in groups:
+        tasks = [name for name in names if group.gradients.get(name)]
+        for task in tasks:
+            used = group.gradients.pop(task)
+            outputs = [group.features[name] for name in used]
+            pulls = list(used.values())
+            again = task != tasks[-1]
+            found = torch.autograd.grad(outputs, parameters, pulls, retain_graph=again, allow_unused=True)
+            add(rows[names.index(task)], found)
+        group.features, group.leaves = {}, {}
+
+
+def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
+    """Adds ``more`` to ``gradients``, in place of the list but not of the tensors, which autograd may have shared."""
+    for k, gradient in enumerate(more):
+        so_far = gradients[k]
+        gradients[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient

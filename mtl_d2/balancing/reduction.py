@@ -14,6 +14,7 @@ class Reduction:
     """
 
     world_size: int = 1
+    rank: int = 0  # of this process
 
     def count(self, value: Tensor) -> Tensor:
         """``value`` summed over processes and divided by their number.

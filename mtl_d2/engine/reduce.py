@@ -18,6 +18,7 @@ class AllRanks(Reduction):
     def __init__(self) -> None:
         """Takes the group that is initialized now."""
         self.world_size = comm.get_world_size()
+        self.rank = comm.get_rank()
 
     def total(self, value: Tensor) -> Tensor:
         """``value`` summed over processes."""

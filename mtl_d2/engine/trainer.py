@@ -22,10 +22,11 @@ from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.holdout import register_held_out
-from mtl_d2.engine.build import build_allocation, build_balancer
+from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
 from mtl_d2.engine.hooks import ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.reduce import broadcast_model, build_reduction
+from mtl_d2.engine.speed import speed_up
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.results import flat_table, merge_results
 
@@ -55,6 +56,7 @@ class MultiTaskTrainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         broadcast_model(model)
+        speed_up(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
         balancer = build_balancer(cfg).to(torch.float64)
         add_weighting_parameters(optimizer, balancer, cfg)
@@ -67,6 +69,8 @@ class MultiTaskTrainer(DefaultTrainer):
             clip_norm=cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if clips_globally(cfg) else None,
             reduction=build_reduction(),
             last_shared=cfg.MTL.LAST_SHARED_LAYER,
+            precision=build_precision(cfg),
+            accumulate=cfg.MTL.ACCUMULATE,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))

@@ -124,7 +124,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
         positives = torch.stack([(one != self.num_classes).sum() for one in labels]).sum()
-        finite = torch.stack([level.detach().sum() for level in deltas]).sum().isfinite()
+        finite = torch.stack([level.detach().isfinite().all() for level in deltas]).all()
         self._count_positives(torch.stack([positives, ~finite]), reduction)
         return self.losses(anchors, logits, labels, deltas, boxes, centerness)
 
