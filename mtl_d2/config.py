@@ -16,7 +16,6 @@ from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.balancing.strategies import Strategy
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 
-
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -32,15 +31,16 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.TASKS = ("detection", "semantic")
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
-    # Data type of the forward passes where SOLVER.AMP.ENABLED: "float16", detectron2's, with a loss scale, or "bfloat16",
-    # which has the range of float32 and needs none. Parameters, Gramian and weights are not in half precision.
+    # Data type of the forward passes where SOLVER.AMP.ENABLED: "float16" (detectron2's), with a loss scale, or
+    # "bfloat16", which has the range of float32 and needs none. Parameters, Gramian and weights keep their precision.
     cfg.MTL.AMP_DTYPE = "float16"
     # K >= 1: each process's share of SOLVER.IMS_PER_BATCH crosses the network in so many parts, one after the other in
     # memory, and the update is that of the whole batch; see docs/precision_and_memory.md.
     cfg.MTL.ACCUMULATE = 1
     # Keep convolution weights and activations with channels last in memory: the same values, faster on some GPUs.
     cfg.MTL.CHANNELS_LAST = False
-    # Compile the trunk with torch.compile; needs a C++ compiler on a CPU, Triton on a GPU. The first updates take longer.
+    # Compile the trunk with torch.compile; needs a C++ compiler on a CPU, Triton on a GPU. The first updates take
+    # minutes.
     cfg.MTL.COMPILE = False
 
     cfg.MTL.DATA = CfgNode()

@@ -108,7 +108,7 @@ def _check_solver(cfg: CfgNode) -> list[str]:
         ]
         if value < 1
     ]
-    found += [*_check_precision(cfg), *_check_accumulation(cfg)]
+    found += [*_check_precision(cfg), *_check_accumulation(cfg), *_check_compile(cfg)]
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     known = ("value", "norm", "full_model")
     if clipping.ENABLED and clipping.CLIP_TYPE not in known:
@@ -135,6 +135,16 @@ def _check_accumulation(cfg: CfgNode) -> list[str]:
         f"MTL.ACCUMULATE must divide each process's share of SOLVER.IMS_PER_BATCH, {share} images, got "
         f"{cfg.MTL.ACCUMULATE}"
     ]
+
+
+def _check_compile(cfg: CfgNode) -> list[str]:
+    name = cfg.MTL.REGULARIZER.NAME
+    if not cfg.MTL.COMPILE or name not in REGULARIZERS.names():
+        return []
+    method = REGULARIZERS.get(name)
+    if not method.differentiates_twice(method_options(cfg.MTL.REGULARIZER, name, method)):  # type: ignore[attr-defined]
+        return []
+    return [f"MTL.COMPILE does not go with MTL.REGULARIZER.NAME {name!r}: a compiled trunk has no second derivatives"]
 
 
 def _check_data(cfg: CfgNode) -> list[str]:

@@ -240,6 +240,11 @@ class GradientStage(nn.Module):
 class Regularizer(Strategy):
     """A term of the objective that belongs to no task."""
 
+    @classmethod
+    def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
+        """Whether it needs second derivatives of the network, with these values of ``defaults``."""
+        return False
+
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Its gradient at the present parameters, for the shared parameters and for each head.
 

@@ -7,8 +7,8 @@ from typing import Any
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, load_methods
 from mtl_d2.balancing.base import Setup
 from mtl_d2.balancing.build import MethodRegistry
-from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
 from mtl_d2.balancing.precision import Precision
+from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
 from mtl_d2.config import AMP_DTYPES, build_setup, method_options
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def speed_up(model: nn.Module, cfg: Any) -> None:
+def speed_up(model: Any, cfg: Any) -> None:
     """Applies ``MTL.CHANNELS_LAST`` and ``MTL.COMPILE`` to ``model``, whose ``backbone`` all tasks share.
 
     Names and values of its parameters and buffers stay, so that checkpoints go from one setting to the other.
@@ -18,7 +18,8 @@ def speed_up(model: nn.Module, cfg: Any) -> None:
         model.backbone.register_forward_pre_hook(_channels_last)
     if cfg.MTL.COMPILE:
         # Memory that a backward pass gives away for reuse would be missing in the next task's.
-        torch._functorch.config.donated_buffer = False
+        if hasattr(torch._functorch.config, "donated_buffer"):  # not in torch 2.4
+            torch._functorch.config.donated_buffer = False
         model.backbone.compile(dynamic=True)
 
 

@@ -58,6 +58,11 @@ class CosReg(Regularizer):
             found.append("it compares tasks with each other, so it needs two at least")
         return found
 
+    @classmethod
+    def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
+        """Unless it takes differences."""
+        return options["double_backward"] == "exact"
+
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Gradient of the penalty for the shared parameters and for each head; see ``Regularizer``."""
         tasks = [name for name, here in zip(oracle.names, result.present.tolist(), strict=True) if here]
