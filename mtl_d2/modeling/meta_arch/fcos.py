@@ -119,7 +119,8 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
                 self._ema_update("loss_normalizer", self._positives, 300)
             return {}
         levels = [features[name] for name in self.head_in_features]
-        logits, deltas, centerness = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        found = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        logits, deltas, centerness = ([_not_half(level) for level in one] for one in found)
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
@@ -165,6 +166,11 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             for output, one, padded, size in zip(outputs, logits, images.image_sizes, sizes, strict=True):
                 output["sem_seg"] = sem_seg_postprocess(one, padded, *size)
         return outputs
+
+
+def _not_half(prediction: Tensor) -> Tensor:
+    """In float32 at least: losses are not for half precision, and detectron2's of boxes fails on it."""
+    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
 def _with_a_box(instances: Instances) -> Instances:
