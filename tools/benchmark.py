@@ -26,9 +26,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would
 
 import torch
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
+from benchmark_models import TASKS
 from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
-
-from mtl_d2.tasks import LABELS
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
@@ -141,7 +140,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", metavar="HxW", help="image size in pixels (default: the model's)")
     parser.add_argument("--batch", type=int, metavar="B", help="images of a batch (default: the model's)")
     parser.add_argument(
-        "--tasks", type=int, metavar="T", default=len(LABELS), help="the first T of " + ", ".join(LABELS)
+        "--tasks", type=int, metavar="T", default=2, help="the first T of " + ", ".join(TASKS) + " (default: 2)"
     )
     parser.add_argument("--rounds", type=int, metavar="R", default=7, help="rounds that count; 0: no times")
     parser.add_argument("--variants", nargs="+", choices=list(KNOWN), metavar="NAME")
@@ -174,7 +173,7 @@ def complete(args: argparse.Namespace) -> str:
     args.variants = [name for name in KNOWN if name in needed]
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),
-        (1 <= args.tasks <= len(LABELS), f"--tasks must be 1 to {len(LABELS)}, got {args.tasks}"),
+        (1 <= args.tasks <= len(TASKS), f"--tasks must be 1 to {len(TASKS)}, got {args.tasks}"),
         (args.batch >= args.tasks, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
         (not args.all_methods or set(args.variants) <= set(METHODS), "--all-methods compares " + ", ".join(METHODS)),
         (args.rounds >= 0, f"--rounds must be at least 0, got {args.rounds}"),

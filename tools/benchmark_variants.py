@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark_models import TASKS, TorchJDTrainer
 from detectron2.config import get_cfg
 from detectron2.engine import SimpleTrainer, TrainerBase
 from detectron2.layers import FrozenBatchNorm2d
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.jacobian import TaskGradients, total
 from mtl_d2.config import add_mtl_config, merge_config
@@ -29,7 +29,6 @@ from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.tasks import LABELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RESIDUAL_SCALE = 0.2  # of each random residual branch, or the frozen batch norms would let activations double per block
@@ -65,7 +64,7 @@ class Setting:
         model: a key of ``MODELS``.
         size: height and width of the images in pixels.
         batch: number of images.
-        tasks: T; the first T tasks that there are.
+        tasks: T; the first T of ``TASKS``.
         device: "cpu" or "cuda".
     """
 
@@ -105,8 +104,9 @@ class Variant:
         about: what it is, for the table.
         reference: the variant that it is compared with.
         disjoint: every image has labels of one task only, in turn; otherwise every image has all.
-        overrides: config of the balancer, or None for detectron2's SimpleTrainer.
+        overrides: config of the balancer, or None for ``trainer``.
         oracle: what takes the gradients.
+        trainer: what makes the update where there is no balancer.
     """
 
     about: str
@@ -114,6 +114,7 @@ class Variant:
     disjoint: bool = False
     overrides: list[str] | None = None
     oracle: Callable[[Any], Oracle] = Oracle
+    trainer: Callable[[Any, Any, Any], TrainerBase] = SimpleTrainer
 
 
 VARIANTS = {
@@ -121,6 +122,7 @@ VARIANTS = {
     "joint": Variant("our loop, equal weights, one backward", overrides=JOINT),
     "mclgs": Variant("our loop, MCLGS, exact", overrides=MCLGS),
     "naive": Variant("MCLGS, T forwards and backwards", overrides=MCLGS, oracle=NaiveOracle),
+    "torchjd": Variant("TorchJD's mtl_backward, IMTL-G", trainer=TorchJDTrainer),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
@@ -145,7 +147,7 @@ class Bench:
         """A trainer that makes updates as ``variant`` does."""
         batches = repeat(self.batches[variant.disjoint])
         if variant.overrides is None:
-            trainer = SimpleTrainer(self.model, batches, self.optimizer)
+            trainer = variant.trainer(self.model, batches, self.optimizer)
         else:
             balancer = build_balancer(build_cfg(self.setting, variant.overrides))
             full = Full(balancer.setup, self.setting.batch)
@@ -171,12 +173,14 @@ def build_cfg(setting: Setting, overrides: list[str]) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, str(CONFIGS / model.config), [*model.overrides, *overrides])
-    cfg.MTL.TASKS = tuple(LABELS)[: setting.tasks]
+    cfg.MTL.TASKS = TASKS[: min(setting.tasks, 2)]
     cfg.MODEL.DEVICE = setting.device
     cfg.MODEL.WEIGHTS = ""
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # SimpleTrainer has none
     cfg.SOLVER.BASE_LR = 1e-6
     check_mtl_config(cfg)
+    if setting.tasks > 2:
+        cfg.MTL.TASKS, cfg.MODEL.META_ARCHITECTURE = TASKS, "ThreeTaskFCOS"
     return cfg
 
 
@@ -211,9 +215,8 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
             "instances": Instances((h, w), gt_boxes=Boxes(torch.cat([corner, corner + side], 1)), gt_classes=classes),
             "sem_seg": blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)[:h, :w].contiguous(),
         }
-        keys = [LABELS[task].sample_key for task in cfg.MTL.TASKS]
-        keys = [keys[index % len(keys)]] if disjoint else keys
-        samples.append({"image": image, "height": h, "width": w, **{key: labels[key] for key in keys}})
+        tasks = cfg.MTL.TASKS if not disjoint else [cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)]]
+        samples.append({"image": image, "height": h, "width": w, "tasks": tuple(tasks), **labels})
     return samples
 
 

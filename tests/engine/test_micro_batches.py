@@ -69,7 +69,7 @@ def test_padding_is_that_of_the_whole_batch():
         with EventStorage():
             found.append(oracle.gradients().heads[0])
     for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+        assert (one - other).norm() <= 1e-5 * one.norm()  # the logits are in float32
 
 
 def test_each_micro_batch_is_a_batch_to_batch_norm():
