@@ -107,14 +107,16 @@ class Variant:
         overrides: config of the balancer, or None for ``trainer``.
         oracle: what takes the gradients.
         trainer: what makes the update where there is no balancer.
+        accumulate: K, micro-batches of an update with a balancer.
     """
 
     about: str
     reference: str = "simple"
     disjoint: bool = False
     overrides: list[str] | None = None
-    oracle: Callable[[Any], Oracle] = Oracle
+    oracle: Callable[..., Oracle] = Oracle
     trainer: Callable[[Any, Any, Any], TrainerBase] = SimpleTrainer
+    accumulate: int = 1
 
 
 VARIANTS = {
@@ -122,6 +124,7 @@ VARIANTS = {
     "joint": Variant("our loop, equal weights, one backward", overrides=JOINT),
     "mclgs": Variant("our loop, MCLGS, exact", overrides=MCLGS),
     "naive": Variant("MCLGS, T forwards and backwards", overrides=MCLGS, oracle=NaiveOracle),
+    "mclgs-k2": Variant("MCLGS, exact, in two micro-batches", overrides=MCLGS, accumulate=2),
     "torchjd": Variant("TorchJD's mtl_backward, IMTL-G", trainer=TorchJDTrainer),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
@@ -152,7 +155,7 @@ class Bench:
             balancer = build_balancer(build_cfg(self.setting, variant.overrides))
             full = Full(balancer.setup, self.setting.batch)
             trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
-            trainer.oracle = variant.oracle(self.model)
+            trainer.oracle = variant.oracle(self.model, accumulate=variant.accumulate)
         trainer.storage = EventStorage(0)
         return trainer
 
