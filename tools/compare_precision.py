@@ -2,7 +2,7 @@
 """Compares the cosines and norms of task gradients in half precision with those in float32 and float64.
 
     python tools/make_sample_scenes.py --root datasets/precision --train 8 --val 2 --size 448x256
-    python tools/compare_precision.py --root datasets/precision [--model r50] [--batches 4]
+    python tools/compare_precision.py --root datasets/precision [--size 256x448] [--batches 4]
 
 One model, on the CPU unless --device says otherwise, with the same parameters in all precisions. See
 docs/precision_and_memory.md.
@@ -76,13 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of sample scenes")
     parser.add_argument("--model", choices=list(MODELS), default="r50", help="network (default: %(default)s)")
+    parser.add_argument("--size", metavar="HxW", help="image size in pixels (default: the model's)")
     parser.add_argument("--batches", type=int, default=4, metavar="N", help="of two images (default: %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message="torch.meshgrid")  # in detectron2 0.6
     register_all(str(args.root))
-    setting = Setting(args.model, MODELS[args.model].size, 2, 2, args.device)
-    height, width = setting.size
+    height, width = (int(x) for x in args.size.split("x")) if args.size else MODELS[args.model].size
+    setting = Setting(args.model, (height, width), 2, 2, args.device)
     options = ["INPUT.MIN_SIZE_TRAIN", f"({height},)", "INPUT.MAX_SIZE_TRAIN", str(max(height, width))]
     options += ["DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "MTL.DATA.PER_TASK", "(1, 1)"]
     cfg = build_cfg(setting, options)

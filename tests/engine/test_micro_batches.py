@@ -11,6 +11,8 @@ from small import sample, small_model
 from toy import batch, toy
 
 from mtl_d2.balancing import Oracle
+from mtl_d2.config import ConfigError
+from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine import MultiTaskTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -78,3 +80,9 @@ def test_each_micro_batch_is_a_batch_to_batch_norm():
     oracle.load(batch(B, B, B, B))
     oracle.gradients()
     assert norm.num_batches_tracked == 2
+
+
+def test_micro_batches_that_cannot_be_equal_are_refused(cfg):
+    cfg.MTL.ACCUMULATE = 3
+    with pytest.raises(ConfigError, match=r"ACCUMULATE must divide each process's share .*, 4 images, got 3"):
+        check_mtl_config(cfg)

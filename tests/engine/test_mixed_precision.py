@@ -12,8 +12,6 @@ from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.precision import GROWTH_INTERVAL, INITIAL_SCALE, Precision
-from mtl_d2.config import ConfigError
-from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.loop import MultiTaskLoop
@@ -264,13 +262,3 @@ def test_scale_doubles_after_two_thousand_updates_without_an_overflow():
     assert precision.scale == INITIAL_SCALE / 2
     precision.update(overflowed=False)
     assert precision.scale == INITIAL_SCALE
-
-
-def test_unknown_type_is_refused(cfg):
-    cfg.MTL.AMP_DTYPE, cfg.MTL.ACCUMULATE = "half", 3
-    with pytest.raises(ConfigError) as refusal:
-        check_mtl_config(cfg)
-    assert "MTL.AMP_DTYPE is 'half', which is none of 'float16', 'bfloat16'" in str(refusal.value)
-    assert "MTL.ACCUMULATE must divide each process's share of SOLVER.IMS_PER_BATCH, 4 images, got 3" in str(
-        refusal.value
-    )
