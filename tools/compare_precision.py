@@ -38,7 +38,7 @@ def measure_batch(bench: Bench, reference: Any, samples: list[dict]) -> dict[str
     for kind, dtype in KINDS.items():
         precision = Precision(dtype)
         found[kind] = take_gramian(bench.model, samples, precision)
-        while not found[kind].isfinite().all():  # as an update that overflows
+        while precision.scale > 1 and not found[kind].isfinite().all():  # as an update that overflows
             precision.update(overflowed=True)
             found[kind] = take_gramian(bench.model, samples, precision)
     return found
