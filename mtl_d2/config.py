@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from detectron2.config import CfgNode
 
@@ -27,6 +28,8 @@ METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose me
 MODULES = "MTL.DATA.MODULES"
 OPTIMIZERS = ("sgd", "adam")
 
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 class ConfigError(ValueError):
     """A config that cannot be trained; the message lists every mistake that was found."""
@@ -45,6 +48,17 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.SELECT_BY = ""
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
+    # Data type of the forward passes where SOLVER.AMP.ENABLED: "float16" (detectron2's), with a loss scale, or
+    # "bfloat16", which has the range of float32 and needs none. Parameters, Gramian and weights keep their precision.
+    cfg.MTL.AMP_DTYPE = "float16"
+    # K >= 1: each process's share of SOLVER.IMS_PER_BATCH crosses the network in so many parts, one after the other in
+    # memory, and the update is that of the whole batch; see docs/precision_and_memory.md.
+    cfg.MTL.ACCUMULATE = 1
+    # Keep convolution weights and activations with channels last in memory: the same values, faster on some GPUs.
+    cfg.MTL.CHANNELS_LAST = False
+    # Compile the trunk with torch.compile; needs a C++ compiler on a CPU, Triton on a GPU. The first updates take
+    # minutes.
+    cfg.MTL.COMPILE = False
 
     # How the task gradients travel between processes. "all_reduce": each as a whole, T all-reduces. "reduce_scatter":
     # every process gets a part of each, and the parts of the direction are gathered, (T + 1) / 2 all-reduces; not for

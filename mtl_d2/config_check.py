@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from detectron2.utils import comm
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
-from mtl_d2.config import OPTIMIZERS, ConfigError, build_setup, method_options, needs_evaluation
+from mtl_d2.config import AMP_DTYPES, OPTIMIZERS, ConfigError, build_setup, method_options, needs_evaluation
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import LABELS
@@ -125,13 +127,13 @@ def _check_solver(cfg: CfgNode) -> list[str]:
             ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER),
             ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH),
             ("MTL.LOG_PERIOD", cfg.MTL.LOG_PERIOD),
+            ("MTL.ACCUMULATE", cfg.MTL.ACCUMULATE),
         ]
         if value < 1
     ]
     if cfg.MTL.OPTIMIZER not in OPTIMIZERS:
         found.append(unknown("MTL.OPTIMIZER", cfg.MTL.OPTIMIZER, OPTIMIZERS))
-    if cfg.SOLVER.AMP.ENABLED:
-        found.append("SOLVER.AMP.ENABLED is not supported by this trainer; set it to False")
+    found += [*_check_precision(cfg), *_check_accumulation(cfg), *_check_compile(cfg)]
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     known = ("value", "norm", "full_model")
     if clipping.ENABLED and clipping.CLIP_TYPE not in known:
@@ -139,6 +141,35 @@ def _check_solver(cfg: CfgNode) -> list[str]:
     if clipping.ENABLED and clipping.CLIP_VALUE <= 0:
         found.append(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be > 0, got {clipping.CLIP_VALUE}")
     return found
+
+
+def _check_precision(cfg: CfgNode) -> list[str]:
+    if cfg.MTL.AMP_DTYPE not in AMP_DTYPES:
+        return [unknown("MTL.AMP_DTYPE", cfg.MTL.AMP_DTYPE, tuple(AMP_DTYPES))]
+    cuda = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
+    if cfg.SOLVER.AMP.ENABLED and cfg.MTL.AMP_DTYPE == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
+        return [f"MTL.AMP_DTYPE 'bfloat16' is unknown to {torch.cuda.get_device_name()}; take 'float16'"]
+    return []
+
+
+def _check_accumulation(cfg: CfgNode) -> list[str]:
+    share, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
+    if rest or cfg.MTL.ACCUMULATE < 1 or share % cfg.MTL.ACCUMULATE == 0:
+        return []
+    return [
+        f"MTL.ACCUMULATE must divide each process's share of SOLVER.IMS_PER_BATCH, {share} images, got "
+        f"{cfg.MTL.ACCUMULATE}"
+    ]
+
+
+def _check_compile(cfg: CfgNode) -> list[str]:
+    name = cfg.MTL.REGULARIZER.NAME
+    if not cfg.MTL.COMPILE or name not in REGULARIZERS.names():
+        return []
+    method = REGULARIZERS.get(name)
+    if not method.differentiates_twice(method_options(cfg.MTL.REGULARIZER, name, method)):  # type: ignore[attr-defined]
+        return []
+    return [f"MTL.COMPILE does not go with MTL.REGULARIZER.NAME {name!r}: a compiled trunk has no second derivatives"]
 
 
 def _check_data(cfg: CfgNode) -> list[str]:

@@ -15,9 +15,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 import benchmark  # noqa: E402
 from benchmark_bare import BARE  # noqa: E402
 from benchmark_methods import METHODS, build_method, make_rows, weigh_and_combine  # noqa: E402
-from benchmark_variants import VARIANTS, Bench, FlopCounter, Setting, make_update  # noqa: E402
+from benchmark_models import Setting  # noqa: E402
+from benchmark_variants import VARIANTS, Bench, FlopCounter, make_update  # noqa: E402
 
 from mtl_d2.balancing import AGGREGATORS, Oracle  # noqa: E402
+from mtl_d2.balancing.base import cosines  # noqa: E402
+from mtl_d2.balancing.gramian import gramian  # noqa: E402
 from mtl_d2.balancing.reduction import Reduction  # noqa: E402
 
 SMALL = ["--model", "small", "--size", "64x96", "--batch", "2"]
@@ -136,7 +139,7 @@ def test_reference_is_measured_even_if_it_is_not_named():
     ("arguments", "said"),
     [
         (["--size", "256"], "--size must be HxW"),
-        (["--tasks", "3"], "--tasks must be 1 to 2, got 3"),
+        (["--tasks", "4"], "--tasks must be 1 to 3, got 4"),
         (["--batch", "1"], "--batch must be at least --tasks (2), got 1"),
         (["--all-methods", "--variants", "simple"], "--all-methods compares mean, aligned_mtl, "),
         (["--rounds", "-1"], "--rounds must be at least 0, got -1"),
@@ -189,3 +192,24 @@ def test_mask_rcnn_with_all_tasks_does_the_arithmetic_of_detectron2s_and_sta_les
     assert counted["joint"] == counted["simple"]
     assert counted["sta"] == counted["sta-mclgs"] < 0.9 * counted["joint"]
     assert counted["joint"] < counted["mclgs"] < 1.4 * counted["joint"]
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def r50(request):
+    return Bench(Setting("r50", (64, 128), 2, request.param, "cpu"))
+
+
+def test_exact_gradients_of_a_resnet50_cost_the_operations_that_were_promised(r50):
+    ratio = counted_update(r50, "mclgs") / counted_update(r50, "simple")
+    assert ratio <= {2: 1.21, 3: 1.47}[r50.setting.tasks]
+
+
+def test_cosines_are_those_of_float64(r50):
+    oracle = Oracle(r50.model)
+    oracle.load(r50.batches[False])
+    with EventStorage(), torch.jit.optimized_execution(False):
+        rows = oracle.gradients().rows
+    doubled = [torch.cat([p.new_zeros(p.shape).double().flatten() if g is None else g.double().flatten()
+                          for g, p in zip(row, oracle.shared, strict=True)]) for row in rows]  # fmt: skip
+    J = torch.stack(doubled)
+    assert (cosines(gramian(rows)) - cosines(J @ J.T)).abs().max() < 1e-6

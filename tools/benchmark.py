@@ -28,7 +28,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would
 import torch
 from benchmark_bare import BARE
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
-from benchmark_variants import MODELS, VARIANTS, Bench, FlopCounter, Setting, make_update
+from benchmark_models import MODELS, Setting
+from benchmark_variants import VARIANTS, Bench, FlopCounter, make_update
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
@@ -141,7 +142,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", metavar="HxW", help="image size in pixels (default: the model's)")
     parser.add_argument("--batch", type=int, metavar="B", help="images of a batch (default: the model's)")
     parser.add_argument(
-        "--tasks", type=int, metavar="T", help="the first T of the model's tasks (default: all of them)"
+        "--tasks",
+        type=int,
+        metavar="T",
+        help="the first T of the model's tasks (default: without a made-up third)",
     )
     parser.add_argument("--rounds", type=int, metavar="R", default=7, help="rounds that count; 0: no times")
     parser.add_argument("--variants", nargs="+", choices=list(KNOWN), metavar="NAME")
@@ -170,12 +174,13 @@ def complete(args: argparse.Namespace) -> str:
         args.size = ()
     args.batch = model.batch if args.batch is None else args.batch
     args.tasks = len(model.tasks) if args.tasks is None else args.tasks
+    most = len((*model.tasks, *model.further))
     chosen = args.variants or list(METHODS if args.all_methods else {"lenet": BARE}.get(args.model, VARIANTS))
     needed = {KNOWN[name].reference for name in chosen} | set(chosen)
     args.variants = [name for name in KNOWN if name in needed]
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),
-        (1 <= args.tasks <= len(model.tasks), f"--tasks must be 1 to {len(model.tasks)}, got {args.tasks}"),
+        (1 <= args.tasks <= most, f"--tasks must be 1 to {most}, got {args.tasks}"),
         (args.batch >= args.tasks, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
         (not args.all_methods or set(args.variants) <= set(METHODS), "--all-methods compares " + ", ".join(METHODS)),
         (args.rounds >= 0, f"--rounds must be at least 0, got {args.rounds}"),

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from benchmark_variants import JOINT, MCLGS, Bench, Variant, build_cfg, make_batch
+from benchmark_batches import make_batch
+from benchmark_variants import JOINT, MCLGS, Bench, Variant, build_cfg
 from detectron2.engine import TrainerBase
 from torch import Tensor
 from torch.nn import functional as F

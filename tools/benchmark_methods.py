@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from benchmark_variants import MCLGS, Bench, Setting, Variant, build_cfg
+from benchmark_models import Setting
+from benchmark_variants import MCLGS, Bench, Variant, build_cfg
 from torch import Tensor
 
 from mtl_d2.balancing import AGGREGATORS, Balancer, Oracle, load_methods

@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits would
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from benchmark_variants import JOINT, MCLGS, MODELS, Bench, Setting, build_cfg, make_update
+from benchmark_models import MODELS, Setting
+from benchmark_variants import JOINT, MCLGS, Bench, build_cfg, make_update
 from detectron2.engine import SimpleTrainer, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark_batches import make_batch
+from benchmark_models import MODELS, Setting
+from benchmark_torchjd import TorchJDTrainer
 from detectron2.config import get_cfg
 from detectron2.engine import SimpleTrainer, TrainerBase
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
-from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,81 +24,20 @@ from torch.utils.flop_counter import flop_registry
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.jacobian import TaskGradients, total
+from mtl_d2.balancing.passes import total
+from mtl_d2.balancing.task_gradients import TaskGradients
 from mtl_d2.config import add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
-from mtl_d2.data.classification import classes_of
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.tasks import LABELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RESIDUAL_SCALE = 0.2  # of each random residual branch, or the frozen batch norms would let activations double per block
 JOINT = ["MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "sum"]
 # A small a0 keeps the weights off 0, which would save the work of adding.
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", "1.0"]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network to measure: its config, what is changed in it, and the batch that it is measured on by default.
-
-    ``plain`` gives detectron2's own model of the same modules, for its SimpleTrainer; where detectron2 has none, as for
-    FCOS with a semantic head, ours.
-    """
-
-    config: str
-    overrides: tuple[str, ...]
-    size: tuple[int, int]  # height, width
-    batch: int
-    tasks: tuple[str, ...] = ("detection", "semantic")
-    plain: Callable[[Any], nn.Module] = lambda model: model
-
-
-def plain_rcnn(model: Any) -> nn.Module:
-    """detectron2's Mask R-CNN over the modules of a ``MultiTaskRCNN``."""
-    own = {name: getattr(model, name) for name in ("backbone", "proposal_generator", "roi_heads")}
-    mean, std = model.pixel_mean.flatten().tolist(), model.pixel_std.flatten().tolist()
-    return GeneralizedRCNN(**own, pixel_mean=mean, pixel_std=std).to(model.device)
-
-
-RCNN = ("Base-MaskRCNN.yaml", ("DATASETS.TRAIN", "('made-up',)"))
-SMALL_RCNN = (
-    *("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "32"),
-    *("MODEL.ROI_BOX_HEAD.FC_DIM", "64", "MODEL.ROI_MASK_HEAD.CONV_DIM", "32"),
-    *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "100", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "32"),
-)
-MODELS = {
-    "r50": Model("bdd100k_mclgs.yaml", (), (256, 448), 2),
-    "r18": Model(
-        "bdd100k_mclgs.yaml", ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"), (256, 448), 2
-    ),
-    "small": Model("sample_scenes_mclgs.yaml", (), (96, 160), 4),
-    "rcnn-r50": Model(*RCNN, (256, 448), 2, ("detection", "instance"), plain_rcnn),
-    "rcnn-small": Model(RCNN[0], RCNN[1] + SMALL_RCNN, (96, 160), 4, ("detection", "instance"), plain_rcnn),
-    "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256, ("class_left", "class_right")),
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all variants of one run have in common.
-
-    Attributes:
-        model: a key of ``MODELS``.
-        size: height and width of the images in pixels.
-        batch: number of images.
-        tasks: T; the first T of the model's tasks.
-        device: "cpu" or "cuda".
-    """
-
-    model: str
-    size: tuple[int, int]
-    batch: int
-    tasks: int
-    device: str
 
 
 class NaiveOracle(Oracle):
@@ -110,10 +50,10 @@ class NaiveOracle(Oracle):
         terms: list[dict[str, Tensor]] = []
         both: list[list[Tensor | None]] = []
         for task, parameters in zip(self.names, self.heads, strict=True):
-            own = [s for s in self.samples if task in self.model.sample_tasks(s)]
+            own = [s for s in self.passes.samples if task in self.model.sample_tasks(s)]
             pyramid = self.model.shared_features(self.model.batch_images(own))
             losses = self.model.task_losses(task, pyramid, own, self.reduction)
-            self._drop_gradients()
+            self._drop_gradients(self.passes.parts[0])
             both.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
             terms.append({name: value.detach() for name, value in losses.items()})
             del pyramid, losses
@@ -133,6 +73,7 @@ class Variant:
         disjoint: every image has one task only, in turn, as with STA of k = 1; otherwise every image has all.
         overrides: config of the balancer, or None for detectron2's SimpleTrainer.
         oracle: what takes the gradients.
+        accumulate: K, micro-batches of an update with a balancer.
         build: makes another trainer than these.
     """
 
@@ -140,7 +81,8 @@ class Variant:
     reference: str = "simple"
     disjoint: bool = False
     overrides: list[str] | None = None
-    oracle: Callable[[Any], Oracle] = Oracle
+    oracle: Callable[..., Oracle] = Oracle
+    accumulate: int = 1
     build: Callable[[Bench], TrainerBase] | None = None
 
 
@@ -151,6 +93,8 @@ VARIANTS = {
     "mclgs": Variant("our loop, MCLGS, exact", overrides=MCLGS),
     "naive": Variant("MCLGS, T forwards and backwards", overrides=MCLGS, oracle=NaiveOracle),
     "sta-mclgs": Variant("our loop, STA with k = 1, MCLGS, exact", "mclgs", disjoint=True, overrides=MCLGS),
+    "mclgs-k2": Variant("our loop, MCLGS, exact, in two micro-batches", "mclgs", overrides=MCLGS, accumulate=2),
+    "torchjd": Variant("TorchJD's mtl_backward, IMTL-G", build=lambda bench: bench.torchjd()),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
@@ -188,8 +132,12 @@ class Bench:
         balancer = build_balancer(build_cfg(self.setting, variant.overrides or []))
         full = Full(balancer.setup, self.setting.batch)
         trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
-        trainer.oracle = variant.oracle(self.model)
+        trainer.oracle = variant.oracle(self.model, accumulate=variant.accumulate)
         return trainer
+
+    def torchjd(self) -> TorchJDTrainer:
+        """TorchJD's update of our model, on images that have all labels."""
+        return TorchJDTrainer(self.model, repeat(self.batches[False]), self.optimizer)
 
 
 def make_update(trainer: TrainerBase) -> None:
@@ -208,12 +156,15 @@ def build_cfg(setting: Setting, overrides: list[str]) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, str(CONFIGS / model.config), [*model.overrides, *overrides])
-    cfg.MTL.TASKS = model.tasks[: setting.tasks]
+    tasks = (*model.tasks, *model.further)[: setting.tasks]
+    cfg.MTL.TASKS = tasks[: len(model.tasks)]
     cfg.MODEL.DEVICE = setting.device
     cfg.MODEL.WEIGHTS = ""
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # SimpleTrainer has none
     cfg.SOLVER.BASE_LR = 1e-6
     check_mtl_config(cfg)
+    if len(tasks) > len(model.tasks):
+        cfg.MTL.TASKS, cfg.MODEL.META_ARCHITECTURE = tasks, "ThreeTaskFCOS"
     return cfg
 
 
@@ -224,44 +175,6 @@ def shrink_residuals(model: nn.Module) -> None:
             norm = (block.conv3 if isinstance(block, BottleneckBlock) else block.conv2).norm
             if isinstance(norm, FrozenBatchNorm2d):
                 norm.weight.fill_(RESIDUAL_SCALE)
-
-
-def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> list[dict]:
-    """Mapped samples of random content.
-
-    Args:
-        cfg: says the tasks and the numbers of classes.
-        setting: says size and number of the images.
-        disjoint: give each image one task, in turn, instead of all.
-        boxes: objects in each image with a detection label.
-    """
-    num_classes = min(cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    generator = torch.Generator().manual_seed(1)
-    h, w = setting.size
-    samples = []
-    for index in range(setting.batch):
-        image = torch.randint(0, 256, (len(cfg.MODEL.PIXEL_MEAN), h, w), generator=generator, dtype=torch.uint8)
-        corner = torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2, h / 2])
-        side = 8 + torch.rand(boxes, 2, generator=generator) * torch.tensor([w / 2 - 8, h / 2 - 8])
-        classes = torch.randint(0, num_classes, (boxes,), generator=generator)
-        blocks = torch.randint(0, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, (h // 16 + 1, w // 16 + 1), generator=generator)
-        labels = {
-            "instances": Instances((h, w), gt_boxes=Boxes(torch.cat([corner, corner + side], 1)), gt_classes=classes),
-            "sem_seg": blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)[:h, :w].contiguous(),
-        }
-        if "instance" in cfg.MTL.TASKS:
-            labels["instances"].gt_masks = PolygonMasks([[diamond(box)] for box in labels["instances"].gt_boxes])
-        labels |= {task: index % number for task, number in classes_of(cfg).items()}
-        tasks = (cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)],) if disjoint else cfg.MTL.TASKS
-        own = {LABELS[task].sample_key: labels[LABELS[task].sample_key] for task in tasks}
-        samples.append({"image": image, "height": h, "width": w, "tasks": tasks, **own})
-    return samples
-
-
-def diamond(box: Tensor) -> Any:
-    """A polygon (8,) through the middles of the sides of a box (x0, y0, x1, y1)."""
-    x0, y0, x1, y1 = box.double()
-    return torch.stack([(x0 + x1) / 2, y0, x1, (y0 + y1) / 2, (x0 + x1) / 2, y1, x0, (y0 + y1) / 2]).numpy()
 
 
 class FlopCounter(TorchDispatchMode):

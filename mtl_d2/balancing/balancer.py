@@ -52,9 +52,14 @@ class Balancer(nn.Module):
         self.level = level
         self.exact_every = exact_every
 
-    def needs_rows(self, update: int) -> bool:
-        """Whether an update has to look at each task's gradient."""
-        return self.gradient.needs_rows(update) or self.scalarization.weighting.needs_rows
+    def needs_rows(self, update: int, accumulate: int = 1) -> bool:
+        """Whether an update of so many micro-batches has to take each task's gradient on its own.
+
+        With several of them one backward pass is not enough where c depends on the losses: they are known only after
+        the last one, when the graphs of the others are gone.
+        """
+        early = accumulate > 1 and self.scalarization.needs_losses
+        return early or self.gradient.needs_rows(update) or self.scalarization.weighting.needs_rows
 
     def needs_whole_rows(self) -> bool:
         """Whether every process has to see all elements of the task gradients, and not the Gramian of all of them."""
@@ -160,11 +165,11 @@ class Balancer(nn.Module):
         def factors(losses: Tensor, present: Tensor) -> Tensor:
             context = self.context(losses, present, update)
             c = self.coefficients(losses, context)
-            weights = self.gradient(None, context)
+            weights = scored[-1].weights if scored else self.gradient(None, context)
             scored.append(UpdateResult({}, losses, present, c, weights, update=update))
             return c * weights.shared
 
         found = oracle.one_backward(factors)
-        (result,) = scored
+        result = scored[-1]
         result.terms = found.terms
         return result

@@ -29,6 +29,8 @@ def gramian(rows: list[list[Tensor | None]]) -> Tensor:
 def inner_product(left: Tensor, right: Tensor) -> Tensor:
     """Scalar float64 inner product of two tensors of the same shape, of any float dtype."""
     left, right = left.reshape(-1), right.reshape(-1)
+    if left.dtype in (torch.float16, torch.bfloat16):
+        left, right = left.float(), right.float()  # products would be added up in half precision
     if left.dtype == torch.float64 or left.numel() <= CHUNK:
         return left.double() @ right.double()
     whole = left.numel() // CHUNK * CHUNK

@@ -61,41 +61,68 @@ class Group:
     gradients: dict[str, Features] = field(default_factory=dict)  # by task: with respect to the leaves that it used
 
 
-def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool) -> list[Group]:
+def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: int = 0) -> list[Group]:
     """Groups of the samples of a batch; samples without a task are in none, unless all stay together.
 
     Args:
         sample_tasks: for each sample, the tasks that supervise it.
         together: keep the whole batch in one group.
+        first: index of the first of them.
     """
     if together:
         tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
-        return [Group(list(range(len(sample_tasks))), tasks)] if tasks else []
+        return [Group(list(range(first, first + len(sample_tasks))), tasks)] if tasks else []
     groups: dict[tuple[str, ...], Group] = {}
-    for index, tasks in enumerate(sample_tasks):
+    for index, tasks in enumerate(sample_tasks, first):
         if tasks:
             groups.setdefault(tasks, Group([], tasks)).indices.append(index)
     return list(groups.values())
 
 
 def backward_to_leaves(
-    task: str, loss: Tensor | None, parameters: list[nn.Parameter], groups: list[Group]
+    task: str, loss: Tensor, seed: Tensor, parameters: list[nn.Parameter], groups: list[Group]
 ) -> Gradients:
-    """Gradients of one task's loss for its head; those for the features go into the groups.
+    """Gradients of one task's loss times ``seed`` for its head; those for the features go into the groups.
 
     Args:
         task: its name.
-        loss: this process's part of it, or None without samples.
+        loss: this process's part of it.
+        seed: what its backward pass starts with.
         parameters: of its head.
         groups: parts of the batch, with their leaves.
     """
-    if loss is None:
-        return [None] * len(parameters)
     leaves = [
         (g, name, leaf) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad
     ]
-    found = torch.autograd.grad(loss, [*(leaf for _, _, leaf in leaves), *parameters], allow_unused=True)
+    found = torch.autograd.grad(loss, [*(leaf for _, _, leaf in leaves), *parameters], seed, allow_unused=True)
     for (group, name, _), gradient in zip(leaves, found, strict=False):
         if gradient is not None:
             group.gradients.setdefault(task, {})[name] = gradient
     return list(found[len(leaves) :])
+
+
+def backward_to_parameters(task: str, groups: list[Group], parameters: list[nn.Parameter], row: Gradients) -> None:
+    """Adds one task's gradient through the trunk to its ``row``; a group's graph is freed after its last task.
+
+    Args:
+        task: its name.
+        groups: parts of the batch, with gradients for the features.
+        parameters: the shared ones.
+        row: one entry for each of them, None for one that the task has not reached.
+    """
+    for group in groups:
+        used = group.gradients.pop(task, {})
+        if used:
+            outputs, pulls = [group.features[name] for name in used], list(used.values())
+            more = bool(group.gradients)
+            found = torch.autograd.grad(outputs, parameters, pulls, retain_graph=more, allow_unused=True)
+            add(row, found)
+            if not more:
+                group.features, group.leaves = {}, {}
+
+
+def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
+    """Adds ``more`` to ``gradients``, in place of the list but not of the tensors, which autograd may have shared."""
+    for k, gradient in enumerate(more):
+        so_far = gradients[k]
+        gradients[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient

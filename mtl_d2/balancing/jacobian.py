@@ -3,20 +3,23 @@
 The batch is partitioned by the set of tasks that supervise a sample. For each set the trunk runs once and its features
 are detached; each head runs forward and backward to them on its own samples alone, and its graph is freed; then each
 task of the set has one backward pass through the trunk, over those features only that its head used. A sample crosses
-the trunk once forward, and once backward for each task that supervises it.
+the trunk once forward, and once backward for each task that supervises it. A batch may be divided into micro-batches,
+which go through all this one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mtl_d2.balancing.base import Gradients, require_finite
 from mtl_d2.balancing.gramian import feature_gramian, gramian
-from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, backward_to_leaves, partition
+from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, add, backward_to_leaves, backward_to_parameters
+from mtl_d2.balancing.microbatch import MicroBatch
+from mtl_d2.balancing.passes import Passes, add_terms, total
+from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.balancing.task_gradients import TaskGradients
 from mtl_d2.tasks import head_parameters, shared_parameters
@@ -26,7 +29,12 @@ class Oracle:
     """Losses and gradients of one model on one batch at a time, at whatever parameters the model has now."""
 
     def __init__(
-        self, model: MultiTaskModel, reduction: Reduction | None = None, last_shared: Sequence[str] = ()
+        self,
+        model: MultiTaskModel,
+        reduction: Reduction | None = None,
+        last_shared: Sequence[str] = (),
+        precision: Precision | None = None,
+        accumulate: int = 1,
     ) -> None:
         """Looks at the model once.
 
@@ -34,6 +42,8 @@ class Oracle:
             model: is also an ``nn.Module``.
             reduction: sums over processes; by default there is one.
             last_shared: names of the modules of the last shared layer; by default the model says.
+            precision: of the forward passes; by default that of the parameters.
+            accumulate: K >= 1, micro-batches of an update.
 
         Raises:
             ValueError: ``last_shared`` names parameters that are not shared.
@@ -49,25 +59,16 @@ class Oracle:
         if named and not last <= {id(p) for p in self.shared}:
             raise ValueError(f"MTL.LAST_SHARED_LAYER {tuple(last_shared)} has parameters that no two tasks share")
         self.last_layer = [k for k, p in enumerate(self.shared) if id(p) in last]  # places among the shared parameters
-        self.samples: list[dict] = []
-        self._images: Tensor | None = None
-        self._present = torch.zeros(len(self.names), dtype=torch.bool)
+        self.precision = precision or Precision()
+        self.passes = Passes(model, self.reduction, self.precision, accumulate)
         self.update = 0
         self.learning_rate = 1.0
 
     def load(self, samples: list[dict], update: int = 0, learning_rate: float = 1.0) -> None:
         """Takes this process's share of the global batch of an update, and the heads' present learning rate."""
-        self.samples = [{**sample} for sample in samples]  # a model may keep in them what belongs to this update
+        self.passes.load(samples)
         self.update = update
         self.learning_rate = learning_rate
-        images = self.model.batch_images(samples) if samples else None
-        size = images.shape[-2:] if images is not None and images.dim() == 4 else (0, 0)
-        here = [any(task in self.model.sample_tasks(s) for s in samples) for task in self.names]
-        height, width, *present = self.reduction.largest([*size, *map(int, here)])
-        self._present = torch.tensor(present, dtype=torch.bool)
-        if images is not None and tuple(size) != (height, width):  # dense heads compute loss on padding
-            images = F.pad(images, (0, width - size[1], 0, height - size[0]))
-        self._images = images
 
     def gradients(
         self, tasks: Sequence[str] | None = None, trunk: str = "rows", features: bool = False, read: bool = True
@@ -86,42 +87,72 @@ class Oracle:
             FloatingPointError: a loss is not finite.
         """
         asked = self.names if tasks is None else tuple(tasks)
-        sets = [tuple(t for t in self.model.sample_tasks(s) if t in asked) for s in self.samples]
-        groups = partition(sets, self.model.mixes_samples())
-        with torch.set_grad_enabled(trunk != "no"):
-            self._run_trunk(groups)
-        self._drop_gradients()
-        for group in groups:  # a leaf for each feature: what a head does to it stays the head's
-            group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
-        terms: list[dict[str, Tensor]] = []
-        heads: list[Gradients] = []
-        for task, parameters in zip(self.names, self.heads, strict=True):
-            task_terms = self._task_terms(task, groups) if task in asked else {}
-            heads.append(backward_to_leaves(task, total(task_terms) if task_terms else None, parameters, groups))
-            terms.append({name: value.detach() for name, value in task_terms.items()})
-            del task_terms  # frees the head's graph before the next head runs
+        terms: list[dict[str, Tensor]] = [{} for _ in self.names]
+        heads: list[Gradients] = [[None] * len(own) for own in self.heads]
+        rows: list[Gradients] = [[None] * len(self.shared) for _ in self.names]
+        of_features: list[Tensor] = []
+        groups: list[Group] = []
+        for part in self.passes.parts:
+            if trunk in ("rows", "parts"):  # of the micro-batch before; the last one's pass comes row by row
+                for task, row in zip(self.names, rows, strict=True):
+                    backward_to_parameters(task, groups, self.shared, row)
+            with torch.set_grad_enabled(trunk != "no"):
+                new = self.passes.trunk(part, asked, self.model.mixes_samples())
+            self._drop_gradients(part)
+            self._run_heads(part, new, asked, terms, heads)
+            if features:
+                of_features.append(feature_gramian([g.gradients for g in new], self.names, self.passes.device))
+            groups = [*groups, *new] if trunk == "later" else new
+            del new
         found = self._send_losses(terms, asked)
-        if features:
-            device = next(self.model.parameters()).device
-            found.features = feature_gramian([group.gradients for group in groups], self.names, device)
+        found.features = torch.stack(of_features).sum(0) / self.precision.scale**2 if features else None
         found.groups = groups if trunk == "later" else []
-        self._average(found, heads, groups, trunk)
+        self._average(found, heads, rows if trunk in ("rows", "parts") else [], groups, trunk == "parts")
         if read:
             self.read(found)
         return found
 
-    def _average(self, found: TaskGradients, heads: list[Gradients], groups: list[Group], trunk: str) -> None:
-        """Fills in heads and rows of the global batch; each row is under way while the next one is computed."""
+    def _run_heads(
+        self,
+        part: MicroBatch,
+        groups: list[Group],
+        asked: Sequence[str],
+        terms: list[dict[str, Tensor]],
+        heads: list[Gradients],
+    ) -> None:
+        """Adds the heads' losses and gradients of a micro-batch; those for the features go into the groups."""
+        for group in groups:  # a leaf for each feature: what a head does to it stays the head's
+            group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
+        for i, task in enumerate(self.names):
+            found = self.passes.head(task, groups) if task in asked else {}
+            if not found:
+                continue
+            loss = total(found)
+            seed = self.precision.seed(loss, part.shares[i])
+            add(heads[i], backward_to_leaves(task, loss, seed, self.heads[i], groups))
+            add_terms(terms[i], found, part.shares[i])
+            del found, loss  # frees the head's graph before the next head runs
+
+    def _average(
+        self, found: TaskGradients, heads: list[Gradients], rows: list[Gradients], groups: list[Group], parts: bool
+    ) -> None:
+        """Fills in heads and rows of the global batch; each row is under way while the next one is computed.
+
+        ``rows`` are those of the micro-batches before that of ``groups``; empty where none are asked for.
+        """
         here = found.present.nonzero().flatten().tolist()
-        found.exchange = self.reduction.exchange(parts=trunk == "parts")
-        found.exchange.send([g for i in here for g in heads[i]], [p for i in here for p in self.heads[i]])
-        for i in here if trunk in ("rows", "parts") else []:
-            found.exchange.send_row(self._row(self.names[i], groups), self.shared)
-        flat, *rows = found.exchange.receive()
+        found.exchange = self.reduction.exchange(parts)
+        own_heads = self.precision.unscale([g for i in here for g in heads[i]])
+        found.exchange.send(own_heads, [p for i in here for p in self.heads[i]])
+        for i in here if rows else []:
+            backward_to_parameters(self.names[i], groups, self.shared, rows[i])
+            found.exchange.send_row(self.precision.unscale(rows[i]), self.shared)
+            rows[i] = []
+        flat, *received = found.exchange.receive()
         own = iter(flat)
         found.heads = [[next(own) if i in here else None for _ in p] for i, p in enumerate(self.heads)]
-        if trunk in ("rows", "parts"):
-            found.rows = [rows.pop(0) if i in here else [None] * len(self.shared) for i in range(len(self.names))]
+        if rows:
+            found.rows = [received.pop(0) if i in here else [None] * len(self.shared) for i in range(len(self.names))]
 
     def read(self, found: TaskGradients, last_layer: bool = False) -> dict[str, Tensor]:
         """Brings the losses and the Gramians to the CPU, in one transfer.
@@ -143,7 +174,7 @@ class Oracle:
             gramians["all"] = gramian(found.rows)
         if found.rows and last_layer:
             gramians["last_layer"] = gramian([[row[k] for k in self.last_layer] for row in found.rows])
-        device = next(self.model.parameters()).device
+        device = self.passes.device
         numbers = [found.exchange.total(torch.stack([g.to(device) for g in gramians.values()]))] if gramians else []
         if found.features is not None:
             gramians["features"] = found.features
@@ -156,8 +187,9 @@ class Oracle:
         values = torch.cat([n.flatten() for n in numbers]).cpu()
         squares = values[: len(gramians) * T**2].view(-1, T, T)
         if found.unread is not None:
-            found.take_losses(self.model.tasks, values[len(gramians) * T**2 :].tolist())
-            require_finite(found.losses, self.names, "the loss", self.update, self.hint())
+            at_fault = found.take_losses(self.model.tasks, values[len(gramians) * T**2 :].tolist())
+            hint = f"Found by process {', '.join(map(str, at_fault))}. {self.hint()}"
+            require_finite(found.losses, self.names, "the loss", self.update, hint)
         return dict(zip(gramians, squares, strict=True))
 
     def one_backward(self, factors: Callable[[Tensor, Tensor], Tensor]) -> TaskGradients:
@@ -166,22 +198,34 @@ class Oracle:
         Heads of absent tasks, and parameters that no present task uses, have None there afterwards.
 
         Args:
-            factors: (losses, present) -> (T,) factor of each loss.
+            factors: (losses, present) -> (T,) factor of each loss. With micro-batches it is asked before the losses are
+                known, with zeros, and once more at the end: its answer must not depend on them.
         """
-        groups = partition([self.model.sample_tasks(s) for s in self.samples], together=True)
-        self._run_trunk(groups)
-        self._drop_gradients()
-        for group in groups:
-            group.leaves = group.features
-        terms = [self._task_terms(task, groups) for task in self.names]
-        found = self._send_losses(terms, self.names)
-        self.read(found)
-        scale = factors(found.losses, found.present).tolist()
-        losses = [(total(t), scale[i]) for i, t in enumerate(terms) if t]
-        if losses:
-            torch.autograd.backward([x for x, _ in losses], [torch.full_like(x, factor) for x, factor in losses])
+        terms: list[dict[str, Tensor]] = [{} for _ in self.names]
+        divided = self.accumulate > 1
+        known = factors(torch.zeros(len(self.names), dtype=torch.float64), self.passes.present) if divided else None
+        for part in self.passes.parts:
+            here = self.passes.connected(part, self.names)
+            self._drop_gradients(part)
+            for so_far, own, share in zip(terms, here, part.shares, strict=True):
+                add_terms(so_far, own, share)
+            if known is None:
+                found = self._send_losses(terms, self.names)
+                self.read(found)
+                known = factors(found.losses, found.present)
+            weights = [factor * share for factor, share in zip(known.tolist(), part.shares, strict=True)]
+            losses = [(total(own), weight) for own, weight in zip(here, weights, strict=True) if own]
+            if losses:
+                seeds = [self.precision.seed(loss, weight) for loss, weight in losses]
+                torch.autograd.backward([loss for loss, _ in losses], seeds)
+            del here, losses  # frees the graph before the next micro-batch runs
+        if divided:
+            found = self._send_losses(terms, self.names)
+            self.read(found)
+            factors(found.losses, found.present)
         moving = [p for i in found.present.nonzero().flatten().tolist() for p in self.heads[i]] + self.shared
-        assign(self.reduction.average_gradients([p.grad for p in moving], moving), moving)
+        own_gradients = self.precision.unscale([p.grad for p in moving])
+        assign(self.reduction.average_gradients(own_gradients, moving), moving)
         return found
 
     def one_trunk_backward(self, found: TaskGradients, weights: Sequence[float]) -> Gradients:
@@ -197,94 +241,53 @@ class Oracle:
             if outputs:
                 add(direction, torch.autograd.grad(outputs, self.shared, list(pulls.values()), allow_unused=True))
         found.groups = []
-        return self.reduction.average_gradients(direction, self.shared)
+        return self.reduction.average_gradients(self.precision.unscale(direction), self.shared)
 
-    def connected_losses(self, tasks: Sequence[str]) -> list[Tensor | None]:
-        """This process's losses of ``tasks`` with the graph of the whole network; None for one without samples."""
-        groups = partition([self.model.sample_tasks(s) for s in self.samples], together=True)
-        self._run_trunk(groups)
-        for group in groups:
-            group.leaves = group.features
-        terms = [self._task_terms(task, groups) for task in tasks]
-        return [total(t) if t else None for t in terms]
+    def connected_losses(self, tasks: Sequence[str]) -> Iterator[list[Tensor | None]]:
+        """This process's losses of ``tasks`` with the graph of the whole network; None for one without samples.
 
-    def _drop_gradients(self) -> None:
-        """Sets every ``.grad`` to None.
+        Those of one micro-batch after the other, which add up to the losses.
+        """
+        for part in self.passes.parts:
+            terms = self.passes.connected(part, tasks)
+            shares = [part.shares[self.names.index(task)] for task in tasks]
+            yield [total(own) * share if own else None for own, share in zip(terms, shares, strict=True)]
+
+    @property
+    def accumulate(self) -> int:
+        """K, the number of micro-batches of an update."""
+        return self.passes.accumulate
+
+    def _drop_gradients(self, part: MicroBatch) -> None:
+        """Sets every ``.grad`` to None, in the first micro-batch.
 
         After the trunk's forward pass: freed before it, with nothing else left of the last update, the memory would go
         back to the system and be made anew page by page, which takes 4 % of a step on a CPU with glibc. Freed after the
         heads, the peak would be higher.
         """
-        for parameter in self.model.parameters():
+        for parameter in self.model.parameters() if part is self.passes.parts[0] else ():
             parameter.grad = None
 
     def hint(self) -> str:
-        """What to do about a number that is not finite."""
-        files = ", ".join(str(sample.get("file_name", "?")) for sample in self.samples)
-        return "Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the images: " + files
-
-    def _run_trunk(self, groups: list[Group]) -> None:
-        if not groups:  # an allocation may leave this process no sample at all
-            return
-        assert self._images is not None
-        for group in groups:
-            whole = len(group.indices) == len(self.samples)
-            group.features = self.model.shared_features(self._images if whole else self._images[group.indices])
-
-    def _task_terms(self, task: str, groups: list[Group]) -> dict[str, Tensor]:
-        parts: list[Features] = []
-        samples: list[dict] = []
-        for group in groups:
-            chosen = [k for k, i in enumerate(group.indices) if task in self.model.sample_tasks(self.samples[i])]
-            if chosen and task in group.tasks:
-                whole = len(chosen) == len(group.indices)
-                parts.append(group.leaves if whole else {n: f[chosen] for n, f in group.leaves.items()})
-                samples += [self.samples[group.indices[k]] for k in chosen]
-        features = parts[0] if len(parts) == 1 else {n: torch.cat([p[n] for p in parts]) for n in (parts or [{}])[0]}
-        return self.model.task_losses(task, features, samples, self.reduction)
+        """What to do about a number that is not finite, on this process."""
+        files = ", ".join(str(sample.get("file_name", "?")) for sample in self.passes.samples)
+        where = f"images of process {self.reduction.rank}" if self.reduction.world_size > 1 else "images"
+        return f"Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look at the {where}: {files}"
 
     def _send_losses(self, terms: list[dict[str, Tensor]], asked: Sequence[str]) -> TaskGradients:
-        """Which of the tasks are present; their loss terms are under way."""
-        device = next(self.model.parameters()).device
-        flat = {key: value.detach().double() for task_terms in terms for key, value in task_terms.items()}
+        """Which of the tasks are present; their loss terms are under way, and whether this process's are finite."""
+        device = self.passes.device
+        flat = {key: value for task_terms in terms for key, value in task_terms.items()}
         zero = torch.zeros((), dtype=torch.float64, device=device)
         values = torch.stack([flat.get(key, zero) for task in self.model.tasks for key in task.loss_keys]).to(device)
-        present = self._present & torch.tensor([name in asked for name in self.names])
-        arrival = self.reduction.start_average(values)
+        broken = torch.zeros(self.reduction.world_size, dtype=torch.float64, device=device)
+        broken[self.reduction.rank] = (~values.isfinite()).any()
+        present = self.passes.present & torch.tensor([name in asked for name in self.names])
+        arrival = self.reduction.start_average(torch.cat([values, broken]))
         return TaskGradients({}, torch.zeros(len(terms), dtype=torch.float64), present, [], [], unread=arrival)
-
-    def _row(self, task: str, groups: list[Group]) -> Gradients:
-        """A task's gradient with respect to the shared parameters; None for a parameter it does not reach.
-
-        A group's graph is freed after its last task.
-        """
-        row: Gradients = [None] * len(self.shared)
-        for group in groups:
-            used = group.gradients.pop(task, {})
-            if used:
-                outputs = [group.features[name] for name in used]
-                more = bool(group.gradients)
-                found = torch.autograd.grad(
-                    outputs, self.shared, list(used.values()), retain_graph=more, allow_unused=True
-                )
-                add(row, found)
-                group.features = group.features if more else {}
-        return row
-
-
-def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
-    """Adds ``more`` to ``gradients``, in place of the list but not of the tensors, which autograd may have shared."""
-    for k, gradient in enumerate(more):
-        so_far = gradients[k]
-        gradients[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient
 
 
 def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
     """Puts each gradient into its parameter's ``.grad``."""
     for gradient, parameter in zip(gradients, parameters, strict=True):
         parameter.grad = gradient
-
-
-def total(terms: dict[str, Tensor]) -> Tensor:
-    """The sum of a task's loss terms, of which there is one at least."""
-    return sum(list(terms.values())[1:], next(iter(terms.values())))

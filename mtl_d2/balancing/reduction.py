@@ -54,6 +54,7 @@ class Reduction:
     """
 
     world_size: int = 1
+    rank: int = 0  # of this process
 
     def count(self, value: Tensor) -> Tensor:
         """``value`` summed over processes and divided by their number.
@@ -75,9 +76,9 @@ class Reduction:
         """Starts averaging ``value``, which is not to be used any more; what is returned waits for the average."""
         return lambda: value
 
-    def largest(self, numbers: Sequence[int]) -> list[int]:
-        """The largest of each of ``numbers`` over processes; it knows nothing of the accelerator and waits for none."""
-        return list(numbers)
+    def everybodys(self, numbers: Sequence[int]) -> list[list[int]]:
+        """The ``numbers`` of each process, as many of each; it knows nothing of the accelerator and waits for none."""
+        return [list(numbers)]
 
     def exchange(self, parts: bool = False) -> Exchange:
         """For the gradients of one pass.

@@ -47,11 +47,14 @@ class Weighting(Strategy):
         geometric: whether the weights may be exponents of a geometric mean.
         normalized: whether they are divided by their sum there.
         needs_rows: whether ``observe`` needs gradient norms, so that every update takes the per-task path.
+        needs_losses: whether the weights of an update may depend on its own losses, so that an update of several
+            micro-batches takes the per-task path.
     """
 
     geometric: bool = True
     normalized: bool = True
     needs_rows: bool = False
+    needs_losses: bool = True
 
     @classmethod
     def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
@@ -92,6 +95,11 @@ class Scalarization(nn.Module):
         super().__init__()
         self.weighting = weighting
         self.geometric = geometric
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether dS/dL_i depends on the losses of the same update."""
+        return self.geometric or self.weighting.needs_losses
 
     def forward(self, losses: Tensor, context: Context) -> Tensor:
         """S, a scalar, of ``losses`` ((T,) float64 on the CPU, a leaf).
@@ -232,6 +240,11 @@ class GradientStage(nn.Module):
 class Regularizer(Strategy):
     """A term of the objective that belongs to no task."""
 
+    @classmethod
+    def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
+        """Whether it needs second derivatives of the network, with these values of ``defaults``."""
+        return False
+
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Its gradient at the present parameters, for the shared parameters and for each head.
 
@@ -252,9 +265,11 @@ class Step(Strategy):
 
     Attributes:
         several_points: whether the tasks' gradients are taken at different points.
+        moves: how often an update moves parameters.
     """
 
     several_points: ClassVar[bool] = False
+    moves: ClassVar[int] = 1
 
     def forward(self, oracle: Oracle, balancer: Balancer, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Makes one update; see ``Balancer.forward``."""

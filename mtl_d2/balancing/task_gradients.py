@@ -27,7 +27,7 @@ class TaskGradients:
         groups: the parts of the batch, where the trunk's backward pass is still to come.
         exchange: knows what the rows are parts of.
         features: (T, T) this process's part of the Gramian of the features, where it was asked for.
-        unread: waits for the loss terms, on the model's device.
+        unread: waits for what ``take_losses`` takes, on the model's device.
     """
 
     terms: dict[str, float]
@@ -40,11 +40,21 @@ class TaskGradients:
     features: Tensor | None = None
     unread: Callable[[], Tensor] | None = None
 
-    def take_losses(self, tasks: Sequence[Task], values: list[float]) -> None:
-        """Fills in ``losses`` and ``terms`` from the ``values`` of all loss keys of the ``tasks``."""
-        named = dict(zip([key for task in tasks for key in task.loss_keys], values, strict=True))
+    def take_losses(self, tasks: Sequence[Task], values: list[float]) -> list[int]:
+        """Fills in ``losses`` and ``terms``.
+
+        Args:
+            tasks: all T.
+            values: the loss terms of all their loss keys; then for each process whether one of its own is not finite.
+
+        Returns:
+            Those processes.
+        """
+        keys = [key for task in tasks for key in task.loss_keys]
+        named = dict(zip(keys, values, strict=False))
         sums = [sum(named[key] for key in task.loss_keys) for task in tasks]
         here = [task for task, there in zip(tasks, self.present.tolist(), strict=True) if there]
         self.losses.copy_(torch.tensor(sums, dtype=torch.float64))
         self.terms.update({key: named[key] for task in here for key in task.loss_keys})
         self.unread = None
+        return [rank for rank, broken in enumerate(values[len(keys) :]) if broken]

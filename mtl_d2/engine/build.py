@@ -7,8 +7,9 @@ from typing import Any
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, load_methods
 from mtl_d2.balancing.base import Setup
 from mtl_d2.balancing.build import MethodRegistry
+from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
-from mtl_d2.config import build_setup, method_options
+from mtl_d2.config import AMP_DTYPES, build_setup, method_options
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 
 
@@ -41,6 +42,11 @@ def build_balancer(cfg: Any) -> Balancer:
         gradient.LEVEL,
         gradient.EXACT_EVERY,
     )
+
+
+def build_precision(cfg: Any) -> Precision:
+    """The precision of the forward passes."""
+    return Precision(AMP_DTYPES[cfg.MTL.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None)
 
 
 def build_allocation(cfg: Any) -> Allocation:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from itertools import combinations
 
+import torch
 from torch import Tensor
 
 from mtl_d2.balancing import UpdateResult
@@ -39,12 +39,13 @@ class Diagnostics:
         """
         present = [i for i, here in enumerate(result.present.tolist()) if here]
         values = dict(result.scalars)
-        for i in present:
-            values[f"task_loss/{self.tasks[i]}"] = float(result.losses[i])
-            values[f"coefficient/{self.tasks[i]}"] = float(result.coefficients[i])
-            values[f"weight/{self.tasks[i]}"] = float(result.weights.shared[i] * result.coefficients[i])
-            if result.gramian is not None:
-                values[f"grad_norm/{self.tasks[i]}"] = float(result.gramian[i, i]) ** 0.5
+        numbers = {"task_loss": result.losses, "coefficient": result.coefficients}
+        numbers["weight"] = result.weights.shared * result.coefficients
+        if result.gramian is not None:
+            numbers["grad_norm"] = result.gramian.diagonal().sqrt()
+        for group, vector in numbers.items():
+            entries = vector.tolist()
+            values |= {f"{group}/{self.tasks[i]}": entries[i] for i in present}
         values |= self._pairs("cosine_level", result.level_gramian, present)
         exact = self._pairs("cosine", result.gramian, present)
         return values | exact | {name: spread for name in exact for name, spread in self._spread(name, exact[name])}
@@ -52,10 +53,13 @@ class Diagnostics:
     def _pairs(self, group: str, gramian: Tensor | None, present: list[int]) -> dict[str, float]:
         if gramian is None:
             return {}
-        cosine = cosines(gramian)
-        return {f"{group}/{self.tasks[i]}_{self.tasks[j]}": float(cosine[i, j]) for i, j in combinations(present, 2)}
+        cosine = cosines(gramian).tolist()
+        return {f"{group}/{self.tasks[i]}_{self.tasks[j]}": cosine[i][j] for i, j in combinations(present, 2)}
 
     def _spread(self, name: str, value: float) -> list[tuple[str, float]]:
         recent = self._recent.setdefault(name, deque(maxlen=WINDOW))
         recent.append(value)
-        return [(name.replace("cosine/", "cosine_std/"), statistics.pstdev(recent))] if len(recent) == WINDOW else []
+        if len(recent) < WINDOW:
+            return []
+        spread = torch.tensor(list(recent), dtype=torch.float64).std(correction=0)
+        return [(name.replace("cosine/", "cosine_std/"), float(spread))]

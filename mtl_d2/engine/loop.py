@@ -12,9 +12,12 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
+from mtl_d2.balancing.finite import require_finite_gradients
+from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation import Allocation
 from mtl_d2.engine.diagnostics import Diagnostics
+from mtl_d2.engine.snapshot import Snapshot
 
 
 class MultiTaskLoop(TrainerBase):
@@ -30,6 +33,8 @@ class MultiTaskLoop(TrainerBase):
         clip_norm: float | None = None,
         reduction: Reduction | None = None,
         last_shared: Sequence[str] = (),
+        precision: Precision | None = None,
+        accumulate: int = 1,
     ) -> None:
         """Builds nothing that costs time: the loader is made for the first batch.
 
@@ -42,13 +47,17 @@ class MultiTaskLoop(TrainerBase):
             clip_norm: bound of the global norm of the combined gradient, or None.
             reduction: collectives; by default those of one process.
             last_shared: names of the modules of the last shared layer; by default the model says.
+            precision: of the forward passes; by default that of the parameters.
+            accumulate: K >= 1, micro-batches of an update.
         """
         super().__init__()
         model.train()
         self.model = model
         self.optimizer = optimizer
         self.balancer = balancer
-        self.oracle = Oracle(model, reduction, last_shared)  # type: ignore[arg-type]  # a module that follows the protocol
+        self.precision = precision or Precision()
+        # A module that follows the protocol.
+        self.oracle = Oracle(model, reduction, last_shared, self.precision, accumulate)  # type: ignore[arg-type]
         self.clip_norm = clip_norm
         self.allocation = allocation
         self.diagnostics = Diagnostics(balancer.setup.tasks)
@@ -63,10 +72,35 @@ class MultiTaskLoop(TrainerBase):
             self._batches = self.allocation(self._build_loader(self.allocation.start))
         self.oracle.load(next(self._batches), self.iter, self.optimizer.param_groups[0]["lr"])
         data_time = time.perf_counter() - start
-        result = self.balancer(self.oracle, self.iter, self._apply)
-        self._log(result, data_time)
+        result = self._update()
+        if self.precision.scales:
+            scale = {"amp/scale": self.precision.scale, "amp/skipped": self.precision.skipped}
+            get_event_storage().put_scalars(smoothing_hint=False, **scale)
+        if result is not None:
+            self._log(result, data_time)
+
+    def _update(self) -> UpdateResult | None:
+        """Makes the update. One that overflows in float16 leaves nothing behind but a smaller scale, and gives None.
+
+        Raises:
+            FloatingPointError: a loss or gradient is not finite, and a smaller scale would not help.
+        """
+        if not self.precision.scales:
+            return self.balancer(self.oracle, self.iter, self._apply)
+        before = Snapshot(self.model, self.balancer, self.optimizer, parameters=self.balancer.step.moves > 1)
+        try:
+            result = self.balancer(self.oracle, self.iter, self._apply)
+        except FloatingPointError:
+            if self.precision.scale <= 1:
+                raise
+            before.restore()
+            self.precision.update(overflowed=True)
+            return None
+        self.precision.update(overflowed=False)
+        return result
 
     def _apply(self) -> None:
+        require_finite_gradients(self.oracle)
         if self.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             get_event_storage().put_scalar("grad_norm/update", norm.item(), smoothing_hint=False)
@@ -88,6 +122,7 @@ class MultiTaskLoop(TrainerBase):
             "allocation": self.allocation.state_dict(),
             "cosine_updates": self.cosine_updates,
             "diagnostics": self.diagnostics.state_dict(),
+            "precision": self.precision.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -97,4 +132,5 @@ class MultiTaskLoop(TrainerBase):
         self.allocation.load_state_dict(state_dict["allocation"])
         self.cosine_updates = state_dict["cosine_updates"]
         self.diagnostics.load_state_dict(state_dict["diagnostics"])
+        self.precision.load_state_dict(state_dict["precision"])
         self._batches = None

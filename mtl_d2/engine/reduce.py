@@ -27,7 +27,7 @@ class AllRanks(Reduction):
             ConfigError: the backend cannot do what is asked for.
         """
         self.wire = Wire()
-        self.world_size = self.wire.size
+        self.world_size, self.rank = self.wire.size, self.wire.rank
         if communication == "reduce_scatter" and not self.wire.can_scatter:
             raise ConfigError(
                 f"MTL.COMMUNICATION 'reduce_scatter' needs a backend with a reduce-scatter at half the price of an "
@@ -48,9 +48,9 @@ class AllRanks(Reduction):
         arrival = self.wire.all_reduce(value)
         return lambda: arrival() / self.world_size
 
-    def largest(self, numbers: Sequence[int]) -> list[int]:
+    def everybodys(self, numbers: Sequence[int]) -> list[list[int]]:
         """See ``Reduction``."""
-        return self.wire.largest(numbers)
+        return self.wire.everybodys(numbers)
 
     def exchange(self, parts: bool = False) -> Exchange:
         """See ``Reduction``."""

@@ -24,7 +24,7 @@ from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader, share_of_batch
 from mtl_d2.data.holdout import register_held_out
 from mtl_d2.engine.best import BestEvaluation
-from mtl_d2.engine.build import build_allocation, build_balancer
+from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
 from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
@@ -33,6 +33,7 @@ from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
 from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks
+from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import StopRequest, StopTraining
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.results import flat_table, merge_results
@@ -64,6 +65,7 @@ class MultiTaskTrainer(DefaultTrainer):
         share_of_batch(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         broadcast_model(model)
+        speed_up(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
         balancer = build_balancer(cfg).to(torch.float64)
         add_weighting_parameters(optimizer, balancer, cfg)
@@ -76,6 +78,8 @@ class MultiTaskTrainer(DefaultTrainer):
             clip_norm=cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if clips_globally(cfg) else None,
             reduction=build_reduction(cfg.MTL.COMMUNICATION),
             last_shared=cfg.MTL.LAST_SHARED_LAYER,
+            precision=build_precision(cfg),
+            accumulate=cfg.MTL.ACCUMULATE,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = MultiTaskCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))

@@ -5,7 +5,7 @@ from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.base import combine
-from mtl_d2.balancing.jacobian import partition
+from mtl_d2.balancing.groups import partition
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import head_parameters, shared_parameters
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.base import Gradients, Setup
 from mtl_d2.balancing.build import REGULARIZERS
+from mtl_d2.balancing.groups import add
 from mtl_d2.balancing.strategies import Regularizer
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class CosReg(Regularizer):
         penalty = alpha / (T'(T'-1)) * sum_{i != j} cos(g_i, g_j)^2, over the T' present tasks; in [0, alpha]
     with g_i the raw gradient of L_i with respect to the last shared layer, differentiated through. It is no task: its
     gradient is added after aggregation, to the shared parameters and, in a joint step, to the heads.
-    Differs from: implementations that patch zero gradients with an epsilon; pairs with one are left out here.
+    Differs from: implementations that patch zero gradients with an epsilon; pairs with one are left out here. Its own
+    passes are not in half precision, which is too coarse for second derivatives and differences.
     """
 
     defaults = {"alpha": 10.0, "times_loss": False, "double_backward": "exact"}
@@ -56,6 +58,11 @@ class CosReg(Regularizer):
             found.append("it compares tasks with each other, so it needs two at least")
         return found
 
+    @classmethod
+    def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
+        """Unless it takes differences."""
+        return options["double_backward"] == "exact"
+
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Gradient of the penalty for the shared parameters and for each head; see ``Regularizer``."""
         tasks = [name for name, here in zip(oracle.names, result.present.tolist(), strict=True) if here]
@@ -71,7 +78,8 @@ class CosReg(Regularizer):
             (found,) = torch.autograd.grad(penalty, rows)
             return found
 
-        return self._differentiate(oracle, tasks, pull, replay)
+        with oracle.precision.full():
+            return self._differentiate(oracle, tasks, pull, replay)
 
     def scalars(self) -> dict[str, float]:
         """The penalty."""
@@ -89,29 +97,48 @@ def mean_squared_cosine(rows: Tensor) -> Tensor:
 
 
 def _exact(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple[Gradients, list[Gradients]]:
-    """sum_i (d penalty / d g_i) . (d g_i / d parameters), by a second backward pass through the first."""
+    """sum_i (d penalty / d g_i) . (d g_i / d parameters), by a second backward pass through the first.
+
+    d penalty / d g_i needs the g_i of the whole batch: with micro-batches there are passes before for these alone.
+    """
     last = [oracle.shared[k] for k in oracle.last_layer]
+    parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+    found: Gradients = [None] * len(parameters)
+    pulls: Tensor | None = None
+    if oracle.accumulate > 1:
+        with replay.again():
+            parts = [torch.stack(_local_rows(losses, last, False)) for losses in oracle.connected_losses(tasks)]
+        pulls = pull(oracle.reduction.average(torch.stack(parts).sum(0)))
     with replay.again():
-        losses = oracle.connected_losses(tasks)
-        local = [
-            _flat(torch.autograd.grad(loss, last, create_graph=True, allow_unused=True), last)
-            if loss is not None
-            else torch.zeros(sum(p.numel() for p in last), device=last[0].device, dtype=last[0].dtype)
-            for loss in losses
-        ]
-        pulls = pull(oracle.reduction.average(torch.stack(local).detach()))
-        surrogate = torch.stack([(g.double() * v).sum() for g, v in zip(local, pulls, strict=True)]).sum()
-        parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
-        found: Gradients = [None] * len(parameters)
-        try:
+        for losses in oracle.connected_losses(tasks):
+            local = _local_rows(losses, last, True)
+            if pulls is None:
+                pulls = pull(oracle.reduction.average(torch.stack(local).detach()))
+            surrogate = torch.stack([(g.double() * v).sum() for g, v in zip(local, pulls, strict=True)]).sum()
             if surrogate.requires_grad:  # not in a process none of whose samples reaches the layer
-                found = list(torch.autograd.grad(surrogate, parameters, allow_unused=True))
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"CosReg needs second derivatives, and an operator of this model has none ({error}); set "
-                "MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD to 'finite'"
-            ) from error
+                add(found, _second_backward(surrogate, parameters))
+            del losses, local, surrogate  # frees the graph before the next micro-batch runs
     return _divide(oracle, oracle.reduction.average_gradients(found, parameters))
+
+
+def _local_rows(losses: list[Tensor | None], last: list[Any], differentiable: bool) -> list[Tensor]:
+    """This process's gradient of each loss at the last shared layer, flat."""
+    return [
+        _flat(torch.autograd.grad(loss, last, create_graph=differentiable, allow_unused=True), last)
+        if loss is not None
+        else torch.zeros(sum(p.numel() for p in last), device=last[0].device, dtype=last[0].dtype)
+        for loss in losses
+    ]
+
+
+def _second_backward(surrogate: Tensor, parameters: list[Any]) -> Gradients:
+    try:
+        return list(torch.autograd.grad(surrogate, parameters, allow_unused=True))
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"CosReg needs second derivatives, and an operator of this model has none ({error}); set "
+            "MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD to 'finite'"
+        ) from error
 
 
 def _finite(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple[Gradients, list[Gradients]]:

@@ -25,7 +25,7 @@ class Joint(Step):
     def forward(self, oracle: Oracle, balancer: Balancer, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Fills every ``.grad`` and applies them once."""
         replay = balancer.replay(oracle)
-        if balancer.needs_rows(update):
+        if balancer.needs_rows(update, oracle.accumulate):
             found = balancer.gradients(oracle, update)
             result = balancer.weigh(found, oracle, update)
             assign(balancer.direction(found, result, oracle), oracle.shared)

@@ -50,18 +50,20 @@ class Lookahead(Split):
         here = oracle.gradients()
         ahead = TaskGradients(dict(here.terms), here.losses.clone(), here.present, [], [])
         start = [p.detach().clone() for p in oracle.shared]
-        for i, task in enumerate(oracle.names):
-            if not here.present[i]:
-                ahead.rows.append([None] * len(start))
-                continue
-            self._move(oracle, start, here.rows[i])
-            here.rows[i] = []
-            with replay.again():
-                found = oracle.gradients([task])
-            ahead.rows.append(found.rows[i])
-            ahead.losses[i] = found.losses[i]
-            ahead.terms.update(found.terms)
-        self._move(oracle, start, [None] * len(start))
+        try:
+            for i, task in enumerate(oracle.names):
+                if not here.present[i]:
+                    ahead.rows.append([None] * len(start))
+                    continue
+                self._move(oracle, start, here.rows[i])
+                here.rows[i] = []
+                with replay.again():
+                    found = oracle.gradients([task])
+                ahead.rows.append(found.rows[i])
+                ahead.losses[i] = found.losses[i]
+                ahead.terms.update(found.terms)
+        finally:
+            self._move(oracle, start, [None] * len(start))
         self._shares = _shares(oracle.names, here, ahead)
         return ahead
 

@@ -27,6 +27,8 @@ class Split(Step):
     shared move. Batch, random draws and buffers of the second pass are those of the first.
     """
 
+    moves = 2
+
     def forward(self, oracle: Oracle, balancer: Balancer, update: int, apply: Callable[[], None]) -> UpdateResult:
         """Two moves: shared parameters, then heads."""
         replay = Replay(oracle.model)

@@ -37,6 +37,7 @@ class Achievement(Weighting):
     are over all T tasks, and the geometric mean divides by the sum over the present ones.
     """
 
+    needs_losses = False
     defaults = {
         "metrics": (),
         "direction": (),

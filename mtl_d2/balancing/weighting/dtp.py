@@ -28,6 +28,7 @@ class DTP(Weighting):
     there.
     """
 
+    needs_losses = False
     defaults = {
         "source": "evaluation",
         "metrics": (),

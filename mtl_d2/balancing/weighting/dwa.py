@@ -25,6 +25,7 @@ class DWA(Weighting):
     weight is below 1e-12.
     """
 
+    needs_losses = False
     defaults = {"period": 400, "temperature": 2.0}
     help = {
         "period": "updates in a window, >= 1; the paper's is an epoch, on NYUv2 with 2 images in a batch 397 updates",

@@ -20,6 +20,8 @@ class Equal(Weighting):
     Differs from: the mean of the losses, by the factor T. The 1/T belongs to the aggregator ``mean``.
     """
 
+    needs_losses = False
+
     def forward(self, context: Context) -> Tensor:
         """(T,) ones."""
         return torch.ones(len(context.present), dtype=torch.float64)

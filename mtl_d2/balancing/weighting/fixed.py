@@ -20,6 +20,7 @@ class Fixed(Weighting):
     to the aggregator.
     """
 
+    needs_losses = False
     defaults = {"weights": ()}
     help = {"weights": "w_i >= 0, one for each task of MTL.TASKS in its order; empty: all 1"}
 

@@ -30,6 +30,7 @@ class GradNorm(Weighting):
     """
 
     needs_rows = True
+    needs_losses = False
     defaults = {"alpha": 1.5, "lr": 0.025}
     help = {
         "alpha": "strength of the pull towards equal training rates, >= 0 (the paper's alpha; 1.5 on NYUv2)",

@@ -26,6 +26,7 @@ class IMTLL(Weighting):
     """
 
     geometric = False
+    needs_losses = False
     defaults = {"initial": 0.0}
     help = {"initial": "s of all tasks before the first update"}
 

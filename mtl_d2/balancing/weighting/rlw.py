@@ -21,6 +21,8 @@ class RLW(Weighting):
     Differs from: nothing. All T weights are drawn whichever tasks are present; the draw is keyed by seed and update.
     """
 
+    needs_losses = False
+
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0 that add up to 1."""
         z = torch.randn(len(context.present), generator=context.generator, dtype=torch.float64)

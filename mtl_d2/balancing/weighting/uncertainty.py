@@ -32,6 +32,7 @@ class Uncertainty(Weighting):
     """
 
     geometric = False
+    needs_losses = False
     defaults = {"kinds": (), "initial": -0.5}
     help = {
         "kinds": "'regression', 'classification' or 'laplace' for each task of MTL.TASKS in its order, which sets the "

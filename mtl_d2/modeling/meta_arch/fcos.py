@@ -119,14 +119,14 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             self._move_normalizer(torch.zeros((), device=self.device), reduction)
             return {}
         levels = [features[name] for name in self.head_in_features]
-        logits, deltas, centerness = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        found = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        logits, deltas, centerness = ([_not_half(level) for level in one] for one in found)
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
         positives = torch.stack([(one != self.num_classes).sum() for one in labels]).sum()
         self._move_normalizer(positives, reduction)
-        precision = torch.promote_types(logits[0].dtype, torch.float32)  # of the losses
-        self._share = (self.loss_normalizer / reduction.world_size).to(precision)
+        self._share = (self.loss_normalizer / reduction.world_size).to(logits[0].dtype)
         finite = torch.stack([level.detach().isfinite().all() for level in deltas]).all()
         # Of boxes that are not finite the losses would only assert, and on this process alone.
         losses = self.losses(anchors, logits, labels, [d.where(finite, 0.0) for d in deltas], boxes, centerness)
@@ -164,6 +164,11 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             for output, one, padded, size in zip(outputs, logits, images.image_sizes, sizes, strict=True):
                 output["sem_seg"] = sem_seg_postprocess(one, padded, *size)
         return outputs
+
+
+def _not_half(prediction: Tensor) -> Tensor:
+    """In float32 at least: losses are not for half precision, and detectron2's of boxes fails on it."""
+    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
 def _with_a_box(instances: Instances) -> Instances:
