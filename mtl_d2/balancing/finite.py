@@ -5,32 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from mtl_d2.balancing.jacobian import Oracle
 
 
-def require_finite_gradients(oracle: Oracle) -> None:
-    """Looks at every ``.grad`` of the model: those of an ordinary backward pass, of heads, and of a regularizer too.
+class GradientCheck:
+    """Looks at every ``.grad`` of a model: those of an ordinary backward pass, of heads, and of a regularizer too.
 
-    One transfer to the CPU. Gradients are of the global batch, so that all processes find the same.
-
-    Raises:
-        FloatingPointError: an entry is NaN or infinite; the message names tasks where it is their heads', else the
-            shared parameters.
+    Gradients are of the global batch, so that all processes find the same.
     """
-    owners = [*(f"the head of task {name}" for name in oracle.names), "the shared parameters"]
-    found: list[str] = []
-    largest: list[torch.Tensor] = []
-    for owner, parameters in zip(owners, [*oracle.heads, oracle.shared], strict=True):
-        gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel()]
-        found += [owner] * len(gradients)
-        largest += [torch.linalg.vector_norm(gradient, float("inf")).double() for gradient in gradients]
-    if not largest:
-        return
-    finite = torch.stack(largest).isfinite().tolist()
-    bad = dict.fromkeys(owner for owner, fine in zip(found, finite, strict=True) if not fine)
-    if bad:
-        raise FloatingPointError(
-            f"update {oracle.update}: the gradient is not finite for {', '.join(bad)}. {oracle.hint()}"
-        )
+
+    def __init__(self, oracle: Oracle) -> None:
+        """Args: ``oracle`` says whose; gradients are looked at as they are now, and nothing waits for the answer."""
+        self._oracle = oracle
+        self._owners: list[str] = []
+        self._largest: list[Tensor] = []
+        owners = [*(f"the head of task {name}" for name in oracle.names), "the shared parameters"]
+        for owner, parameters in zip(owners, [*oracle.heads, oracle.shared], strict=True):
+            gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel()]
+            self._owners += [owner] * len(gradients)
+            self._largest += [torch.linalg.vector_norm(gradient, float("inf")).double() for gradient in gradients]
+
+    def read(self, *more: Tensor) -> list[float]:
+        """Values of the scalars ``more``, which come to the CPU with the verdict, in one transfer.
+
+        Raises:
+            FloatingPointError: an entry of a gradient is NaN or infinite; the message names tasks where it is their
+                heads', else the shared parameters.
+        """
+        numbers = [*self._largest, *(value.double() for value in more)]
+        values = torch.stack(numbers).cpu() if numbers else torch.empty(0)
+        finite = values[: len(self._owners)].isfinite().tolist()
+        bad = dict.fromkeys(owner for owner, fine in zip(self._owners, finite, strict=True) if not fine)
+        if bad:
+            oracle = self._oracle
+            raise FloatingPointError(
+                f"update {oracle.update}: the gradient is not finite for {', '.join(bad)}. {oracle.hint()}"
+            )
+        return values[len(self._owners) :].tolist()

@@ -12,7 +12,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
-from mtl_d2.balancing.finite import require_finite_gradients
+from mtl_d2.balancing.finite import GradientCheck
 from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation import Allocation
@@ -100,10 +100,12 @@ class MultiTaskLoop(TrainerBase):
         return result
 
     def _apply(self) -> None:
-        require_finite_gradients(self.oracle)
-        if self.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            get_event_storage().put_scalar("grad_norm/update", norm.item(), smoothing_hint=False)
+        check = GradientCheck(self.oracle)
+        if self.clip_norm is None:
+            check.read()
+        else:
+            (norm,) = check.read(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm))
+            get_event_storage().put_scalar("grad_norm/update", norm, smoothing_hint=False)
         self.optimizer.step()
 
     def _log(self, result: UpdateResult, data_time: float) -> None:

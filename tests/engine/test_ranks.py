@@ -4,17 +4,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from detectron2.utils.events import EventStorage
 from rank_cases import FOUR, MCLGS, B, D, S, assert_same, prepare, serve, train_fcos, train_toy
 from small import small_cfg
 from test_combinations import CHOICES, pairs
-from toy import balancer, batch, mclgs, scalarization, stage, toy
+from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.precision import INITIAL_SCALE, Precision
 from mtl_d2.config import ConfigError
+from mtl_d2.data.allocation.full import Full
+from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.reduce import build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck, ReplicaError, checksums
 
@@ -70,6 +75,51 @@ def tamper(updates, period):
     return ""
 
 
+PARTS = {
+    "unequal shares": ([B, D, S, B, D, B, B], 2),
+    "a task in one micro-batch of one process": ([D, S, D, D, D, D], 3),
+    "fewer samples than micro-batches": ([B, D, S], 1),
+}
+METHODS = {
+    "mclgs": lambda: {"built": stage(2, "mean", mclgs(2, a0=0.7))},
+    "one backward": lambda: {"built": stage(2, "sum")},
+    "famo": lambda: {"built": stage(2, "sum"), "scalar": scalarization(2, "famo")},
+    "cosreg": lambda: {"regularizer": regularizer(2, alpha=3.0)},
+}
+
+
+def update_in_parts(samples, first, method):
+    """The same in two micro-batches; process 0 has the ``first`` samples."""
+    reduction = build_reduction()
+    if reduction.world_size == 2:
+        samples = samples[first:] if reduction.rank else samples[:first]
+    model = toy(2)
+    oracle = Oracle(model, reduction, accumulate=2)
+    oracle.load(samples)
+    result = balancer(2, **METHODS[method]())(oracle, 0, lambda: None)
+    found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
+    return found | {"losses": result.losses}
+
+
+def train_half(dtype, method, overflow):
+    """State after four updates; in the second one a gradient of process 1 alone may overflow."""
+    reduction, model = build_reduction(), toy(2, dtype=torch.float32)
+    made, precision = balancer(2, **METHODS[method]()).double(), Precision(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    batches = [batch(B, D, S, B, B, B, seed=k, dtype=torch.float32)[reduction.rank :: 2] for k in range(4)]
+    options = {"reduction": reduction, "precision": precision, "accumulate": 2, "clip_norm": 1.0}
+    loop = MultiTaskLoop(model, optimizer, made, lambda start: batches, Full(made.setup, 6), **options)
+    states = []
+    with EventStorage():
+        for loop.iter in range(4):
+            hit = overflow and loop.iter == 1 and reduction.rank == 1
+            handle = model.trunk[0].weight.register_hook(lambda g, hit=hit: g * float("inf") if hit else g)
+            loop.run_step()
+            handle.remove()
+            states.append({name: value.clone() for name, value in model.state_dict().items()})
+    return states, precision.skipped, precision.scale
+
+
 JOBS = {
     **{("presence", name, s): (one_update, (batch(*x), s)) for name, x in PRESENCE.items() for s in (False, True)},
     **{("pair", p.id): (train_toy, (p.values[0],)) for p in pairs()},
@@ -79,6 +129,13 @@ JOBS = {
         for name, overrides in MODES.items()
         for mode in ("all_reduce", "reduce_scatter")
     },
+    **{
+        ("parts", name, m): (update_in_parts, (batch(*x), first, m))
+        for name, (x, first) in PARTS.items()
+        for m in METHODS
+    },
+    **{("bfloat16", m): (train_half, (torch.bfloat16, m, False)) for m in ("mclgs", "one backward")},
+    **{("float16", m): (train_half, (torch.float16, m, True)) for m in ("mclgs", "one backward")},
     **{("replicas", period): (tamper, (6, period)) for period in (1, 4)},
 }
 TRAININGS = [key for key in JOBS if key[0] in ("pair", "detector", "mode")]
@@ -119,13 +176,35 @@ def test_both_processes_end_with_the_same_bits(ranks):
             assert name == "sent" or torch.equal(value, ranks[1][key][name]), (key, name)
 
 
+@pytest.mark.parametrize("key", [key for key in JOBS if key[0] == "parts"], ids=lambda key: f"{key[1]}-{key[2]}")
+def test_two_processes_in_micro_batches_make_the_update_of_one(ranks, key):
+    job, arguments = JOBS[key]
+    whole = job(*arguments)
+    for rank in ranks:
+        for name, value in whole.items():
+            torch.testing.assert_close(
+                rank[key][name], value, rtol=1e-10, atol=1e-13, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@pytest.mark.parametrize("key", [key for key in JOBS if key[0].endswith("float16")], ids="-".join)
+def test_half_precision_keeps_replicas_equal_and_an_overflow_of_one_skips_on_both(ranks, key):
+    (states, skipped, scale), other = ranks[0][key], ranks[1][key]
+    for mine, theirs in zip(states, other[0], strict=True):
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    overflowed = key[0] == "float16"
+    assert (skipped, scale) == other[1:] == ((1, INITIAL_SCALE / 2) if overflowed else (0, 1.0))
+    moved = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in pairwise(states)]
+    assert moved == [not overflowed, True, True]
+
+
 def test_bytes_on_the_wire_are_those_of_the_formula(ranks):
     model, T, N, updates = toy(2), 2, 2, 5
     heads = sum(p.numel() for p in model.heads.parameters())
     shared = sum(p.numel() for p in model.parameters()) - heads
     padded = shared + shared % N
     ring = (N - 1) / N * 8 * updates  # bytes that one number costs in half an all-reduce, here float64
-    small = T + T  # losses, and the number of samples of each task
+    small = T + N + T  # losses, which process has one that is not finite, and the number of samples of each task
     whole = ranks[0]["mode", "mclgs", "all_reduce"]["sent"]
     assert whole == {"all_reduce": 2 * ring * (T * shared + heads + small)}
     divided = ranks[0]["mode", "mclgs", "reduce_scatter"]["sent"]

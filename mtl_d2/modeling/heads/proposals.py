@@ -17,12 +17,17 @@ from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from mtl_d2.modeling.half import not_half
+
 ANCHORS = "labelled_anchors"  # key of a sample: labels (R,) and matched boxes (R, 4) of its R anchors
+BOUND = 1e6  # of a logit, and of a box's shift in widths of its anchor
 PROPOSALS = "sampled_proposals"  # key of a sample: Instances of its S sampled proposals with their targets
 
 
 class Predictions(NamedTuple):
     """What the RPN says of N images, level by level; A anchors at each of the H x W points of a level.
+
+    In float32 at least: neither losses nor non-maximum suppression are for half precision.
 
     Attributes:
         anchors: of each level, H W A boxes.
@@ -42,8 +47,8 @@ def predict(rpn: RPN, features: dict[str, Tensor]) -> Predictions:
     logits, deltas = rpn.rpn_head(levels)
     return Predictions(
         anchors,
-        [x.permute(0, 2, 3, 1).flatten(1) for x in logits],
-        [permute_to_N_HWA_K(x, rpn.anchor_generator.box_dim) for x in deltas],
+        [not_half(x).permute(0, 2, 3, 1).flatten(1) for x in logits],
+        [permute_to_N_HWA_K(not_half(x), rpn.anchor_generator.box_dim) for x in deltas],
     )
 
 
@@ -65,10 +70,16 @@ def propose(rpn: RPN, roi_heads: ROIHeads, predictions: Predictions, samples: Se
     """Gives each of ``samples``, which ``predictions`` are of, its sampled proposals."""
     targets = [_targets(sample, predictions.logits[0].device) for sample in samples]
     anchors, logits, deltas = predictions
-    scores = [x.float() for x in logits]  # non-maximum suppression takes boxes and scores of one type, and no other
-    found = rpn.predict_proposals(anchors, scores, deltas, [target.image_size for target in targets])
+    # Of what is not finite detectron2 would only raise, and on this process alone; the losses show it on all.
+    scores = [_bounded(x.float()) for x in logits]  # non-maximum suppression takes boxes and scores of one type
+    found = rpn.predict_proposals(anchors, scores, [_bounded(x) for x in deltas], [t.image_size for t in targets])
     for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(found, targets), strict=True):
         sample[PROPOSALS] = proposals
+
+
+def _bounded(prediction: Tensor) -> Tensor:
+    """``prediction`` where it is a number that could mean something, else 0 or the bound."""
+    return prediction.nan_to_num().clamp(-BOUND, BOUND)
 
 
 def _targets(sample: dict, device: torch.device) -> Instances:

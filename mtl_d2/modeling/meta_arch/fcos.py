@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.modeling.half import not_half
 from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
@@ -120,7 +121,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             return {}
         levels = [features[name] for name in self.head_in_features]
         found = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
-        logits, deltas, centerness = ([_not_half(level) for level in one] for one in found)
+        logits, deltas, centerness = ([not_half(level) for level in one] for one in found)
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
@@ -164,11 +165,6 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             for output, one, padded, size in zip(outputs, logits, images.image_sizes, sizes, strict=True):
                 output["sem_seg"] = sem_seg_postprocess(one, padded, *size)
         return outputs
-
-
-def _not_half(prediction: Tensor) -> Tensor:
-    """In float32 at least: losses are not for half precision, and detectron2's of boxes fails on it."""
-    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
 def _with_a_box(instances: Instances) -> Instances:
