@@ -10,6 +10,8 @@ from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.data.allocation.full import Full
+from mtl_d2.engine.loop import MultiTaskLoop
 
 B = ("detection", "semantic")
 WAITING = ("cpu", "item", "tolist", "nonzero", "__bool__", "__float__", "__int__")
@@ -37,6 +39,17 @@ def test_losses_and_gramians_come_to_the_host_in_one_transfer(waits, weighting):
     oracle.load(batch(B, B))
     made(oracle, 0, lambda: None)
     assert [name for file, name in waits if name == "cpu" and "mtl_d2" in file] == ["cpu"]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_check_of_all_gradients_and_their_norm_come_in_one_more(waits, clip):
+    model, made = toy(2), balancer(2, stage(2, "mean", mclgs(2)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = MultiTaskLoop(model, optimizer, made, lambda start: [batch(B, B)], Full(made.setup, 2), clip_norm=clip)
+    loop.iter = 0
+    with EventStorage():
+        loop.run_step()
+    assert [name for file, name in waits if name in ("cpu", "item") and "mtl_d2" in file] == ["cpu", "cpu"]
 
 
 def test_losses_of_a_detector_wait_for_nothing_of_ours(waits):
