@@ -96,6 +96,7 @@ class MultiTaskTrainer(DefaultTrainer):
             the results of the last evaluation, None if there was none.
         """
         self._stop_request.listen()
+        comm.synchronize()  # from the first word of the log on, all processes hear the signals
         try:
             # The profiling executor gives other bits on a scripted function's first calls in a process, so that a
             # resumed run would differ from one that was never stopped.

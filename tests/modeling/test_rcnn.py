@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.base import combine
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.reduction import Exchange, Reduction
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.build import build_allocation, build_balancer
@@ -217,18 +217,38 @@ class Ranks(Reduction):
     def __init__(self, rank):
         self.rank = rank
 
-    def total(self, value):
+    def _both(self, value):
         self.slots[self.rank] = value
         self.barrier.wait()
-        both = self.slots[0] + self.slots[1]
+        both = list(self.slots)
         self.barrier.wait()
         return both
+
+    def total(self, value):
+        return sum(self._both(value))
 
     def average(self, value):
         return self.total(value) / 2
 
-    def average_gradients(self, gradients, like):
-        return [self.average(torch.zeros_like(p) if g is None else g) for g, p in zip(gradients, like, strict=True)]
+    def start_average(self, value):
+        average = self.average(value)
+        return lambda: average
+
+    def largest(self, numbers):
+        return [max(pair) for pair in zip(*self._both(list(numbers)), strict=True)]
+
+    def exchange(self, parts=False):
+        return Averages(self)
+
+
+class Averages(Exchange):
+    def __init__(self, ranks):
+        super().__init__()
+        self.ranks = ranks
+
+    def send(self, gradients, like):
+        zeros = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
+        super().send([self.ranks.average(g) for g in zeros], like)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +257,7 @@ class Ranks(Reduction):
     ids=["full", "sta", "one task on each rank", "mixed", "unequal"],
 )
 def test_two_processes_equal_one(float64, sets):
-    samples = [sample(*tasks, seed=i, boxes=1 + i % 3) for i, tasks in enumerate(sets)]
+    samples = [sample(*tasks, seed=i, boxes=1 + i % 3, size=(64 + 16 * i, 96)) for i, tasks in enumerate(sets)]
 
     def update(model, samples, reduction, found):
         oracle = Oracle(model, reduction)
