@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def speed_up(model: Any, cfg: Any) -> None:
-    """Applies ``MTL.CHANNELS_LAST`` and ``MTL.COMPILE`` to ``model``, whose ``backbone`` all tasks share.
+    """Applies ``MTL.CHANNELS_LAST`` and ``MTL.COMPILE`` to a ``MultiTaskMixin``, whose ``backbone`` all tasks share.
 
     Names and values of its parameters and buffers stay, so that checkpoints go from one setting to the other.
     """
