@@ -234,8 +234,8 @@ class Ranks(Reduction):
         average = self.average(value)
         return lambda: average
 
-    def largest(self, numbers):
-        return [max(pair) for pair in zip(*self._both(list(numbers)), strict=True)]
+    def everybodys(self, numbers):
+        return self._both(list(numbers))
 
     def exchange(self, parts=False):
         return Averages(self)
