@@ -89,7 +89,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # What the Gramian that the weights come from is taken of: "all" shared parameters; the "last_layer" of them; the
     # "features", which costs one backward pass in all and is an approximation no better than a constant: see docs.
     cfg.MTL.GRADIENT.LEVEL = "all"
-    # At level "features": take the exact gradients as well every so many updates and log their cosines. 0: never.
+    # Updates from one that takes every task's exact gradient for the logs, needed or not, to the next; 0: never. Logs the
+    # cosines of the tasks, and that of the update's direction with the next one's. At most one every LOG_PERIOD updates
+    # gets into the files.
     cfg.MTL.GRADIENT.EXACT_EVERY = 0
 
     cfg.MTL.REGULARIZER = CfgNode()

@@ -14,7 +14,7 @@ from torch import nn
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation import Allocation
-from mtl_d2.engine.diagnostics import Diagnostics
+from mtl_d2.engine.diagnostics import ConsecutiveUpdates, Diagnostics
 
 
 class MultiTaskLoop(TrainerBase):
@@ -52,6 +52,7 @@ class MultiTaskLoop(TrainerBase):
         self.clip_norm = clip_norm
         self.allocation = allocation
         self.diagnostics = Diagnostics(balancer.setup.tasks)
+        self.consecutive = ConsecutiveUpdates(self.oracle.shared, balancer.logs_angles)
         self.cosine_updates = 0  # updates in which at least two tasks were present
         self._build_loader = build_loader
         self._batches: Iterator[list[dict]] | None = None
@@ -70,6 +71,7 @@ class MultiTaskLoop(TrainerBase):
         if self.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             get_event_storage().put_scalar("grad_norm/update", norm.item(), smoothing_hint=False)
+        get_event_storage().put_scalars(smoothing_hint=False, **self.consecutive(self.iter))
         self.optimizer.step()
 
     def _log(self, result: UpdateResult, data_time: float) -> None:
