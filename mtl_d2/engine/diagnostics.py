@@ -66,8 +66,8 @@ class Diagnostics:
 class ConsecutiveUpdates:
     """The cosine between the directions of two consecutive updates, for the first of which it was asked.
 
-    Paper: On steering multi-annotations per sample for multi-task learning, figure 2. Where ISTA uses a mini-batch twice,
-    the two updates are made of the same samples and of different tasks for each.
+    Paper: On steering multi-annotations per sample for multi-task learning, figure 2. The two updates of a mini-batch
+    of ISTA are made of the same samples, each with its one task and then with its other.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], asked: Callable[[int], bool]) -> None:

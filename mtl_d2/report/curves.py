@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
-from mtl_d2.report.plot import COLORS, Curve, histogram, plot, smooth_curves
+from mtl_d2.report.plot import COLORS, Curve, angle_histogram, histogram, plot, smooth_curves
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Series
 
@@ -46,7 +46,7 @@ def cosine_section(run: Run) -> Section:
         figure(
             "Cosine over time",
             plot(smooth_curves(cosines, labels), title="Cosine over time", zero=True),
-            f"{POINTS_AND_LINE}; below zero the tasks pull the shared weights in opposing directions.",
+            f"{POINTS_AND_LINE}; below zero the two pull the shared weights in opposing directions.",
             labels,
         )
     ]
@@ -143,12 +143,11 @@ def metric_curves(run: Run) -> str:
 def _histograms(cosines: Series, suffix: str) -> list[str]:
     values = cosines.values
     whole = histogram([values], ["whole run"], title=f"Histogram of cosines{suffix}", filled=True)
-    caption = "Percent of logged updates in each range of cosines; left of zero the tasks were in conflict."
+    caption = "Percent of logged updates in each range of cosines; left of zero the two were in conflict."
     figures = [figure(f"Histogram{suffix}", whole, caption)]
-    angles = np.degrees(np.arccos(np.clip(values, -1, 1)))
     name = f"Histogram of angles{suffix}"
-    caption = "The same as angles between the gradients; right of 90° the tasks were in conflict."
-    degrees = histogram([angles], ["whole run"], title=name, filled=True, centre=90.0, x_label="degrees")
+    caption = "The same as angles between the gradients; right of 90° the two were in conflict."
+    degrees = angle_histogram([values], ["whole run"], title=name, filled=True)
     figures.append(figure(f"Angles{suffix}", degrees, caption))
     third = len(values) // 3
     if third >= 3:

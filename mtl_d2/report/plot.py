@@ -119,7 +119,7 @@ def histogram(
     """Shares of values per bin, symmetrical about a centre, as an SVG element.
 
     Args:
-        values: one array of finite numbers for each outline; they share their bins.
+        values: one array of finite numbers for each outline; they share their bins. An empty one is not drawn.
         labels: their names.
         title: what a screen reader says.
         filled: bars instead of outlines.
@@ -132,10 +132,18 @@ def histogram(
     edges = centre + np.linspace(-reach, reach, 2 * int(min(max(math.sqrt(count), 5), 20)) + 1)
     curves = []
     for color, (v, label) in enumerate(zip(values, labels, strict=True)):
-        shares = np.histogram(v, bins=edges)[0] / max(len(v), 1) * 100
+        if not len(v):
+            continue
+        shares = np.histogram(v, bins=edges)[0] / len(v) * 100
         x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
         curves.append(Curve(label, x, y, "bars" if filled else "steps", color))
     return plot(curves, title=title, x_label=x_label, floor=0.0)
+
+
+def angle_histogram(cosines: Sequence[Floats], labels: Sequence[str], *, title: str, filled: bool) -> str:
+    """``histogram`` of the angles that belong to cosines, in degrees."""
+    angles = [np.degrees(np.arccos(np.clip(one, -1, 1))) for one in cosines]
+    return histogram(angles, labels, title=title, filled=filled, centre=90.0, x_label="degrees")
 
 
 def number(value: float, digits: int = 4) -> str:
