@@ -50,10 +50,13 @@ def cosine_section(run: Run) -> Section:
             labels,
         )
     ]
-    for one, label in zip(cosines, labels, strict=True):
-        figures += _histograms(one, f", {label}" if len(cosines) > 1 else "")
-    rows = "".join(paragraph(_cosine_sentence(s, label)) for s, label in zip(cosines, labels, strict=True))
-    return Section("cosines", "Cosines between gradients", rows + _defined(run) + grid(figures))
+    if len(cosines) == 1:
+        figures += _histograms(cosines[0], "")
+    parts = [paragraph(_cosine_sentence(s, label)) for s, label in zip(cosines, labels, strict=True)]
+    parts += [_defined(run), grid(figures)]
+    if len(cosines) > 1:
+        parts += [grid(_histograms(s, f", {label}")) for s, label in zip(cosines, labels, strict=True)]
+    return Section("cosines", "Cosines between gradients", "".join(parts))
 
 
 def gradient_section(run: Run) -> Section:
@@ -188,7 +191,7 @@ def _merged(series: Sequence[Series], prefix: str) -> list[tuple[str, Series]]:
     for s in series:
         label = s.name.removeprefix(prefix)
         for i, (other, twin) in enumerate(merged):
-            if np.array_equal(s.updates, twin.updates) and np.allclose(s.values, twin.values, rtol=1e-6, atol=1e-9):
+            if np.allclose(s.values, np.interp(s.updates, twin.updates, twin.values), rtol=1e-6, atol=1e-9):
                 merged[i] = (f"{other} and {label} (equal)", twin)
                 break
         else:
