@@ -224,6 +224,7 @@ def test_angles_between_gradients_are_shown_in_degrees():
     assert [f">{tick}<" in drawn for tick in (60, 120, 0.5)] == [True, True, False]
     assert ">degrees<" in drawn
     assert drawn.count('class="bars') == 1
+    assert drawn.count('class="zero"') == 1  # at 90 degrees
 
 
 def test_consecutive_updates_have_their_histogram_beside_the_tasks(write_run):
