@@ -103,7 +103,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # What the Gramian that the weights come from is taken of: "all" shared parameters; the "last_layer" of them; the
     # "features", which costs one backward pass in all and is an approximation no better than a constant: see docs.
     cfg.MTL.GRADIENT.LEVEL = "all"
-    # At level "features": take the exact gradients as well every so many updates and log their cosines. 0: never.
+    # Every so many updates, take each task's exact gradient for the logs even if no method needs it, and log the cosine
+    # of that update's direction with the next one's. 0: never. MTL.LOG_PERIOD should not be larger, or some are lost.
     cfg.MTL.GRADIENT.EXACT_EVERY = 0
 
     cfg.MTL.REGULARIZER = CfgNode()

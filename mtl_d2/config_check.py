@@ -59,6 +59,8 @@ def _check_methods(cfg: CfgNode) -> list[str]:
         options = method_options(node, name, method)
         found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
     found += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
+    if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
+        found.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
     for key, value, known in [
         ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),

@@ -90,6 +90,7 @@ def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
         (["MTL.GRADIENT.MCLGS.DELTA_A", "0.1"], "exactly one of R_T and DELTA_A"),
         (["MTL.GRADIENT.RESCALE", "mclg"], "did you mean 'mclgs'"),
         (["MTL.GRADIENT.SCALE", "double"], r"MTL\.GRADIENT\.SCALE is 'double'"),
+        (["MTL.GRADIENT.EXACT_EVERY", "-1"], r"EXACT_EVERY must be at least 1, or 0 for never, got -1"),
         (["MTL.STEP.NAME", "jump"], r"MTL\.STEP\.NAME is 'jump'.*'joint'"),
         (["MTL.ALLOCATION.NAME", "some"], r"MTL\.ALLOCATION\.NAME is 'some'"),
         (["MTL.ALLOCATION.NAME", "sta", "MTL.ALLOCATION.STA.K", "3"], r"ALLOCATION\.STA: K must be .* 2; got 3"),

@@ -40,7 +40,7 @@ class Balancer(nn.Module):
             regularizer: adds to the objective, or None.
             seed: keys the draws.
             level: what the Gramian is taken of: "all" shared parameters, the "last_layer" of them, or the "features".
-            exact_every: at level "features", take the exact gradients every so many updates as well, for the logs.
+            exact_every: take the exact gradients every so many updates at least, for the logs; 0 for never.
         """
         super().__init__()
         self.setup = setup
@@ -59,7 +59,12 @@ class Balancer(nn.Module):
         the last one, when the graphs of the others are gone.
         """
         early = accumulate > 1 and self.scalarization.needs_losses
-        return early or self.gradient.needs_rows(update) or self.scalarization.weighting.needs_rows
+        methods = self.gradient.needs_rows(update) or self.scalarization.weighting.needs_rows
+        return early or methods or self.logs_angles(update)
+
+    def logs_angles(self, update: int) -> bool:
+        """Whether the logs ask for the exact gradients of an update, whatever its methods need."""
+        return self.exact_every > 0 and update % self.exact_every == 0
 
     def needs_whole_rows(self) -> bool:
         """Whether every process has to see all elements of the task gradients, and not the Gramian of all of them."""
@@ -70,7 +75,7 @@ class Balancer(nn.Module):
 
         The losses are still to be read.
         """
-        exact = self.level != "features" or (self.exact_every > 0 and update % self.exact_every == 0)
+        exact = self.level != "features" or self.logs_angles(update)
         rows = "rows" if self.needs_whole_rows() else "parts"
         return oracle.gradients(trunk=rows if exact else "later", features=self.level == "features", read=False)
 

@@ -27,7 +27,7 @@ class Record:
         outcome: how it ended.
         run: what it left.
         metrics: of its last evaluation by `group/metric`, and `cosine/` (mean) and `cosine_std/` of each pair of tasks
-            over the training; empty unless it is finished.
+            and of consecutive updates, over the training; empty unless it is finished.
     """
 
     seed: str

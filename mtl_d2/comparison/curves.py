@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_d2.comparison.collect import Collected, Record, Row
 from mtl_d2.report.markup import Section, figure, grid, missing, paragraph
-from mtl_d2.report.plot import MAX_VERTICES, Curve, plot
+from mtl_d2.report.plot import MAX_VERTICES, Curve, angle_histogram, plot
 from mtl_d2.report.series import Floats, Series, running_average
 
 MOST = 16  # methods in a figure: the colours, full and dashed
@@ -30,7 +30,7 @@ def curve_sections(collected: Collected) -> list[Section]:
             text = f"{BAND}{'; smoothed' if smooth else ''}. {reading}"
             text += f" Shown are the first {MOST} of {len(rows)} methods." if len(rows) > MOST else ""
             found.append(Section(anchor, title, paragraph(text) + grid(figures)))
-    return found
+    return [*found, *_angle_sections(rows[:MOST])]
 
 
 def mean_curve(series: Sequence[Series], smooth: bool) -> tuple[Floats, Floats, Floats | None]:
@@ -73,6 +73,20 @@ def _one(rows: Sequence[Row], name: str, zero: bool, smooth: bool) -> str:
     return figure(title, plot([*bands, *lines], title=title, zero=zero), "", [row.entry.name for row in rows])
 
 
+def _angle_sections(rows: Sequence[Row]) -> list[Section]:
+    """For each cosine the methods beside each other, as in figures 1 and 2 of the paper of STA and ISTA."""
+    labels, figures = [row.entry.name for row in rows], []
+    for name in _names(rows, _starts("cosine/")):
+        pooled = [
+            np.concatenate([s.values for r in row.finished if (s := r.run.series.get(name))] or [np.empty(0)])
+            for row in rows
+        ]
+        title = f"Angles, {name.removeprefix('cosine/')}"
+        figures.append(figure(title, angle_histogram(pooled, labels, title=title, filled=False), "", labels))
+    text = "Percent of the logged updates of all finished runs; right of 90° two gradients are in conflict."
+    return [Section("angles", "Angles between gradients", paragraph(text) + grid(figures))] if figures else []
+
+
 def _is_loss(record: Record, name: str) -> bool:
     return name == "total_loss" or name.startswith("task_loss/")
 
@@ -88,6 +102,6 @@ def _starts(prefix: str) -> Callable[[Record, str], bool]:
 _SECTIONS: tuple[tuple[str, str, Callable[[Record, str], bool], str, bool], ...] = (
     ("evaluations", "Metrics over training", _is_metric, "Each dot is an evaluation on the test sets.", False),
     ("losses", "Losses", _is_loss, "Unweighted, as each task has it; lower is better.", False),
-    ("cosines", "Cosines over training", _starts("cosine/"), "Below zero the tasks are in conflict.", True),
+    ("cosines", "Cosines over training", _starts("cosine/"), "Below zero two gradients are in conflict.", True),
     ("weights", "Weights over training", _starts("weight/"), "What each task's gradient is multiplied by.", False),
 )

@@ -127,7 +127,7 @@ def cosine_table(collected: Collected) -> Table | None:
         chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
         spread = name.replace("cosine/", "cosine_std/")
         chosen.append(Measure(f"{pair}: σ", _of_metric(spread), None, 3))
-    note = "Cosine between the tasks' gradients, over the logged updates of a training. – : not logged."
+    note = "Cosine between two gradients, over the logged updates of a training. – : not logged."
     table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
     columns = [_column(collected.rows, measure) for measure in chosen]
     for i, row in enumerate(collected.rows):

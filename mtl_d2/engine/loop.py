@@ -16,7 +16,7 @@ from mtl_d2.balancing.finite import GradientCheck
 from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation import Allocation
-from mtl_d2.engine.diagnostics import Diagnostics
+from mtl_d2.engine.diagnostics import ConsecutiveUpdates, Diagnostics
 from mtl_d2.engine.snapshot import Snapshot
 
 
@@ -61,6 +61,7 @@ class MultiTaskLoop(TrainerBase):
         self.clip_norm = clip_norm
         self.allocation = allocation
         self.diagnostics = Diagnostics(balancer.setup.tasks)
+        self.consecutive = ConsecutiveUpdates(self.oracle.shared, balancer.logs_angles)
         self.cosine_updates = 0  # updates in which at least two tasks were present
         self._build_loader = build_loader
         self._batches: Iterator[list[dict]] | None = None
@@ -106,6 +107,7 @@ class MultiTaskLoop(TrainerBase):
         else:
             (norm,) = check.read(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm))
             get_event_storage().put_scalar("grad_norm/update", norm, smoothing_hint=False)
+        get_event_storage().put_scalars(smoothing_hint=False, **self.consecutive(self.iter))
         self.optimizer.step()
 
     def _log(self, result: UpdateResult, data_time: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
-from mtl_d2.report.plot import COLORS, Curve, histogram, plot, smooth_curves
+from mtl_d2.report.plot import COLORS, Curve, angle_histogram, histogram, plot, smooth_curves
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Series
 
@@ -46,14 +46,17 @@ def cosine_section(run: Run) -> Section:
         figure(
             "Cosine over time",
             plot(smooth_curves(cosines, labels), title="Cosine over time", zero=True),
-            f"{POINTS_AND_LINE}; below zero the tasks pull the shared weights in opposing directions.",
+            f"{POINTS_AND_LINE}; below zero the two pull the shared weights in opposing directions.",
             labels,
         )
     ]
-    for one, label in zip(cosines, labels, strict=True):
-        figures += _histograms(one, f", {label}" if len(cosines) > 1 else "")
-    rows = "".join(paragraph(_cosine_sentence(s, label)) for s, label in zip(cosines, labels, strict=True))
-    return Section("cosines", "Cosines between gradients", rows + _defined(run) + grid(figures))
+    if len(cosines) == 1:
+        figures += _histograms(cosines[0], "")
+    parts = [paragraph(_cosine_sentence(s, label)) for s, label in zip(cosines, labels, strict=True)]
+    parts += [_defined(run), grid(figures)]
+    if len(cosines) > 1:
+        parts += [grid(_histograms(s, f", {label}")) for s, label in zip(cosines, labels, strict=True)]
+    return Section("cosines", "Cosines between gradients", "".join(parts))
 
 
 def gradient_section(run: Run) -> Section:
@@ -143,12 +146,11 @@ def metric_curves(run: Run) -> str:
 def _histograms(cosines: Series, suffix: str) -> list[str]:
     values = cosines.values
     whole = histogram([values], ["whole run"], title=f"Histogram of cosines{suffix}", filled=True)
-    caption = "Percent of logged updates in each range of cosines; left of zero the tasks were in conflict."
+    caption = "Percent of logged updates in each range of cosines; left of zero the two were in conflict."
     figures = [figure(f"Histogram{suffix}", whole, caption)]
-    angles = np.degrees(np.arccos(np.clip(values, -1, 1)))
     name = f"Histogram of angles{suffix}"
-    caption = "The same as angles between the gradients; right of 90° the tasks were in conflict."
-    degrees = histogram([angles], ["whole run"], title=name, filled=True, centre=90.0, x_label="degrees")
+    caption = "The same as angles between the gradients; right of 90° the two were in conflict."
+    degrees = angle_histogram([values], ["whole run"], title=name, filled=True)
     figures.append(figure(f"Angles{suffix}", degrees, caption))
     third = len(values) // 3
     if third >= 3:
@@ -189,7 +191,7 @@ def _merged(series: Sequence[Series], prefix: str) -> list[tuple[str, Series]]:
     for s in series:
         label = s.name.removeprefix(prefix)
         for i, (other, twin) in enumerate(merged):
-            if np.array_equal(s.updates, twin.updates) and np.allclose(s.values, twin.values, rtol=1e-6, atol=1e-9):
+            if np.allclose(s.values, np.interp(s.updates, twin.updates, twin.values), rtol=1e-6, atol=1e-9):
                 merged[i] = (f"{other} and {label} (equal)", twin)
                 break
         else:

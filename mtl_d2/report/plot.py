@@ -79,6 +79,7 @@ def plot(
     x_label: str = UPDATE,
     zero: bool = False,
     floor: float | None = None,
+    mark: float | None = None,
 ) -> str:
     """An SVG element.
 
@@ -88,6 +89,7 @@ def plot(
         x_label: under the x axis.
         zero: make the y axis symmetrical about a marked zero.
         floor: where the y axis begins; else at the lowest value.
+        mark: a place on the x axis with a dotted line.
     """
     x_axis = Axis(*_widened(*_x_range(curves)), LEFT, WIDTH - RIGHT)
     low, high = _y_range(curves)
@@ -100,6 +102,8 @@ def plot(
     parts = [_frame(x_axis, y_axis, x_label)]
     if zero:
         parts.append(f'<path class="zero" d="M{LEFT} {y_axis(0):.1f}H{WIDTH - RIGHT}"/>')
+    if mark is not None:
+        parts.append(f'<path class="zero" d="M{x_axis(mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
     parts += [_drawn(curve, x_axis, y_axis) for curve in curves]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
@@ -119,11 +123,11 @@ def histogram(
     """Shares of values per bin, symmetrical about a centre, as an SVG element.
 
     Args:
-        values: one array of finite numbers for each outline; they share their bins.
+        values: one array of finite numbers for each outline; they share their bins. An empty one is not drawn.
         labels: their names.
         title: what a screen reader says.
         filled: bars instead of outlines.
-        centre: where a bin ends.
+        centre: where a bin ends; marked.
         x_label: what the values are.
     """
     reach = max([float(np.abs(v - centre).max()) for v in values if len(v)], default=1.0)
@@ -132,10 +136,18 @@ def histogram(
     edges = centre + np.linspace(-reach, reach, 2 * int(min(max(math.sqrt(count), 5), 20)) + 1)
     curves = []
     for color, (v, label) in enumerate(zip(values, labels, strict=True)):
-        shares = np.histogram(v, bins=edges)[0] / max(len(v), 1) * 100
+        if not len(v):
+            continue
+        shares = np.histogram(v, bins=edges)[0] / len(v) * 100
         x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
         curves.append(Curve(label, x, y, "bars" if filled else "steps", color))
-    return plot(curves, title=title, x_label=x_label, floor=0.0)
+    return plot(curves, title=title, x_label=x_label, floor=0.0, mark=centre)
+
+
+def angle_histogram(cosines: Sequence[Floats], labels: Sequence[str], *, title: str, filled: bool) -> str:
+    """``histogram`` of the angles that belong to cosines, in degrees."""
+    angles = [np.degrees(np.arccos(np.clip(one, -1, 1))) for one in cosines]
+    return histogram(angles, labels, title=title, filled=filled, centre=90.0, x_label="degrees")
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from made_up import made_up_comparison, scores, write_run
 
+from mtl_d2.comparison import curves
 from mtl_d2.comparison.collect import collect
 from mtl_d2.comparison.page import write_tables
 from mtl_d2.comparison.render import latex, markdown, methods_csv, runs_csv
@@ -170,11 +171,21 @@ def test_the_page_is_one_file_with_tables_and_curves_with_bands(collected):
     tags = Tags()
     tags.feed(page)
     assert tags.foreign == []
-    assert tags.counts["svg"] == 3  # total loss, cosine, weight
+    assert tags.counts["svg"] == 4  # total loss, cosine, weight, angles
     assert page.count('class="band') == 3  # one method has two runs
     assert "update 7: the loss is not finite" in page
     names = {path.name for path in collected.comparison.output.iterdir() if path.is_file()}
     assert names == {"comparison.html", "comparison.md", "comparison.tex", "comparison.csv", "runs.csv"}
+
+
+def test_angles_of_a_methods_finished_runs_are_in_one_histogram(collected, monkeypatch):
+    seen = {}
+    draw = lambda values, labels, **_: seen.update(zip(labels, values, strict=True)) or ""  # noqa: E731
+    monkeypatch.setattr(curves, "angle_histogram", draw)
+    (section,) = (s for s in curves.curve_sections(collected) if s.anchor == "angles")
+    assert "Angles, a_b" in section.body
+    assert sorted(seen["equal"]) == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
+    assert list(seen["mclgs"]) == pytest.approx([0, 0.1, 0.2, 0.3])  # the other run diverged
 
 
 def test_a_comparison_of_which_nothing_has_run_has_a_page(tmp_path):

@@ -24,6 +24,7 @@ from mtl_d2.balancing import Oracle  # noqa: E402
 from mtl_d2.config import ConfigError  # noqa: E402
 from mtl_d2.config_check import check_mtl_config  # noqa: E402
 from mtl_d2.engine.build import build_allocation, build_balancer  # noqa: E402
+from mtl_d2.engine.diagnostics import ConsecutiveUpdates  # noqa: E402
 from mtl_d2.engine.reduce import build_reduction  # noqa: E402
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
@@ -48,10 +49,16 @@ def train(cfg, model, samples, updates, optimizer_options):
     balancer, batches = build_balancer(cfg).double(), build_allocation(cfg)(iter(shares * updates))
     optimizer = torch.optim.SGD([*model.parameters(), *balancer.parameters()], **optimizer_options)
     oracle = Oracle(model, reduction)
+    consecutive = ConsecutiveUpdates(oracle.shared, balancer.logs_angles)
     found = {}
+
+    def apply():
+        found.update({f"{update} {name}": torch.tensor(value) for name, value in consecutive(update).items()})
+        optimizer.step()
+
     for update in range(updates):
         oracle.load(next(batches), update)
-        result = balancer(oracle, update, optimizer.step)
+        result = balancer(oracle, update, apply)
         found |= {f"{update} losses": result.losses, f"{update} weights": result.weights.shared}
         found |= {f"{update} gramian": result.gramian} if result.gramian is not None else {}
     found |= {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -40,6 +40,7 @@ MODES = {
     "gradnorm, split": ["MTL.SCALARIZATION.NAME", "gradnorm", "MTL.STEP.NAME", "split"],
     "features": [*MCLGS, "MTL.GRADIENT.LEVEL", "features", "MTL.GRADIENT.EXACT_EVERY", 2],
     "cosreg": [*MCLGS, *COSREG],
+    "angles": ["MTL.GRADIENT.EXACT_EVERY", 2],
 }
 DETECTOR = {"mclgs": [], "graddrop": GRADDROP, "sta and dwa": ["MTL.ALLOCATION.NAME", "sta", *COSREG[:2]]}
 

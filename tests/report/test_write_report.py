@@ -217,8 +217,19 @@ def test_config_of_a_real_run_is_read(write_run):
 
 
 def test_angles_between_gradients_are_shown_in_degrees():
-    from mtl_d2.report.plot import histogram
+    from mtl_d2.report.plot import angle_histogram
 
-    drawn = histogram([np.array([60.0, 120.0, 120.0])], ["all"], title="angles", filled=True, centre=90, x_label="deg")
+    some = [np.array([0.5, -0.5, -0.5]), np.empty(0)]
+    drawn = angle_histogram(some, ["some", "none"], title="angles", filled=True)
     assert [f">{tick}<" in drawn for tick in (60, 120, 0.5)] == [True, True, False]
-    assert ">deg<" in drawn
+    assert ">degrees<" in drawn
+    assert drawn.count('class="bars') == 1
+    assert drawn.count('class="zero"') == 1  # at 90 degrees
+
+
+def test_consecutive_updates_have_their_histogram_beside_the_tasks(write_run):
+    log = [{"iteration": t, "cosine/a_b": 0.1, "cosine/consecutive_updates": 0.5} for t in range(9)]
+    found = section(page(write_run(log)), "cosines")
+    assert "consecutive_updates: mean +0.500" in found
+    assert "Angles, a_b" in found
+    assert "Angles, consecutive_updates" in found
