@@ -48,6 +48,6 @@ class GradientCheck:
 
 
 def _span(gradient: Tensor) -> Tensor:
-    """The largest less the least entry: finite if all are. (A maximum norm would take twelve times as long on a CPU.)"""
+    """The largest less the least entry, finite if all are; the maximum norm takes twelve times as long on a CPU."""
     least, largest = torch.aminmax(gradient)
     return largest.double() - least.double()

@@ -205,8 +205,9 @@ class Oracle:
         divided = self.accumulate > 1
         known = factors(torch.zeros(len(self.names), dtype=torch.float64), self.passes.present) if divided else None
         for part in self.passes.parts:
-            here = self.passes.connected(part, self.names)
+            groups = self.passes.connected(part)
             self._drop_gradients(part)
+            here = [self.passes.head(task, groups) for task in self.names]
             for so_far, own, share in zip(terms, here, part.shares, strict=True):
                 add_terms(so_far, own, share)
             if known is None:
@@ -218,7 +219,7 @@ class Oracle:
             if losses:
                 seeds = [self.precision.seed(loss, weight) for loss, weight in losses]
                 torch.autograd.backward([loss for loss, _ in losses], seeds)
-            del here, losses  # frees the graph before the next micro-batch runs
+            del groups, here, losses  # frees the graph before the next micro-batch runs
         if divided:
             found = self._send_losses(terms, self.names)
             self.read(found)
@@ -249,7 +250,8 @@ class Oracle:
         Those of one micro-batch after the other, which add up to the losses.
         """
         for part in self.passes.parts:
-            terms = self.passes.connected(part, tasks)
+            groups = self.passes.connected(part)
+            terms = [self.passes.head(task, groups) for task in tasks]
             shares = [part.shares[self.names.index(task)] for task in tasks]
             yield [total(own) * share if own else None for own, share in zip(terms, shares, strict=True)]
 

@@ -86,12 +86,12 @@ class Passes:
         with self.precision.autocast(self.device):
             return self.model.task_losses(task, features, samples, self.reduction)
 
-    def connected(self, part: MicroBatch, tasks: Sequence[str]) -> list[dict[str, Tensor]]:
-        """The terms of ``tasks`` in one graph with the trunk."""
+    def connected(self, part: MicroBatch) -> list[Group]:
+        """All samples of a micro-batch together, with heads to run in one graph with the trunk."""
         groups = self.trunk(part, self.names, together=True)
         for group in groups:
             group.leaves = group.features
-        return [self.head(task, groups) for task in tasks]
+        return groups
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
