@@ -62,7 +62,7 @@ def add_mtl_config(cfg: CfgNode) -> None:
 
     # How the task gradients travel between processes. "all_reduce": each as a whole, T all-reduces. "reduce_scatter":
     # every process gets a part of each, and the parts of the direction are gathered, (T + 1) / 2 all-reduces; not for
-    # methods that look at whole gradients. "auto": the second wherever it can be. See docs/distributed.md.
+    # methods that look at whole gradients. "auto": the second wherever it is faster. See docs/distributed.md.
     cfg.MTL.COMMUNICATION = "auto"
     # Updates between two comparisons of the parameters of all processes, which stop the run where they differ. 0: none.
     cfg.MTL.CHECK_REPLICAS = 0

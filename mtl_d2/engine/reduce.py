@@ -21,7 +21,7 @@ class AllRanks(Reduction):
         """Takes the group that is initialized now.
 
         Args:
-            communication: ``MTL.COMMUNICATION``; "auto" divides rows wherever the backend can: it never sends more.
+            communication: ``MTL.COMMUNICATION``; "auto" divides rows where the backend has a reduce-scatter of its own.
 
         Raises:
             ConfigError: the backend cannot do what is asked for.
@@ -33,7 +33,11 @@ class AllRanks(Reduction):
                 f"MTL.COMMUNICATION 'reduce_scatter' needs a backend with a reduce-scatter at half the price of an "
                 f"all-reduce ({', '.join(SCATTERS)}), got {dist.get_backend()!r}; set it to 'auto'"
             )
-        self._divides = communication != "all_reduce" and self.wire.can_scatter
+        self._divides = {
+            "all_reduce": False,
+            "reduce_scatter": True,
+            "auto": self.wire.scatters_itself,
+        }[communication]
 
     def total(self, value: Tensor) -> Tensor:
         """``value`` summed over processes."""

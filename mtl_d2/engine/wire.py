@@ -37,6 +37,11 @@ class Wire:
         """Whether ``reduce_scatter`` and ``all_gather`` are known to cost half an all-reduce each on this backend."""
         return self._scatter is not None
 
+    @property
+    def scatters_itself(self) -> bool:
+        """Whether ``reduce_scatter`` is the backend's own, rather than made of another collective and our addition."""
+        return self._scatter is _reduce_scatter
+
     def all_reduce(self, value: Tensor) -> Arrival:
         """Starts summing ``value`` over processes, in place."""
         self._count("all_reduce", value, 2)

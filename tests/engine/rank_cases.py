@@ -44,6 +44,8 @@ def train(cfg, model, samples, updates, optimizer_options):
     """Numbers of all updates, and the parameters after them; ``samples`` are those of two global mini-batches."""
     size = cfg.SOLVER.IMS_PER_BATCH
     reduction = build_reduction(cfg.MTL.COMMUNICATION)
+    if cfg.MTL.COMMUNICATION == "auto":
+        reduction._divides = True  # as on NCCL
     rank = dist.get_rank() if dist.is_initialized() else 0
     shares = [samples[start + rank : start + size : reduction.world_size] for start in (0, size)]
     balancer, batches = build_balancer(cfg).double(), build_allocation(cfg)(iter(shares * updates))
