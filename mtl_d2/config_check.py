@@ -217,18 +217,17 @@ def _check_model(cfg: CfgNode) -> list[str]:
     models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
     name = cfg.MODEL.META_ARCHITECTURE
     found = models[name].check(cfg) if name in models else [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))]
-    head = cfg.MODEL.SEM_SEG_HEAD
-    known = tuple(name for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses"))
-    if "semantic" in cfg.MTL.TASKS and head.NAME not in known:
+    if "semantic" not in cfg.MTL.TASKS:
+        return found
+    heads = {name: cls for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses")}
+    head = cfg.MODEL.SEM_SEG_HEAD.NAME
+    if head not in heads:
         found.append(
-            f"MODEL.SEM_SEG_HEAD.NAME is {head.NAME!r}; a head that trains on its own sub-batch has a method "
-            f"task_losses: {', '.join(known)}"
+            f"MODEL.SEM_SEG_HEAD.NAME is {head!r}; a head that trains on its own sub-batch has a method "
+            f"task_losses: {', '.join(heads)}"
         )
-    if "semantic" in cfg.MTL.TASKS and head.NAME == "SemSegFPNDiceHead" and head.LOSS_WEIGHT != 1.0:
-        found.append(
-            f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {head.LOSS_WEIGHT}, but SemSegFPNDiceHead takes CE_WEIGHT and "
-            "DICE_WEIGHT; leave it at 1.0"
-        )
+    elif hasattr(heads[head], "check"):
+        found += heads[head].check(cfg)
     return found
 
 

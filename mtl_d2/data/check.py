@@ -20,6 +20,7 @@ from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.roots import mend
 from mtl_d2.tasks import LABELS
 
 # Of each task with classes: where the metadata list them.
@@ -96,6 +97,8 @@ def _read(name: str) -> tuple[Records | None, list[str]]:
         records = DatasetCatalog.get(name)
     except DataError as e:
         return None, str(e).splitlines()
+    except FileNotFoundError as e:
+        return None, [f"{e.filename} not found {mend('its files, or correct its reader')}"]
     except Exception as e:  # a reader that is not ours may raise anything
         logger.debug("reading %s failed", name, exc_info=True)
         return None, [f"cannot be read ({type(e).__name__}: {e}): correct its files or its reader"]

@@ -22,7 +22,7 @@ from mtl_d2.report.pictures import write_pictures
 class ValidationHook(HookBase):
     """Evaluates on the held-out images and shows the weighting the metrics, the first process's to all.
 
-    It comes before detectron2's PeriodicCheckpointer, so that a checkpoint of the same update holds what was seen.
+    It comes before CheckpointHook, so that a checkpoint of the same update holds what was seen.
     """
 
     def __init__(self, period: int, evaluate: Callable[[], Results], weighting: Weighting) -> None:

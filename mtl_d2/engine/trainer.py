@@ -12,13 +12,11 @@ from typing import Any
 import torch
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter
 from detectron2.utils.logger import setup_logger
 
-from mtl_d2.balancing import Balancer
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import build_test_loader, build_train_loader, share_of_batch
@@ -30,6 +28,7 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
+from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
 from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks
@@ -184,12 +183,12 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """detectron2's optimizer, or Adam; clipping by the global norm is left to the loop."""
+        """That of ``MTL.OPTIMIZER``; clipping by the global norm is left to the loop."""
         if clips_globally(cfg):
             cfg = cfg.clone()
             cfg.defrost()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return build_adam(cfg, model) if cfg.MTL.OPTIMIZER == "adam" else super().build_optimizer(cfg, model)
+        return OPTIMIZERS[cfg.MTL.OPTIMIZER](cfg, model)
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> Iterable[list[dict]]:
@@ -215,29 +214,3 @@ class MultiTaskTrainer(DefaultTrainer):
         merged = merge_results(results, cfg.DATASETS.TEST)
         logging.getLogger(__name__).info("Evaluation results:\n%s", flat_table(merged))
         return merged
-
-
-def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balancer, cfg: Any) -> None:
-    """Lets the optimizer train the weighting's own parameters: no weight decay, a learning rate of their own."""
-    own = list(balancer.scalarization.parameters())
-    if own:
-        rate = cfg.SOLVER.BASE_LR * cfg.MTL.SCALARIZATION.LR_FACTOR
-        optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
-
-
-def build_adam(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Adam with the parameter groups and the clipping of detectron2's optimizer."""
-    groups = get_default_optimizer_params(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-    )
-    adam = maybe_add_gradient_clipping(cfg, torch.optim.Adam)
-    return adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-
-
-def clips_globally(cfg: Any) -> bool:
-    """Whether the norm of the whole combined gradient is to be clipped (detectron2's "norm" clips each parameter)."""
-    return cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"

@@ -1,30 +1,14 @@
 """Allocations in real trainings."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-
-from mtl_d2.engine import MultiTaskTrainer
+from running import rows, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    if until is not None:
-        trainer.max_iter = until
-    trainer.train()
-    return trainer
-
-
-def rows(cfg):
-    return [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
 
 
 def present(row):

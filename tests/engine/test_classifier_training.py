@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from running import train
 
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, build_train_loader, check_data
@@ -56,15 +57,6 @@ def cfg(tmp_path):
     cfg.SEED, cfg.OUTPUT_DIR = 7, str(tmp_path / "output")
     Path(cfg.OUTPUT_DIR).mkdir()
     return cfg
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    trainer.max_iter = until or trainer.max_iter
-    trainer.train()
-    return trainer
 
 
 def use(cfg, choice):

@@ -12,7 +12,7 @@ from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_allocation, build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.engine.trainer import add_weighting_parameters
+from mtl_d2.engine.optimizer import add_weighting_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BOTH = ("detection", "instance")

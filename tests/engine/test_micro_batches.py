@@ -7,25 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
+from running import train
 from small import sample, small_model
 from toy import batch, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
-from mtl_d2.engine import MultiTaskTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 B = ("detection", "semantic")
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    trainer.max_iter = until or trainer.max_iter
-    trainer.train()
-    return trainer
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Half precision: what an update is, and what one that overflows leaves behind."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from running import rows, train
 from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
@@ -19,19 +18,6 @@ from mtl_d2.engine.loop import MultiTaskLoop
 pytestmark = pytest.mark.filterwarnings("ignore")
 B = ("detection", "semantic")
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    trainer.max_iter = until or trainer.max_iter
-    trainer.train()
-    return trainer
-
-
-def rows(cfg):
-    return [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.modeling import BACKBONE_REGISTRY
+from running import train
 from torch.nn.functional import dropout
 
 from mtl_d2.engine import MultiTaskTrainer
@@ -37,15 +38,6 @@ class Once(HookBase):
     def before_step(self):
         if self.trainer.iter == self.update:
             self.action()
-
-
-def train(cfg, resume=False, *hooks):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.register_hooks(hooks)
-    trainer.resume_or_load(resume)
-    trainer.train()
-    return trainer
 
 
 def rows(folder):
@@ -99,7 +91,7 @@ def test_draws_logs_and_evaluations_go_on_as_if_the_run_had_not_stopped(run, tmp
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_run_after_the_update_with_a_checkpoint(run, caplog, number):
     before = signal.getsignal(number)
-    trainer = train(run, False, Once(2, ask(number)))
+    trainer = train(run, hooks=[Once(2, ask(number))])
     assert trainer.iter == 2
     assert Path(run.OUTPUT_DIR, "last_checkpoint").read_text() == "model_0000002.pth"
     assert not Path(run.OUTPUT_DIR, "model_final.pth").exists()
@@ -111,12 +103,12 @@ def test_signal_ends_the_run_after_the_update_with_a_checkpoint(run, caplog, num
 
 def test_second_interrupt_ends_at_once(run):
     with pytest.raises(KeyboardInterrupt):
-        train(run, False, Once(2, lambda: (ask(signal.SIGINT)(), ask(signal.SIGINT)())))
+        train(run, hooks=[Once(2, lambda: (ask(signal.SIGINT)(), ask(signal.SIGINT)()))])
     assert Path(run.OUTPUT_DIR, "last_checkpoint").read_text() == "model_0000001.pth"
 
 
 def test_signal_in_the_last_update_lets_the_run_end(run):
-    trainer = train(run, False, Once(5, ask(signal.SIGTERM)))
+    trainer = train(run, hooks=[Once(5, ask(signal.SIGTERM))])
     assert trainer.iter == trainer.max_iter
     assert Path(run.OUTPUT_DIR, "model_final.pth").exists()
 

@@ -7,25 +7,12 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from running import rows, train
 
 from mtl_d2.config import ConfigError
 from mtl_d2.engine import MultiTaskTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    if until is not None:
-        trainer.max_iter = until
-    trainer.train()
-    return trainer
-
-
-def rows(cfg):
-    return [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
 
 
 def simple_trainer_parameters(cfg):

@@ -1,5 +1,3 @@
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +7,7 @@ import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
+from running import rows, train
 
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
@@ -31,19 +30,6 @@ def held_cfg(cfg):
     cfg.SOLVER.CHECKPOINT_PERIOD = 1
     cfg.SOLVER.BASE_LR, cfg.SOLVER.WARMUP_ITERS = 0.1, 0  # soon sees a class, so that accuracies differ
     return cfg
-
-
-def train(cfg, resume=False, until=None):
-    torch.manual_seed(3)
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume)
-    trainer.max_iter = until or trainer.max_iter
-    trainer.train()
-    return trainer
-
-
-def rows(cfg):
-    return [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
 
 
 def test_weights_follow_the_metrics_of_the_held_out_images(held_cfg):

@@ -32,6 +32,7 @@ from mtl_d2.data.datasets.bdd100k_classes import (
     THING_COLORS,
 )
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.roots import require_folder
 
 SPLITS = ("train", "val")
 IGNORE_LABEL = 255
@@ -241,15 +242,7 @@ def _register_one(name: str, load: Callable[[], list[dict[str, Any]]], metadata:
 
 
 def _base(root: str) -> Path:
-    base = Path(root) / "bdd100k"
-    if not base.is_dir():
-        value = os.environ.get("DETECTRON2_DATASETS")
-        variable = "is not set" if value is None else f"is {value!r}"
-        raise DataError(
-            f"folder {base} not found ($DETECTRON2_DATASETS {variable}): set $DETECTRON2_DATASETS to the folder "
-            "that holds bdd100k/images and bdd100k/labels"
-        )
-    return base
+    return require_folder(Path(root) / "bdd100k", "bdd100k/images and bdd100k/labels")
 
 
 def _folder(path: Path) -> Path:

@@ -14,7 +14,6 @@ and neither shapely nor cityscapesscripts is needed. Sizes are those of the file
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +29,7 @@ from scipy import ndimage
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES, STUFF_COLORS
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.outlines import coco_polygons
+from mtl_d2.data.roots import require_folder
 
 SPLITS = ("train", "val")
 NAMES = tuple(f"cityscapes_{split}" for split in SPLITS)
@@ -173,13 +173,7 @@ def _label(image: Path, ending: str, kind: str = "gtFine") -> Path:
 
 
 def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        value = os.environ.get("DETECTRON2_DATASETS")
-        variable = "is not set" if value is None else f"is {value!r}"
-        raise DataError(
-            f"folder {folder} not found ($DETECTRON2_DATASETS {variable}): set $DETECTRON2_DATASETS to the folder "
-            "that holds cityscapes/leftImg8bit and cityscapes/gtFine"
-        )
+    require_folder(folder, "cityscapes/leftImg8bit and cityscapes/gtFine")
     images = sorted(folder.glob(f"*/*{IMAGE}"))
     if not images:
         raise DataError(f"folder {folder} has no CITY/*{IMAGE}: unpack Cityscapes' leftImg8bit_trainvaltest there")

@@ -69,6 +69,17 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         options["dice_weight"] = cfg.MODEL.SEM_SEG_HEAD.DICE_WEIGHT
         return options
 
+    @classmethod
+    def check(cls, cfg: Any) -> list[str]:
+        """One sentence for each setting of ``cfg`` that this head does not follow."""
+        factor = cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT
+        if factor == 1.0:
+            return []
+        return [
+            f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {factor}, but SemSegFPNDiceHead takes CE_WEIGHT and DICE_WEIGHT; leave "
+            "it at 1.0"
+        ]
+
     def task_losses(
         self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
     ) -> dict[str, Tensor]:
@@ -98,6 +109,16 @@ SemanticHead = SemSegFPNEntropyHead | SemSegFPNDiceHead
 def semantic_task(head: SemanticHead) -> Task:
     """The semantic task of a model whose ``sem_seg_head`` is ``head``."""
     return Task(SEMANTIC, head.loss_keys, ("sem_seg_head",))
+
+
+def semantic_losses(
+    head: SemanticHead | None, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+) -> dict[str, Tensor]:
+    """The terms of a model's semantic loss over ``samples``; see ``MultiTaskModel.task_losses``."""
+    assert head is not None  # the task would not be there
+    device = next(head.parameters()).device
+    targets = [sample["sem_seg"].to(device) for sample in samples]
+    return head.task_losses(features, targets, reduction, device)
 
 
 def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.half import not_half
-from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_task
+from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.tasks import Task
@@ -103,15 +105,11 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        losses = {DETECTION.name: self._detection_losses, SEMANTIC: self._semantic_losses}
+        losses: dict[str, Callable[..., dict[str, Tensor]]] = {
+            DETECTION.name: self._detection_losses,
+            SEMANTIC: partial(semantic_losses, self.sem_seg_head),
+        }
         return losses[task](features, samples, reduction)
-
-    def _semantic_losses(
-        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
-    ) -> dict[str, Tensor]:
-        assert self.sem_seg_head is not None
-        targets = [sample["sem_seg"].to(self.device) for sample in samples]
-        return self.sem_seg_head.task_losses(features, targets, reduction, self.device)
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
-from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_task
+from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import Task
 
@@ -124,10 +126,10 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        losses = {
+        losses: dict[str, Callable[..., dict[str, Tensor]]] = {
             DETECTION.name: self._detection_losses,
             INSTANCE.name: self._instance_losses,
-            SEMANTIC: self._semantic_losses,
+            SEMANTIC: partial(semantic_losses, self.sem_seg_head),
         }
         return losses[task](features, samples, reduction)
 
@@ -175,13 +177,6 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         local = torch.tensor(counts, dtype=torch.float64, device=self.device)
         shares = local / reduction.count(local).clamp(min=1e-6)
         return shares.to(self.pixel_mean.dtype)
-
-    def _semantic_losses(
-        self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
-    ) -> dict[str, Tensor]:
-        assert self.sem_seg_head is not None
-        targets = [sample["sem_seg"].to(self.device) for sample in samples]
-        return self.sem_seg_head.task_losses(features, targets, reduction, self.device)
 
     def inference(
         self,
