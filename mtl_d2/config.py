@@ -168,6 +168,8 @@ def _add_classifier_config(cfg: CfgNode) -> None:
     cfg.MODEL.CLASSIFIER.INPUT_SHAPE = (1, 36, 36)
     # Classes of each task of MTL.TASKS in its order, or one number for all of them.
     cfg.MODEL.CLASSIFIER.NUM_CLASSES = (10,)
+    # Factor of the loss of each task of MTL.TASKS in its order, or one number for all of them.
+    cfg.MODEL.CLASSIFIER.LOSS_WEIGHTS = (1.0,)
     # Layers that all tasks share, and those of each task before its last linear layer, which is always there:
     # "conv FILTERS KERNEL [STRIDE]" without padding, "linear WIDTH" (both followed by a ReLU), "pool KERNEL" (maximum).
     # The default is the LeNet of Pareto MTL.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Context, Gradients, Setup, UpdateResult, combine, require_finite
+from mtl_d2.balancing.finite import blame
 from mtl_d2.balancing.jacobian import Oracle, TaskGradients, assign
 from mtl_d2.balancing.replay import Replay
 from mtl_d2.balancing.strategies import GradientStage, Regularizer, Scalarization, Step
@@ -124,7 +126,8 @@ class Balancer(nn.Module):
         context = self.context(found.losses, found.present, update)
         c = self.coefficients(found.losses, context)
         exact, G = gramians.get("all"), gramians[self.level]
-        require_finite(G.diagonal(), self.setup.tasks, "the squared gradient norm", update, oracle.hint())
+        what = "the squared gradient norm"
+        require_finite(G.diagonal(), self.setup.tasks, what, update, partial(blame, oracle))
         weights = self.gradient(c[:, None] * G * c, context)
         result = UpdateResult(found.terms, found.losses, found.present, c, weights, exact, update=update)
         result.level_gramian = None if G is exact else G

@@ -7,6 +7,7 @@ parameters; G the T x T Gramian of the rows g_i.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -129,9 +130,17 @@ def cosines(gramian: Tensor) -> Tensor:
     return (gramian * inverse[:, None] * inverse).clamp(-1.0, 1.0)
 
 
-def require_finite(values: Tensor, tasks: tuple[str, ...], what: str, update: int, hint: str) -> None:
-    """Raises FloatingPointError naming the tasks whose entry of ``values`` ((T,)) is NaN or infinite."""
+def require_finite(values: Tensor, tasks: tuple[str, ...], what: str, update: int, hint: Callable[[], str]) -> None:
+    """Raises FloatingPointError naming the tasks whose entry of ``values`` ((T,)) is NaN or infinite.
+
+    Args:
+        values: of each task.
+        tasks: their names.
+        what: the values are.
+        update: number of updates made before.
+        hint: is asked then for where it comes from, and what to do about it.
+    """
     bad = {name: value for name, value in zip(tasks, values.tolist(), strict=True) if not math.isfinite(value)}
     if bad:
         names = ", ".join(f"{name} ({value})" for name, value in bad.items())
-        raise FloatingPointError(f"update {update}: {what} is not finite for task {names}. {hint}")
+        raise FloatingPointError(f"update {update}: {what} is not finite for task {names}. {hint()}")

@@ -1,4 +1,4 @@
-"""The check of all gradients before they move anything."""
+"""The check of all gradients before they move anything, and who is to blame for one that fails it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,32 @@ class GradientCheck:
         if bad:
             oracle = self._oracle
             raise FloatingPointError(
-                f"update {oracle.update}: the gradient is not finite for {', '.join(bad)}. {oracle.hint()}"
+                f"update {oracle.update}: the gradient is not finite for {', '.join(bad)}. {blame(oracle)}"
             )
         return values[len(self._owners) :].tolist()
+
+
+def blame(oracle: Oracle) -> str:
+    """Which task's gradient is not finite in which process, where that can be told, and what to do about it.
+
+    The averaged gradients do not tell, so each process takes its own anew: all of them have to ask. With a loss scale
+    none does, for a smaller scale is what is tried next.
+    """
+    tasks = [0] * len(oracle.names)
+    if oracle.precision.scale == 1:
+        parameters = [p for p in oracle.model.parameters() if p.requires_grad]
+        for losses in oracle.connected_losses(oracle.names):
+            for i, loss in enumerate(losses):
+                if loss is not None:
+                    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+                    tasks[i] |= any(not bool(_span(g).isfinite()) for g in found if g is not None and g.numel())
+    culprits = [
+        f"task {name} in process {rank}"
+        for rank, broken in enumerate(oracle.reduction.everybodys(tasks))
+        for name, bad in zip(oracle.names, broken, strict=True)
+        if bad
+    ]
+    return (f"It comes from {', '.join(culprits)}. " if culprits else "") + oracle.hint()
 
 
 def _span(gradient: Tensor) -> Tensor:

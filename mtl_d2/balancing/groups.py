@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +52,41 @@ class MultiTaskModel(Protocol):
 
 @dataclass
 class Group:
-    """Samples supervised by the same set of tasks (or all samples, where the trunk mixes them)."""
+    """Samples supervised by the same set of tasks (or all samples, where the trunk mixes them).
+
+    Attributes:
+        indices: places of the samples in the batch.
+        tasks: names of the tasks that supervise one of them.
+        features: what the trunk made of them; once ``detach`` has been called without their values.
+        leaves: what the heads work on.
+        gradients: by task, with respect to the leaves that it used.
+    """
 
     indices: list[int]
     tasks: tuple[str, ...]
     features: Features = field(default_factory=dict)
     leaves: Features = field(default_factory=dict)
-    gradients: dict[str, Features] = field(default_factory=dict)  # by task: with respect to the leaves that it used
+    gradients: dict[str, Features] = field(default_factory=dict)
+
+    def detach(self) -> None:
+        """Makes a leaf of each feature: what a head does to it stays the head's.
+
+        The values are then the leaves' alone, so that dropping these frees them before the trunk's backward passes.
+        """
+        self.leaves = {name: f.detach().requires_grad_(f.requires_grad) for name, f in self.features.items()}
+        self.features = {name: _WithoutValues.apply(f) for name, f in self.features.items()}
+
+
+class _WithoutValues(torch.autograd.Function):
+    """A tensor that takes no memory, and hands gradients on as the one that it was made of does."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        return feature.new_zeros(()).expand_as(feature)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: int = 0) -> list[Group]:

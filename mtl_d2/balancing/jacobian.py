@@ -121,8 +121,8 @@ class Oracle:
         heads: list[Gradients],
     ) -> None:
         """Adds the heads' losses and gradients of a micro-batch; those for the features go into the groups."""
-        for group in groups:  # a leaf for each feature: what a head does to it stays the head's
-            group.leaves = {k: f.detach().requires_grad_(f.requires_grad) for k, f in group.features.items()}
+        for group in groups:
+            group.detach()
         for i, task in enumerate(self.names):
             found = self.passes.head(task, groups) if task in asked else {}
             if not found:
@@ -132,6 +132,8 @@ class Oracle:
             add(heads[i], backward_to_leaves(task, loss, seed, self.heads[i], groups))
             add_terms(terms[i], found, part.shares[i])
             del found, loss  # frees the head's graph before the next head runs
+        for group in groups:
+            group.leaves = {}
 
     def _average(
         self, found: TaskGradients, heads: list[Gradients], rows: list[Gradients], groups: list[Group], parts: bool
@@ -188,8 +190,8 @@ class Oracle:
         squares = values[: len(gramians) * T**2].view(-1, T, T)
         if found.unread is not None:
             at_fault = found.take_losses(self.model.tasks, values[len(gramians) * T**2 :].tolist())
-            hint = f"Found by process {', '.join(map(str, at_fault))}. {self.hint()}"
-            require_finite(found.losses, self.names, "the loss", self.update, hint)
+            where = f"Found by process {', '.join(map(str, at_fault))}."
+            require_finite(found.losses, self.names, "the loss", self.update, lambda: f"{where} {self.hint()}")
         return dict(zip(gramians, squares, strict=True))
 
     def one_backward(self, factors: Callable[[Tensor, Tensor], Tensor]) -> TaskGradients:

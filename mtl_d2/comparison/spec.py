@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
+from mtl_d2.comparison.source import BASE, load_source
 from mtl_d2.config import leaves
 from mtl_d2.config_check import unknown
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
@@ -79,24 +78,6 @@ class Comparison:
     conventions: tuple[str, ...]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Notes keys that a mapping has twice, which YAML loaders drop without a word."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.twice: list[str] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """The mapping."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        self.twice += [
-            f"{key!r} is there twice (line {key_node.start_mark.line + 1}); names must differ"
-            for i, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True))
-            if key in keys[:i] and key != "<<"
-        ]
-        return super().construct_mapping(node, deep)
-
-
 def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     """Reads a comparison file.
 
@@ -108,8 +89,8 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         ComparisonError: every mistake that the file shows by itself, one line each.
     """
     path = Path(path)
-    raw, mistakes = _load(path)
-    mistakes += [unknown("a key of the file", key, KEYS) for key in raw if key not in KEYS]
+    raw, mistakes = load_source(path)
+    mistakes += [unknown("a key of the file", key, (*KEYS, BASE)) for key in raw if key not in KEYS]
     entries = [*_methods(raw, mistakes), *_grids(raw, mistakes), *_baselines(raw, mistakes), *_existing(raw, mistakes)]
     own = [entry for entry in entries if not entry.folders]
     mistakes += [*_names(entries), *_base(raw, path, bool(own)), *_seeds(raw, bool(own))]
@@ -135,19 +116,6 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         delta_base=chosen.get("base"),
         conventions=tuple(chosen.get("conventions", CONVENTIONS)),
     )
-
-
-def _load(path: Path) -> tuple[dict, list[str]]:
-    try:
-        loader = _UniqueKeys(path.read_text(encoding="utf-8"))
-        raw = loader.get_single_data()
-    except OSError as error:
-        raise ComparisonError(str(path), [f"the file cannot be read: {error.strerror}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ComparisonError(str(path), [f"it is no YAML: {error}"]) from error
-    if not isinstance(raw, dict):
-        raise ComparisonError(str(path), [f"it must be a mapping of {', '.join(KEYS)}; found {type(raw).__name__}"])
-    return raw, loader.twice
 
 
 def _methods(raw: dict, mistakes: list[str]) -> Iterator[Entry]:

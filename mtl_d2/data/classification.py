@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mtl_d2.tasks import is_classification
 
+Number = TypeVar("Number", int, float)
+
 
 def classes_of(cfg: CfgNode) -> dict[str, int]:
     """Number of classes of each classification in ``MTL.TASKS``, from ``MODEL.CLASSIFIER.NUM_CLASSES``."""
-    tasks, numbers = list(cfg.MTL.TASKS), list(cfg.MODEL.CLASSIFIER.NUM_CLASSES)
-    numbers = numbers * len(tasks) if len(numbers) == 1 else numbers
+    tasks = list(cfg.MTL.TASKS)
+    numbers = each(cfg.MODEL.CLASSIFIER.NUM_CLASSES, len(tasks))
     return {task: number for task, number in zip(tasks, numbers, strict=True) if is_classification(task)}
+
+
+def each(numbers: Sequence[Number], count: int) -> list[Number]:
+    """A number for each of ``count`` tasks, of which a config gives as many, or one for all."""
+    return list(numbers) * count if len(numbers) == 1 else list(numbers)
 
 
 def wrong_classes(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> Iterator[str]:

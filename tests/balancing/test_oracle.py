@@ -125,8 +125,22 @@ def test_non_finite_loss_names_task_and_images_and_touches_nothing(scaling):
 def test_non_finite_gradient_of_a_finite_loss_is_caught():
     model = toy(2)
     model.fine.weight.register_hook(lambda g: g * float("inf"))
-    with pytest.raises(FloatingPointError, match="squared gradient norm is not finite for task semantic"):
+    with pytest.raises(FloatingPointError, match="squared gradient norm is not finite for task semantic") as error:
         gradients(model, batch(D, S), stage(2, "mean", mclgs(2)))
+    assert "It comes from task semantic in process 0. Lower SOLVER.BASE_LR" in str(error.value)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_features_take_no_memory_once_the_heads_have_run():
+    model = toy(2)
+    oracle = Oracle(model)
+    oracle.load(batch(D, S, B))
+    found = oracle.gradients(trunk="later")
+    assert {group.tasks for group in found.groups} == {D, S, B}
+    for group in found.groups:
+        assert group.leaves == {}
+        assert all(f.untyped_storage().nbytes() == f.element_size() for f in group.features.values())
+        assert all(f.shape == (1, 3) and f.grad_fn is not None for f in group.features.values())
 
 
 def test_each_image_crosses_the_trunk_once_where_images_are_disjoint():

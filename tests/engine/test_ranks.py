@@ -123,9 +123,27 @@ def train_half(dtype, method, overflow):
     return states, precision.skipped, precision.scale
 
 
+def break_gradient(method):
+    """What is said where a gradient of the semantic loss of process 1 alone is not finite."""
+    reduction, model = build_reduction(), toy(2)
+    made = balancer(2, **METHODS[method]())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    batches = [batch(*(B if reduction.rank else D for _ in range(3)))]
+    loop = MultiTaskLoop(model, optimizer, made, lambda start: batches, Full(made.setup, 6), reduction=reduction)
+    if reduction.rank == 1:
+        model.fine.weight.register_hook(lambda g: g * float("inf"))  # the semantic head's features alone
+    before = [p.clone() for p in model.parameters()]
+    try:
+        with EventStorage():
+            loop.run_step()
+    except FloatingPointError as error:
+        return str(error), all(map(torch.equal, before, model.parameters()))
+    return "", False
+
+
 JOBS = {
     **{("presence", name, s): (one_update, (batch(*x), s)) for name, x in PRESENCE.items() for s in (False, True)},
-    **{("pair", p.id): (train_toy, (p.values[0],)) for p in pairs()},
+    **{("pair", p.id): (train_toy, (p.values[0], 5)) for p in pairs()},
     **{("detector", name): (train_fcos, (overrides,)) for name, overrides in DETECTOR.items()},
     **{
         ("mode", name, mode): (train_toy, ([*overrides, "MTL.COMMUNICATION", mode], 5))
@@ -139,6 +157,7 @@ JOBS = {
     },
     **{("bfloat16", m): (train_half, (torch.bfloat16, m, False)) for m in ("mclgs", "one backward")},
     **{("float16", m): (train_half, (torch.float16, m, True)) for m in ("mclgs", "one backward")},
+    **{("broken", m): (break_gradient, (m,)) for m in ("mclgs", "one backward")},
     **{("replicas", period): (tamper, (6, period)) for period in (1, 4)},
 }
 TRAININGS = [key for key in JOBS if key[0] in ("pair", "detector", "mode")]
@@ -216,6 +235,16 @@ def test_bytes_on_the_wire_are_those_of_the_formula(ranks):
         "all_gather": ring * padded,
         "all_reduce": 2 * ring * (heads + small + T * T),
     }
+
+
+@pytest.mark.parametrize("method", ["mclgs", "one backward"])
+def test_gradient_that_is_not_finite_is_blamed_on_task_and_process(ranks, method):
+    for rank, found in enumerate(ranks):
+        said, unmoved = found["broken", method]
+        assert "update 0: " in said
+        assert "It comes from task semantic in process 1. " in said
+        assert f"images of process {rank}" in said
+        assert unmoved
 
 
 @pytest.mark.parametrize(("period", "when"), [(1, "after update 2 "), (4, "after an update from 0 to 3 ")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,12 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.data.classification import classes_of
+from mtl_d2.data.classification import classes_of, each
 from mtl_d2.modeling.layers import LayerError, Shape, Style, build_layers
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import Task, is_classification
 
 FEATURES = "trunk"  # the one feature that the heads look at
+# Keys of MODEL.CLASSIFIER with a number for each task: rule, and whether a number keeps to it.
+_EACH: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("NUM_CLASSES", "integer >= 2", lambda n: isinstance(n, int) and n >= 2),
+    ("LOSS_WEIGHTS", "number > 0", lambda n: isinstance(n, int | float) and 0 < n < math.inf),
+)
 
 
 @META_ARCH_REGISTRY.register()
@@ -24,7 +31,8 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     """Any number of classifications of one image, with layers that a config lists.
 
     Paper: by default the LeNet of Pareto MTL (Lin et al., NeurIPS 2019); CosReg's network, section 4, by its config.
-    Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples.
+    Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples, times
+    a factor of the config.
     """
 
     pixel_mean: Tensor
@@ -32,19 +40,27 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
 
     @configurable
     def __init__(
-        self, *, backbone: nn.Sequential, heads: dict[str, nn.Module], pixel_mean: list[float], pixel_std: list[float]
+        self,
+        *,
+        backbone: nn.Sequential,
+        heads: dict[str, nn.Module],
+        loss_weights: list[float],
+        pixel_mean: list[float],
+        pixel_std: list[float],
     ) -> None:
         """Args as ``from_config`` makes them.
 
         Args:
             backbone: (N, C, H, W) to features (N, ...).
             heads: by task, features (N, ...) to logits (N, classes of the task).
+            loss_weights: factor of each task's loss, in the order of ``heads``.
             pixel_mean: one number for each channel.
             pixel_std: likewise.
         """
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
+        self.loss_weights = dict(zip(heads, loss_weights, strict=True))
         self.tasks = tuple(Task(name, (f"loss_{name}",), (f"heads.{name}",)) for name in heads)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
@@ -59,6 +75,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         return {
             "backbone": trunk,
             "heads": heads,
+            "loss_weights": each(options.LOSS_WEIGHTS, len(heads)),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
@@ -69,12 +86,13 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         options, tasks = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS)
         other = [task for task in tasks if not is_classification(task)]
         found = [f"MTL.TASKS: MultiTaskClassifier has tasks named class_<anything>, got {task!r}" for task in other]
-        numbers, shape = list(options.NUM_CLASSES), tuple(options.INPUT_SHAPE)
-        if len(numbers) not in (1, len(tasks)) or any(not isinstance(n, int) or n < 2 for n in numbers):
-            found.append(
-                "MODEL.CLASSIFIER.NUM_CLASSES must be one integer >= 2, or one for each of MTL.TASKS, "
-                f"{len(tasks)}; got {tuple(numbers)}"
-            )
+        shape = tuple(options.INPUT_SHAPE)
+        for key, rule, valid in _EACH:
+            numbers = tuple(options[key])
+            if len(numbers) not in (1, len(tasks)) or not all(map(valid, numbers)):
+                found.append(
+                    f"MODEL.CLASSIFIER.{key} must be one {rule}, or one for each of MTL.TASKS, {len(tasks)}; got {numbers}"
+                )
         if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
             return [*found, f"MODEL.CLASSIFIER.INPUT_SHAPE must be 3 integers >= 1, got {shape}"]
         for key in ("PIXEL_MEAN", "PIXEL_STD"):
@@ -127,7 +145,8 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
             return {}
         targets = torch.tensor([sample[task] for sample in samples]).to(self.device, non_blocking=True)
         logits = self.heads[task](features[FEATURES]).float()
-        return {f"loss_{task}": F.cross_entropy(logits, targets, reduction="sum") / count}
+        loss = F.cross_entropy(logits, targets, reduction="sum") / count
+        return {f"loss_{task}": loss * self.loss_weights[task]}
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
         """For each sample ``{"classes": {task: class id}}``."""
