@@ -1,5 +1,7 @@
 """What a comparison file may say, and that all of its mistakes come at once."""
 
+import re
+
 import pytest
 import yaml
 from made_up import CONFIGS, made_up_comparison, write_file
@@ -105,12 +107,45 @@ def test_unknown_keys_and_methods_of_configs_are_told_before_anything_runs_with_
 
 def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch):
     monkeypatch.setattr(plan, "check_data", lambda cfg: None)
-    paths = [path for path in (CONFIGS / "comparisons").glob("*.yaml") if (path.parent / base_of(path)).exists()]
+    paths = list((CONFIGS / "comparisons").glob("*.yaml"))
     assert paths
     for path in paths:
         comparison = read_comparison(path)
         assert len(plan_runs(comparison)) == len(comparison.entries) * len(comparison.seeds)
 
 
-def base_of(path):
-    return yaml.safe_load(path.read_text())["base"]
+def test_a_file_says_what_differs_from_the_one_it_is_based_on(tmp_path):
+    (tmp_path / "base").mkdir()
+    below = write_file(tmp_path / "base", baselines={"alone": {"MTL.TASKS": ["semantic"]}})
+    (tmp_path / "base" / "plain.yaml").write_text("VERSION: 2\n")
+    below.write_text(below.read_text().replace(str(CONFIGS / "sample_scenes_equal.yaml"), "plain.yaml"))
+    above = {
+        "_BASE_": "base/comparison_file.yaml",
+        "title": "above",
+        "seeds": [7],
+        "methods": {"equal": {"MTL.LOG_PERIOD": 3}, "more": {}},
+    }
+    path = tmp_path / "above.yaml"
+    path.write_text(yaml.safe_dump(above))
+    found, expected = read_comparison(path), read_comparison(below)
+    assert [e.name for e in found.entries] == ["equal", "mclgs", "more", "alone"]
+    assert found.entries[0].overrides == (("MTL.LOG_PERIOD", 3),)
+    assert found.entries[1] == expected.entries[1]
+    assert (found.title, found.seeds, found.output) == ("above", (7,), expected.output)
+    assert found.base.samefile(expected.base)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_BASE_: nowhere.yaml", "_BASE_ must be another comparison file, relative to above.yaml; got nowhere.yaml"),
+        ("_BASE_: [1]", "_BASE_ must be another comparison file"),
+        ("_BASE_: above.yaml", "which is based on above.yaml itself"),
+        ("_BASE_: comparison_file.yaml\nmethod: {}", "did you mean 'methods'?"),
+    ],
+)
+def test_a_file_with_a_wrong_base_is_told(tmp_path, text, message):
+    write_file(tmp_path)
+    (tmp_path / "above.yaml").write_text(text)
+    with pytest.raises(ComparisonError, match=re.escape(message)):
+        read_comparison(tmp_path / "above.yaml")

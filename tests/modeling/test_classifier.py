@@ -74,6 +74,17 @@ def test_loss_is_the_mean_cross_entropy_of_pixels_from_0_to_1(cfg):
     torch.testing.assert_close(model(batch)[f"loss_{LEFT}"], expected)
 
 
+def test_losses_are_multiplied_by_their_weights(cfg):
+    batch = samples()
+    plain = build_model(cfg).train()
+    cfg.MODEL.CLASSIFIER.LOSS_WEIGHTS = (100.0, 0.5)
+    weighted = build_model(cfg).train()
+    weighted.load_state_dict(plain.state_dict())
+    once, times = plain(batch), weighted(batch)
+    torch.testing.assert_close(times[f"loss_{LEFT}"], 100 * once[f"loss_{LEFT}"])
+    torch.testing.assert_close(times[f"loss_{RIGHT}"], 0.5 * once[f"loss_{RIGHT}"])
+
+
 def test_loss_of_equal_logits_is_the_logarithm_of_the_classes(cfg):
     model = build_model(cfg).train()
     for parameter in model.heads.parameters():
@@ -135,6 +146,8 @@ def test_any_number_of_tasks_with_their_own_classes(cfg):
     [
         ("NUM_CLASSES", (10, 5, 3), "one for each of MTL.TASKS, 2; got"),
         ("NUM_CLASSES", (1,), "one integer >= 2"),
+        ("LOSS_WEIGHTS", (1.0, 0.0), r"LOSS_WEIGHTS must be one number > 0.*got \(1.0, 0.0\)"),
+        ("LOSS_WEIGHTS", (1.0, 1.0, 1.0), "one for each of MTL.TASKS, 2; got"),
         ("INPUT_SHAPE", (36, 36), "must be 3 integers"),
         ("INPUT_SHAPE", (3, 36, 36), "PIXEL_MEAN must have a number for each of 3 channels"),
         ("INPUT_SHAPE", (1, 16, 16), "'conv 20 5' gets 4 x 4 pixels, fewer than its kernel"),

@@ -31,7 +31,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     """Any number of classifications of one image, with layers that a config lists.
 
     Paper: by default the LeNet of Pareto MTL (Lin et al., NeurIPS 2019); CosReg's network, section 4, by its config.
-    Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples, times
+    Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples times
     a factor of the config.
     """
 
@@ -90,9 +90,8 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         for key, rule, valid in _EACH:
             numbers = tuple(options[key])
             if len(numbers) not in (1, len(tasks)) or not all(map(valid, numbers)):
-                found.append(
-                    f"MODEL.CLASSIFIER.{key} must be one {rule}, or one for each of MTL.TASKS, {len(tasks)}; got {numbers}"
-                )
+                rule = f"must be one {rule}, or one for each of MTL.TASKS, {len(tasks)}"
+                found.append(f"MODEL.CLASSIFIER.{key} {rule}; got {numbers}")
         if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
             return [*found, f"MODEL.CLASSIFIER.INPUT_SHAPE must be 3 integers >= 1, got {shape}"]
         for key in ("PIXEL_MEAN", "PIXEL_STD"):
@@ -102,16 +101,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
             found.append(f"MODEL.CLASSIFIER.DROPOUT must be in [0, 1), got {options.DROPOUT}")
         if options.NORM not in ("", "BN"):
             found.append(f"MODEL.CLASSIFIER.NORM must be '' or 'BN', got {options.NORM!r}")
-        style = Style(options.CONV_BIAS, "", 0.0)
-        try:
-            with torch.device("meta"):  # draws no weights
-                trunk, after = build_layers(options.TRUNK, shape, style, "MODEL.CLASSIFIER.TRUNK")
-                build_layers(options.HEAD, after, style, "MODEL.CLASSIFIER.HEAD")
-            if not any(True for _ in trunk.parameters()):
-                found.append(f"MODEL.CLASSIFIER.TRUNK must have a conv or linear layer, got {tuple(options.TRUNK)}")
-        except LayerError as error:
-            found.append(str(error))
-        return found
+        return [*found, *_wrong_layers(options, shape)]
 
     @property
     def device(self) -> torch.device:
@@ -153,6 +143,19 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         features = self.backbone(self.batch_images(batched_inputs))
         ids = [head(features).argmax(1).tolist() for head in self.heads.values()]
         return [{"classes": dict(zip(self.heads, own, strict=True))} for own in zip(*ids, strict=True)]
+
+
+def _wrong_layers(options: CfgNode, shape: Shape) -> list[str]:
+    style = Style(options.CONV_BIAS, "", 0.0)
+    try:
+        with torch.device("meta"):  # draws no weights
+            trunk, after = build_layers(options.TRUNK, shape, style, "MODEL.CLASSIFIER.TRUNK")
+            build_layers(options.HEAD, after, style, "MODEL.CLASSIFIER.HEAD")
+    except LayerError as error:
+        return [str(error)]
+    if any(True for _ in trunk.parameters()):
+        return []
+    return [f"MODEL.CLASSIFIER.TRUNK must have a conv or linear layer, got {tuple(options.TRUNK)}"]
 
 
 def _head(layers: tuple[str, ...], shape: Shape, style: Style, classes: int) -> nn.Sequential:
