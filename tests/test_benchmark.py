@@ -16,7 +16,7 @@ import benchmark  # noqa: E402
 from benchmark_bare import BARE  # noqa: E402
 from benchmark_methods import METHODS, build_method, make_rows, weigh_and_combine  # noqa: E402
 from benchmark_models import Setting  # noqa: E402
-from benchmark_variants import VARIANTS, Bench, FlopCounter, make_update  # noqa: E402
+from benchmark_variants import SPEED, VARIANTS, Bench, FlopCounter, make_update  # noqa: E402
 
 from mtl_d2.balancing import AGGREGATORS, Oracle  # noqa: E402
 from mtl_d2.balancing.base import cosines  # noqa: E402
@@ -167,6 +167,18 @@ def test_one_backward_with_equal_weights_does_no_more_than_simple_trainer(bench)
 
 def test_disjoint_images_cost_no_more_than_simple_trainer(bench):
     assert counted_update(bench, "mclgs-disjoint") <= 1.001 * counted_update(bench, "simple-disjoint")
+
+
+def test_a_setting_of_the_network_is_measured_on_a_copy_with_the_same_weights(bench):
+    there = bench.trainer(VARIANTS["mclgs"])
+    made = bench.trainer(SPEED["mclgs-channels-last"])
+    assert there.model is bench.model
+    assert made.model is not bench.model
+    weights = [p for p in made.model.parameters() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    assert {id(p) for g in made.optimizer.param_groups for p in g["params"]} == {id(p) for p in made.model.parameters()}
+    assert all(map(torch.equal, made.model.parameters(), bench.plain.parameters()))
+    assert counted_update(bench, "mclgs") == count(make_update, made)[0]
 
 
 def test_naive_update_gives_the_gradients_of_the_exact_path(bench):

@@ -29,11 +29,11 @@ import torch
 from benchmark_bare import BARE
 from benchmark_methods import METHODS, format_methods, measure_shares, pick_clock
 from benchmark_models import MODELS, Setting
-from benchmark_variants import VARIANTS, Bench, FlopCounter, make_update
+from benchmark_variants import SPEED, VARIANTS, Bench, FlopCounter, make_update
 
 WARM_UP = 2  # rounds that do not count
 MEMORY_UPDATES = 3  # the first one allocates the momentum
-KNOWN = VARIANTS | BARE | METHODS
+KNOWN = VARIANTS | SPEED | BARE | METHODS
 STATUS = Path("/proc/self/status")
 Results = dict[str, dict[str, Any]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -32,12 +33,15 @@ from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
+from mtl_d2.engine.speed import speed_up
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RESIDUAL_SCALE = 0.2  # of each random residual branch, or the frozen batch norms would let activations double per block
 JOINT = ["MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "sum"]
 # A small a0 keeps the weights off 0, which would save the work of adding.
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", "1.0"]
+CHANNELS_LAST = ["MTL.CHANNELS_LAST", "True"]
+COMPILE = ["MTL.COMPILE", "True"]
 
 
 class NaiveOracle(Oracle):
@@ -100,6 +104,13 @@ VARIANTS = {
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
     ),
 }
+# Settings of the network; each with a copy of the model.
+SPEED = {
+    "joint-channels-last": Variant("joint with MTL.CHANNELS_LAST", "joint", overrides=[*JOINT, *CHANNELS_LAST]),
+    "mclgs-channels-last": Variant("mclgs with MTL.CHANNELS_LAST", "mclgs", overrides=[*MCLGS, *CHANNELS_LAST]),
+    "joint-compiled": Variant("joint with MTL.COMPILE", "joint", overrides=[*JOINT, *COMPILE]),
+    "mclgs-compiled": Variant("mclgs with MTL.COMPILE", "mclgs", overrides=[*MCLGS, *COMPILE]),
+}
 
 
 class Bench:
@@ -112,6 +123,9 @@ class Bench:
         torch.manual_seed(0)
         self.model = build_model(cfg)
         shrink_residuals(self.model)
+        self.plain = copy.deepcopy(self.model)
+        speed_up(self.model, cfg)
+        self.settings = speed_settings(cfg)
         self.optimizer = MultiTaskTrainer.build_optimizer(cfg, self.model)
         self.batches = {disjoint: make_batch(cfg, setting, disjoint) for disjoint in (False, True)}
 
@@ -129,15 +143,26 @@ class Bench:
 
     def loop(self, variant: Variant, batches: Iterable[list[dict]]) -> MultiTaskLoop:
         """Our loop with the balancer of ``variant``."""
-        balancer = build_balancer(build_cfg(self.setting, variant.overrides or []))
+        cfg = build_cfg(self.setting, variant.overrides or [])
+        balancer = build_balancer(cfg)
         full = Full(balancer.setup, self.setting.batch)
-        trainer = MultiTaskLoop(self.model, self.optimizer, balancer, lambda start: batches, full)
-        trainer.oracle = variant.oracle(self.model, accumulate=variant.accumulate)
+        model, optimizer = self.model, self.optimizer
+        if speed_settings(cfg) != self.settings:
+            model = copy.deepcopy(self.plain)
+            speed_up(model, cfg)
+            optimizer = MultiTaskTrainer.build_optimizer(cfg, model)
+        trainer = MultiTaskLoop(model, optimizer, balancer, lambda start: batches, full)
+        trainer.oracle = variant.oracle(model, accumulate=variant.accumulate)
         return trainer
 
     def torchjd(self) -> TorchJDTrainer:
         """TorchJD's update of our model, on images that have all labels."""
         return TorchJDTrainer(self.model, repeat(self.batches[False]), self.optimizer)
+
+
+def speed_settings(cfg: Any) -> tuple[bool, bool]:
+    """What ``speed_up`` looks at."""
+    return cfg.MTL.CHANNELS_LAST, cfg.MTL.COMPILE
 
 
 def make_update(trainer: TrainerBase) -> None:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Makes the report of a run again, from the files in its folder: `python tools/make_report.py OUTPUT_DIR`."""
 
 from __future__ import annotations
