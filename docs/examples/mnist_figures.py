@@ -1,0 +1,113 @@
+"""Figures of two papers from the runs of a comparison, as one picture each.
+
+    python docs/examples/mnist_figures.py cosreg output/comparisons/multi_digit_mnist --output cosreg.png
+    python docs/examples/mnist_figures.py shares output/comparisons/multi_mnist/lookahead --output shares.png
+
+``cosreg``: figures 2, 5 and 3 of "Regularizing deep multi-task networks using orthogonal gradients". The distribution
+of the cosine between the tasks' gradients in the training, its standard deviation over the last 50 updates, and the
+validation accuracy by the standard deviation in the first epoch. The folder is a comparison's, runs are METHOD/SEED.
+``shares``: figure 3 of "Multitask learning with single gradient step update for task balancing". The share of the first
+task in the total loss before and after the inner step. The folder is a method's, runs are SEED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from mtl_d2.report.run import Run, read_run
+from mtl_d2.report.series import running_average
+
+COSINE = "class_left_class_right"
+EPOCH = 250  # updates
+SHOWN = ("none", "dropout", "batch_norm", "cosreg", "cosreg_+_batch_norm")  # the paper's models
+VALIDATION = "accuracy@multi_digit_mnist_val"
+
+
+def read_methods(folder: Path) -> dict[str, list[Run]]:
+    """The runs of each method that have logged cosines and were evaluated."""
+    methods: dict[str, list[Run]] = {}
+    for path in sorted(folder.glob("*/*/metrics.json")):
+        run = read_run(path.parent)
+        if f"cosine/{COSINE}" in run.series and run.results:
+            methods.setdefault(path.parent.parent.name, []).append(run)
+    return methods
+
+
+def first_epoch(run: Run) -> tuple[float, float]:
+    """Standard deviation of the cosine in the first epoch, and the harmonic mean of the last validation accuracies."""
+    series = run.series[f"cosine/{COSINE}"]
+    accuracy = next(iter(run.results.values()))[VALIDATION]["harmonic_mean"]
+    return float(series.values[series.updates < EPOCH].std()), float("nan" if accuracy is None else accuracy)
+
+
+def draw_cosreg(folder: Path) -> Figure:
+    """Figures 2, 5 and 3 of CosReg."""
+    methods = read_methods(folder)
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    distribution, spread, scatter = figure.subplots(1, 3)
+    for name in [name for name in SHOWN if name in methods]:
+        label = name.replace("_", " ")
+        values = np.concatenate([run.series[f"cosine/{COSINE}"].values for run in methods[name]])
+        distribution.hist(values, bins=80, range=(-1, 1), density=True, histtype="step", label=label)
+        moving = methods[name][0].series[f"cosine_std/{COSINE}"]
+        spread.plot(moving.updates, moving.values, linewidth=1, label=label)
+    for k, (name, runs) in enumerate(methods.items()):
+        x, y = zip(*map(first_epoch, runs), strict=True)
+        scatter.plot(x, y, "o^sDvP*X"[k % 8], color=f"C{k % 10}", label=name.replace("_", " "), markersize=5)
+    distribution.set(xlabel="cosine, all updates of all seeds", ylabel="density", xlim=(-1, 1))
+    spread.set(xlabel="update of the first seed", ylabel="standard deviation of the cosine, 50 updates", ylim=(0, None))
+    scatter.set(xlabel="standard deviation of the cosine, first epoch", ylabel="validation accuracy (%)")
+    for axes in (distribution, spread, scatter):
+        axes.legend(fontsize=7)
+    return figure
+
+
+def draw_shares(folder: Path) -> Figure:
+    """Figure 3 of the single gradient step paper, a panel for each seed."""
+    runs = [
+        run
+        for path in sorted(folder.glob("*/metrics.json"))
+        if "share_after/class_left" in (run := read_run(path.parent)).series
+    ]
+    figure = Figure(figsize=(4.3 * max(len(runs), 1), 3), layout="constrained")
+    for axes, run in zip(figure.subplots(1, max(len(runs), 1), squeeze=False).flat, runs, strict=False):
+        for when, color in (("before", "black"), ("after", "tab:red")):
+            series = run.series[f"share_{when}/class_left"]
+            distance = float(np.abs(series.values - 0.5).mean())
+            axes.plot(series.updates, series.values, color=color, alpha=0.35, linewidth=0.8)
+            label = f"{when} the inner step: {distance:.4f} from 0.5"
+            axes.plot(series.updates, running_average(series.values)[0], color=color, label=label)
+        axes.axhline(0.5, color="0.6", linewidth=0.8)
+        axes.set(xlabel=f"update, seed {run.folder.name}", ylabel="share of the left task")
+        axes.legend(fontsize=7)
+    return figure
+
+
+DRAWINGS = {"cosreg": draw_cosreg, "shares": draw_shares}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the runs and writes the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figure", choices=list(DRAWINGS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--output", default="figure.png", help="the picture to write (figure.png)")
+    args = parser.parse_args(arguments)
+    matplotlib.use("Agg")
+    figure = DRAWINGS[args.figure](args.folder)
+    if not any(axes.lines or axes.patches for axes in figure.axes):
+        sys.exit(
+            f"error: {args.folder} has no run that logged what figure {args.figure!r} shows; see --help for its layout"
+        )
+    figure.savefig(args.output, dpi=75, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
