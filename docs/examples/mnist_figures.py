@@ -21,10 +21,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtl_d2.engine.diagnostics import spread_name
 from mtl_d2.report.run import Run, read_run
 from mtl_d2.report.series import running_average
 
-COSINE = "class_left_class_right"
+COSINE = "cosine_level/class_left_class_right"  # at the last shared layer
 EPOCH = 250  # updates
 SHOWN = ("none", "dropout", "batch_norm", "cosreg", "cosreg_+_batch_norm")  # the paper's models
 VALIDATION = "accuracy@multi_digit_mnist_val"
@@ -35,14 +36,14 @@ def read_methods(folder: Path) -> dict[str, list[Run]]:
     methods: dict[str, list[Run]] = {}
     for path in sorted(folder.glob("*/*/metrics.json")):
         run = read_run(path.parent)
-        if f"cosine/{COSINE}" in run.series and run.results:
+        if COSINE in run.series and run.results:
             methods.setdefault(path.parent.parent.name, []).append(run)
     return methods
 
 
 def first_epoch(run: Run) -> tuple[float, float]:
     """Standard deviation of the cosine in the first epoch, and the harmonic mean of the last validation accuracies."""
-    series = run.series[f"cosine/{COSINE}"]
+    series = run.series[COSINE]
     accuracy = next(iter(run.results.values()))[VALIDATION]["harmonic_mean"]
     return float(series.values[series.updates < EPOCH].std()), float("nan" if accuracy is None else accuracy)
 
@@ -54,14 +55,14 @@ def draw_cosreg(folder: Path) -> Figure:
     distribution, spread, scatter = figure.subplots(1, 3)
     for name in [name for name in SHOWN if name in methods]:
         label = name.replace("_", " ")
-        values = np.concatenate([run.series[f"cosine/{COSINE}"].values for run in methods[name]])
+        values = np.concatenate([run.series[COSINE].values for run in methods[name]])
         distribution.hist(values, bins=80, range=(-1, 1), density=True, histtype="step", label=label)
-        moving = methods[name][0].series[f"cosine_std/{COSINE}"]
+        moving = methods[name][0].series[spread_name(COSINE)]
         spread.plot(moving.updates, moving.values, linewidth=1, label=label)
     for k, (name, runs) in enumerate(methods.items()):
         x, y = zip(*map(first_epoch, runs), strict=True)
         scatter.plot(x, y, "o^sDvP*X"[k % 8], color=f"C{k % 10}", label=name.replace("_", " "), markersize=5)
-    distribution.set(xlabel="cosine, all updates of all seeds", ylabel="density", xlim=(-1, 1))
+    distribution.set(xlabel="cosine at the last shared layer, all seeds", ylabel="density", xlim=(-1, 1))
     spread.set(xlabel="update of the first seed", ylabel="standard deviation of the cosine, 50 updates", ylim=(0, None))
     scatter.set(xlabel="standard deviation of the cosine, first epoch", ylabel="validation accuracy (%)")
     for axes in (distribution, spread, scatter):

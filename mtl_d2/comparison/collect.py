@@ -14,8 +14,11 @@ from mtl_d2.comparison.measures import found_metrics
 from mtl_d2.comparison.spec import Comparison, Entry
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
+from mtl_d2.engine.diagnostics import spread_name
 from mtl_d2.evaluation.delta import Metric, delta
 from mtl_d2.report.run import Run, read_run
+
+COSINES = ("cosine/", "cosine_level/")  # of all shared parameters; of MTL.GRADIENT.LEVEL where that is another
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Record:
         outcome: how it ended.
         run: what it left.
         metrics: of its last evaluation by `group/metric`, and `cosine/` (mean) and `cosine_std/` of each pair of tasks
-            and of consecutive updates, over the training; empty unless it is finished.
+            and of consecutive updates, over the training, and `cosine_level/` likewise; empty unless it is finished.
     """
 
     seed: str
@@ -189,7 +192,7 @@ def _metrics(run: Run) -> dict[str, float]:
         for name, value in metrics.items()
     }
     for name, series in run.series.items():
-        if name.startswith("cosine/") and len(series.values):
+        if name.startswith(COSINES) and len(series.values):
             found[name] = float(series.values.mean())
-            found[name.replace("cosine/", "cosine_std/")] = float(series.values.std())
+            found[spread_name(name)] = float(series.values.std())
     return found

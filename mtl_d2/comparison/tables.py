@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mtl_d2.comparison.collect import Collected, Row
+from mtl_d2.comparison.collect import COSINES, Collected, Row
 from mtl_d2.comparison.spec import word
 from mtl_d2.comparison.statistics import Summary, marks, summarize
+from mtl_d2.engine.diagnostics import spread_name
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.markup import group_title
 
@@ -118,16 +119,18 @@ def cost_table(collected: Collected) -> Table:
 
 def cosine_table(collected: Collected) -> Table | None:
     """Mean and standard deviation of the cosines over training; None if none was logged."""
-    pairs = sorted({n for row in collected.rows for r in row.finished for n in r.metrics if n.startswith("cosine/")})
+    pairs = sorted({n for row in collected.rows for r in row.finished for n in r.metrics if n.startswith(COSINES)})
     if not pairs:
         return None
     chosen = []
     for name in pairs:
-        pair = name.removeprefix("cosine/")
+        pair = name.removeprefix("cosine/").replace("cosine_level/", "level, ")
         chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
-        spread = name.replace("cosine/", "cosine_std/")
-        chosen.append(Measure(f"{pair}: σ", _of_metric(spread), None, 3))
-    note = "Cosine between two gradients, over the logged updates of a training. – : not logged."
+        chosen.append(Measure(f"{pair}: σ", _of_metric(spread_name(name)), None, 3))
+    note = (
+        "Cosine between two gradients of all shared parameters, over the logged updates of a training; level: of those "
+    )
+    note += "of MTL.GRADIENT.LEVEL. – : not logged."
     table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
     columns = [_column(collected.rows, measure) for measure in chosen]
     for i, row in enumerate(collected.rows):

@@ -36,8 +36,8 @@ class Diagnostics:
         """Scalars by name.
 
         ``task_loss/``, ``coefficient/`` (c_i), ``weight/`` (of the rows, c_i included), ``grad_norm/`` of each present
-        task; ``cosine/`` of each pair of them, and ``cosine_std/`` over the last 50 updates; ``cosine_level/`` where
-        the weights came from another level; and what the methods say of themselves.
+        task; ``cosine/`` of each pair of them, and ``cosine_std/`` over the last 50 updates; ``cosine_level/`` and
+        ``cosine_level_std/`` where the weights came from another level; and what the methods say of themselves.
         """
         present = [i for i, here in enumerate(result.present.tolist()) if here]
         values = dict(result.scalars)
@@ -48,9 +48,9 @@ class Diagnostics:
         for group, vector in numbers.items():
             entries = vector.tolist()
             values |= {f"{group}/{self.tasks[i]}": entries[i] for i in present}
-        values |= self._pairs("cosine_level", result.level_gramian, present)
-        exact = self._pairs("cosine", result.gramian, present)
-        return values | exact | {name: spread for name in exact for name, spread in self._spread(name, exact[name])}
+        found = self._pairs("cosine_level", result.level_gramian, present)
+        found |= self._pairs("cosine", result.gramian, present)
+        return values | found | dict(spread for name in found for spread in self._spread(name, found[name]))
 
     def _pairs(self, group: str, gramian: Tensor | None, present: list[int]) -> dict[str, float]:
         if gramian is None:
@@ -64,7 +64,12 @@ class Diagnostics:
         if len(recent) < WINDOW:
             return []
         spread = torch.tensor(list(recent), dtype=torch.float64).std(correction=0)
-        return [(name.replace("cosine/", "cosine_std/"), float(spread))]
+        return [(spread_name(name), float(spread))]
+
+
+def spread_name(name: str) -> str:
+    """What the standard deviation of a cosine is called: ``cosine_std/a_b`` for ``cosine/a_b``."""
+    return name.replace("/", "_std/", 1)
 
 
 class ConsecutiveUpdates:

@@ -48,9 +48,12 @@ def write_run(
     """A run's files, with ``UPDATES`` updates, a cosine and weights."""
     folder.mkdir(parents=True)
     rows = [
-        {"iteration": i, "total_loss": loss / (i + 1), "time": 0.5, "cosine/a_b": 0.1 * i, "weight/b": loss}
+        {
+            "iteration": i, "total_loss": loss / (i + 1), "time": 0.5, "weight/b": loss,
+            "cosine/a_b": 0.1 * i, "cosine_level/a_b": -0.2 * i,
+        }
         for i in range(UPDATES)
-    ]
+    ]  # fmt: skip
     (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "config.yaml").write_text(yaml.safe_dump({"SEED": 3, "SOLVER": {"MAX_ITER": UPDATES}}))
     if metrics is not None:

@@ -24,7 +24,7 @@ def write(folder, rows, accuracy=90.0):
 
 def cosines(values):
     name = mnist_figures.COSINE
-    return [{f"cosine/{name}": value, f"cosine_std/{name}": abs(value)} for value in values]
+    return [{name: value, mnist_figures.spread_name(name): abs(value)} for value in values]
 
 
 def test_spread_is_that_of_the_first_epoch(tmp_path):

@@ -39,3 +39,12 @@ def test_cosine_of_another_level_stands_beside_the_exact_one():
     level = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
     values = Diagnostics(("a", "b"))(result([[1.0, 1.0], [1.0, 1.0]], level_gramian=level))
     assert (values["cosine/a_b"], values["cosine_level/a_b"]) == (1.0, -1.0)
+
+
+def test_spread_of_another_level_is_its_own():
+    diagnostics = Diagnostics(("a", "b"))
+    for k in range(WINDOW):
+        level = torch.tensor([[1.0, k % 2], [k % 2, 1.0]], dtype=torch.float64)
+        values = diagnostics(result([[1.0, 0.2], [0.2, 1.0]], level_gramian=level))
+    assert values["cosine_level_std/a_b"] == pytest.approx(0.5)
+    assert values["cosine_std/a_b"] == pytest.approx(0.0)
