@@ -32,13 +32,14 @@ VALIDATION = "accuracy@multi_digit_mnist_val"
 
 
 def read_methods(folder: Path) -> dict[str, list[Run]]:
-    """The runs of each method that have logged cosines and were evaluated."""
+    """The runs of each method that have logged cosines and were evaluated, the paper's models first."""
     methods: dict[str, list[Run]] = {}
     for path in sorted(folder.glob("*/*/metrics.json")):
         run = read_run(path.parent)
         if COSINE in run.series and run.results:
             methods.setdefault(path.parent.parent.name, []).append(run)
-    return methods
+    order = [*(name for name in SHOWN if name in methods), *(name for name in methods if name not in SHOWN)]
+    return {name: methods[name] for name in order}
 
 
 def first_epoch(run: Run) -> tuple[float, float]:
