@@ -127,10 +127,8 @@ def cosine_table(collected: Collected) -> Table | None:
         pair = name.removeprefix("cosine/").replace("cosine_level/", "level, ")
         chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
         chosen.append(Measure(f"{pair}: σ", _of_metric(spread_name(name)), None, 3))
-    note = (
-        "Cosine between two gradients of all shared parameters, over the logged updates of a training; level: of those "
-    )
-    note += "of MTL.GRADIENT.LEVEL. – : not logged."
+    note = "Cosine between two gradients of all shared parameters (level: those of MTL.GRADIENT.LEVEL), in the logged "
+    note += "updates of a training. – : not logged."
     table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
     columns = [_column(collected.rows, measure) for measure in chosen]
     for i, row in enumerate(collected.rows):
