@@ -280,6 +280,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=Path, default=Path("output/kill_test"), help="folder for all of it")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a background job would ignore it
     work = args.output.resolve()
     work.mkdir(parents=True, exist_ok=True)
     prepare(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -72,8 +73,8 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             raise StopTraining(f"stopped after update {update}; the same command with --resume goes on")
 
     def after_train(self) -> None:
-        """Whatever follows may be cut short: the last checkpoint is written."""
-        self.request.forget()
+        """The last checkpoint is written: from now on a Ctrl-C ends the process at once. SIGTERM waits for the rest."""
+        self.request.forget(signal.SIGINT)
 
 
 class ReportHook(HookBase):

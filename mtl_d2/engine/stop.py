@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+
+_PATIENCE = b"\nStopping after the next update, with a checkpoint. Ctrl-C once more ends the training at once.\n"
 
 
 class StopTraining(BaseException):  # no error: the training was asked to stop
@@ -36,16 +40,19 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def forget(self) -> None:
-        """The signals do again what they did before ``listen``."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
+    def forget(self, *numbers: int) -> None:
+        """These signals, all by default, do again what they did before ``listen``."""
+        for number in numbers or tuple(self._previous):
+            if number in self._previous:
+                signal.signal(number, self._previous.pop(number))
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True  # no word of it here: a log may be in the midst of a line
+        self.requested = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one ends the process at once
+            if comm.is_main_process():
+                with suppress(OSError):  # no standard error
+                    os.write(2, _PATIENCE)  # past Python's streams, which may be in the midst of a line
 
     def agreed(self) -> bool:
         """Whether to stop after this update; asked by all processes after each update."""

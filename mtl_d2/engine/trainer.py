@@ -97,15 +97,20 @@ class MultiTaskTrainer(DefaultTrainer):
         self._stop_request.listen()
         comm.synchronize()  # from the first word of the log on, all processes hear the signals
         try:
-            # The profiling executor gives other bits on a scripted function's first calls in a process, so that a
-            # resumed run would differ from one that was never stopped.
-            with torch.jit.optimized_execution(False):
-                super().train()
-        except StopTraining as stop:
-            logging.getLogger(__name__).warning("%s", str(stop).capitalize())
+            self._train_until_stopped()
+            comm.synchronize()  # one that a signal ended now would take the others with it
         finally:
             self._stop_request.forget()
         return getattr(self, "_last_eval_results", None)
+
+    def _train_until_stopped(self) -> None:
+        # The profiling executor gives other bits on a scripted function's first calls in a process, so that a resumed
+        # run would differ from one that was never stopped.
+        with torch.jit.optimized_execution(False):
+            try:
+                super().train()
+            except StopTraining as stop:
+                logging.getLogger(__name__).warning("%s", str(stop).capitalize())
 
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""

@@ -113,6 +113,27 @@ def test_signal_in_the_last_update_lets_the_run_end(run):
     assert Path(run.OUTPUT_DIR, "model_final.pth").exists()
 
 
+class AtTheEnd(HookBase):
+    """Does something where the last evaluation is done."""
+
+    def __init__(self, action):
+        self.after_train = action
+
+
+def test_sigterm_lets_the_last_evaluation_end_and_an_interrupt_does_not(run):
+    before = signal.getsignal(signal.SIGTERM)
+    train(run, hooks=[AtTheEnd(ask(signal.SIGTERM))])  # would end pytest
+    assert Path(run.OUTPUT_DIR, "model_final.pth").exists()
+    with pytest.raises(KeyboardInterrupt):
+        train(run, hooks=[AtTheEnd(ask(signal.SIGINT))])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_interrupt_is_answered(run, capfd):
+    train(run, hooks=[Once(2, ask(signal.SIGINT))])
+    assert "Ctrl-C once more ends the training at once" in capfd.readouterr().err
+
+
 def test_value_that_is_not_finite_leaves_the_last_good_checkpoint_to_go_on_from(run):
     def poison():
         next(trainer.model.backbone.parameters()).data.fill_(float("nan"))

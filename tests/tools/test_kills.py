@@ -93,7 +93,9 @@ def test_two_processes_stop_together_and_go_on_as_if_they_had_not(work):
     wait_for(lambda: "Starting training" in training.log.read_text(), training)
     assert end(training, signal.SIGTERM) == [0, 0]  # heard by the second process alone
     assert len(kill_test.checkpoints(folder)) == 1
-    assert end(kill_test.Training(folder, work, ranks=2, period=100)) == [0, 0]
+    training = kill_test.Training(folder, work, ranks=2, period=100)
+    wait_for((folder / "model_final.pth").exists, training)
+    assert end(training, signal.SIGTERM) == [0, 0]  # the second process waits for the first in the last evaluation
     require_same(folder, work / "whole of two")
 
 
