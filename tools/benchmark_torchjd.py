@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from detectron2.engine import SimpleTrainer
 from torchjd.aggregation import IMTLG
@@ -14,7 +15,12 @@ from mtl_d2.tasks import head_parameters, shared_parameters
 
 
 class TorchJDTrainer(SimpleTrainer):
-    """TorchJD's ``mtl_backward`` and an aggregator of its Gramian, with all that saves it work."""
+    """TorchJD's ``mtl_backward`` and an aggregator of its Gramian, in one trunk forward pass."""
+
+    def __init__(self, *args: Any, sum_gramians: bool = False) -> None:
+        """Args: SimpleTrainer's; take the Gramian layer by layer, without the Jacobian as one matrix: less memory."""
+        super().__init__(*args)
+        self.sum_gramians = sum_gramians
 
     def run_step(self) -> None:
         """One update; every image has to have all labels."""
@@ -30,6 +36,6 @@ class TorchJDTrainer(SimpleTrainer):
         heads = [head_parameters(model, task) for task in model.tasks]
         losses = [total(own) for own in terms]
         mtl_backward(losses, features=list(features.values()), tasks_params=heads, shared_params=shared)
-        jac_to_grad(shared, IMTLG(), optimize_gramian_computation=True)
+        jac_to_grad(shared, IMTLG(), optimize_gramian_computation=self.sum_gramians)
         self._write_metrics({name: value for own in terms for name, value in own.items()}, data_time)
         self.optimizer.step()

@@ -99,6 +99,9 @@ VARIANTS = {
     "sta-mclgs": Variant("our loop, STA with k = 1, MCLGS, exact", "mclgs", disjoint=True, overrides=MCLGS),
     "mclgs-k2": Variant("our loop, MCLGS, exact, in two micro-batches", "mclgs", overrides=MCLGS, accumulate=2),
     "torchjd": Variant("TorchJD's mtl_backward, IMTL-G", build=lambda bench: bench.torchjd()),
+    "torchjd-lean": Variant(
+        "the same with `optimize_gramian_computation`", build=lambda bench: bench.torchjd(sum_gramians=True)
+    ),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
@@ -155,9 +158,9 @@ class Bench:
         trainer.oracle = variant.oracle(model, accumulate=variant.accumulate)
         return trainer
 
-    def torchjd(self) -> TorchJDTrainer:
+    def torchjd(self, **options: bool) -> TorchJDTrainer:
         """TorchJD's update of our model, on images that have all labels."""
-        return TorchJDTrainer(self.model, repeat(self.batches[False]), self.optimizer)
+        return TorchJDTrainer(self.model, repeat(self.batches[False]), self.optimizer, **options)
 
 
 def speed_settings(cfg: Any) -> tuple[bool, bool]:
