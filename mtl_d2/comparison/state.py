@@ -43,7 +43,7 @@ def read_outcome(folder: Path) -> Outcome:
         return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         started = (folder / CONFIG).exists()
-        return Outcome(INTERRUPTED, "stopped from outside") if started else Outcome(NEW)
+        return Outcome(INTERRUPTED, "under way, or stopped from outside") if started else Outcome(NEW)
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
