@@ -137,15 +137,19 @@ class Training:
         return "evaluation" if said.count("Start inference on") > said.count("mIoU") // 2 else "update"
 
     def send(self, number: signal.Signals, draw: random.Random) -> int:
-        """Sends the signal, SIGKILL to all processes and another to one of them; returns the first's exit code."""
+        """Sends the signal, SIGKILL to all processes and another to one of them; returns the first's exit code.
+
+        If one of them ends with another status than 0 the others are ended, as by a launcher.
+        """
         for process in self.processes if number == signal.SIGKILL else [draw.choice(self.processes)]:
             process.send_signal(number)
-        for process in self.processes:
-            try:
-                process.wait(120)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        deadline = time.monotonic() + 120
+        while not self.ended():
+            late = time.monotonic() > deadline
+            if late or any(process.poll() for process in self.processes):
+                for process in self.processes:
+                    process.send_signal(signal.SIGKILL if late else signal.SIGTERM)
+            time.sleep(0.1)
         return self.processes[0].returncode
 
 
