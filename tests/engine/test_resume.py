@@ -120,7 +120,15 @@ class AtTheEnd(HookBase):
         self.after_train = action
 
 
-def test_sigterm_lets_the_last_evaluation_end_and_an_interrupt_does_not(run):
+@pytest.fixture
+def interruptible():
+    """A background job, as which the tests may run, ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_lets_the_last_evaluation_end_and_an_interrupt_does_not(run, interruptible):
     before = signal.getsignal(signal.SIGTERM)
     train(run, hooks=[AtTheEnd(ask(signal.SIGTERM))])  # would end pytest
     assert Path(run.OUTPUT_DIR, "model_final.pth").exists()
