@@ -139,12 +139,8 @@ def test_cost_and_cosines_by_hand(collected):
     assert [cell.text for cell in cost[1:]] == ["0.5000", "1.5", "1024"]
     cosines = lines(cosine_table(collected))["equal"]
     assert cosine_table(collected).head[1:] == ("a_b: mean", "a_b: σ", "level, a_b: mean", "level, a_b: σ")
-    assert [cell.text for cell in cosines] == [
-        "0.150",
-        "0.112",
-        "-0.300",
-        "0.224",
-    ]  # of 0, .1, .2, .3 and -2 times that
+    # Of 0, .1, .2, .3, and of -2 times that.
+    assert [cell.text for cell in cosines] == ["0.150", "0.112", "-0.300", "0.224"]
 
 
 def test_folders_of_other_runs_need_no_config_and_no_outcome(tmp_path):
