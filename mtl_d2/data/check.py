@@ -20,6 +20,7 @@ from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.reading import read_records
 from mtl_d2.data.roots import mend
 from mtl_d2.tasks import LABELS
 
@@ -94,7 +95,7 @@ def _read(name: str) -> tuple[Records | None, list[str]]:
             "what the files in MTL.DATA.MODULES register"
         ]
     try:
-        records = DatasetCatalog.get(name)
+        records = read_records(name)
     except DataError as e:
         return None, str(e).splitlines()
     except FileNotFoundError as e:

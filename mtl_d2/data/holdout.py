@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.reading import read_records
 
 SUFFIX = "@validation"
 # Metadata that the held-out part does not share: with its set's json_file it would be evaluated on the whole set.
@@ -68,7 +69,7 @@ def register_held_out(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def _read_held_out(name: str, share: float, seed: int) -> Records:
-    _, held = divide(DatasetCatalog.get(name), share, seed, name)
+    _, held = divide(read_records(name), share, seed, name)
     _copy_metadata(name)  # some readers find the classes only now
     return held
 

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, SemSegEvaluator
-from detectron2.utils import comm
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.cityscapes import CityscapesEvaluator, require_scripts
 from mtl_d2.evaluation.classification import ClassificationEvaluator
+from mtl_d2.evaluation.coco import coco_evaluator
+from mtl_d2.evaluation.semantic import semantic_evaluator
 
 logger = logging.getLogger(__name__)
 
@@ -94,23 +96,13 @@ def _builder(name: str) -> Callable[[Any, str, Path], list[DatasetEvaluator]]:
 def _coco(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
     """Boxes, and masks where they are predicted and labelled."""
     masks = "instance" in cfg.MTL.TASKS and any(
-        "segmentation" in a for record in DatasetCatalog.get(name) for a in record.get("annotations", ())
+        "segmentation" in a for record in read_records(name) for a in record.get("annotations", ())
     )
-    return [_coco_evaluator(name, ("bbox", "segm") if masks else ("bbox",), folder)]
-
-
-def _coco_evaluator(name: str, kinds: tuple[str, ...], folder: Path) -> COCOEvaluator:
-    """Pycocotools' numbers: detectron2's faster implementation is not the official one."""
-    # A data set without a COCO file is converted, once in a process; detectron2 would trust the copy that an
-    # earlier process left there, whatever has changed since.
-    if comm.is_main_process() and "json_file" not in MetadataCatalog.get(name).as_dict():
-        (folder / f"{name}_coco_format.json").unlink(missing_ok=True)
-    comm.synchronize()
-    return COCOEvaluator(name, kinds, output_dir=str(folder), use_fast_impl=False)
+    return [coco_evaluator(name, ("bbox", "segm") if masks else ("bbox",), folder)]
 
 
 def _sem_seg(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
-    return [SemSegEvaluator(name, output_dir=str(folder))]
+    return [semantic_evaluator(name, folder)]
 
 
 def _classification(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
@@ -123,7 +115,7 @@ def _cityscapes(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
     tasks = [task for task in cfg.MTL.TASKS if task in labelled]
     found: list[DatasetEvaluator] = []
     if "detection" in tasks:
-        found.append(_coco_evaluator(name, ("bbox",), folder))
+        found.append(coco_evaluator(name, ("bbox",), folder))
     scripted = [task for task in tasks if task != "detection"]
     if scripted:
         found.append(CityscapesEvaluator(name, scripted, folder))

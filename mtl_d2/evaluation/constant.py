@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 from torch import Tensor, nn
 
 from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.reading import read_records
 
 GRID = (64, 96)  # height and width at which label frequencies are counted
 BOXES_PER_CLASS = 20
@@ -52,7 +52,7 @@ class ConstantPredictor(nn.Module):
 
 def fit_constant_predictor(cfg: Any) -> ConstantPredictor:
     """The best constant predictor of the training sets of ``cfg``."""
-    records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
+    records = [record for name in cfg.DATASETS.TRAIN for record in read_records(name)]
     by_class: dict[int, list[list[float]]] = defaultdict(list)
     images = 0
     counts = np.zeros((cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, *GRID), np.float32)

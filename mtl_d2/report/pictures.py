@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as d2_io
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
 from mtl_d2.report.class_labels import draw_classes
 from mtl_d2.report.drawing import Image, class_colors, draw
@@ -89,7 +90,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 def _spread(cfg: CfgNode, name: str, count: int) -> Iterator[tuple[dict, dict]]:
     """Records and mapped samples of `count` images, the middles of as many equal parts of the data set."""
-    records = {record["file_name"]: record for record in DatasetCatalog.get(name)}
+    records = {record["file_name"]: record for record in read_records(name)}
     samples: Any = data.build_test_loader(cfg, name).dataset
     total = len(samples)
     for i in range(min(count, total)):
