@@ -176,7 +176,9 @@ def complete(args: argparse.Namespace) -> str:
     args.tasks = len(model.tasks) if args.tasks is None else args.tasks
     most = len((*model.tasks, *model.further))
     chosen = args.variants or list(METHODS if args.all_methods else {"lenet": BARE}.get(args.model, VARIANTS))
-    needed = {KNOWN[name].reference for name in chosen} | set(chosen)
+    needed = set(chosen)
+    while not needed >= (further := {KNOWN[name].reference for name in needed}):
+        needed |= further
     args.variants = [name for name in KNOWN if name in needed]
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),

@@ -14,7 +14,7 @@ from benchmark_batches import make_batch
 from benchmark_models import MODELS, Setting
 from benchmark_torchjd import TorchJDTrainer
 from detectron2.config import get_cfg
-from detectron2.engine import SimpleTrainer, TrainerBase
+from detectron2.engine import AMPTrainer, SimpleTrainer, TrainerBase
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
@@ -31,7 +31,7 @@ from mtl_d2.config import add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine import MultiTaskTrainer
-from mtl_d2.engine.build import build_balancer
+from mtl_d2.engine.build import build_balancer, build_precision
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.speed import speed_up
 
@@ -42,6 +42,8 @@ JOINT = ["MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "sum"]
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", "1.0"]
 CHANNELS_LAST = ["MTL.CHANNELS_LAST", "True"]
 COMPILE = ["MTL.COMPILE", "True"]
+FLOAT16 = ["SOLVER.AMP.ENABLED", "True"]
+BFLOAT16 = [*FLOAT16, "MTL.AMP_DTYPE", "bfloat16"]
 
 
 class NaiveOracle(Oracle):
@@ -113,6 +115,11 @@ SPEED = {
     "mclgs-channels-last": Variant("mclgs with MTL.CHANNELS_LAST", "mclgs", overrides=[*MCLGS, *CHANNELS_LAST]),
     "joint-compiled": Variant("joint with MTL.COMPILE", "joint", overrides=[*JOINT, *COMPILE]),
     "mclgs-compiled": Variant("mclgs with MTL.COMPILE", "mclgs", overrides=[*MCLGS, *COMPILE]),
+    "simple-float16": Variant("detectron2's AMPTrainer, which needs a GPU", build=lambda bench: bench.amp()),
+    "joint-float16": Variant("joint in float16", "simple-float16", overrides=[*JOINT, *FLOAT16]),
+    "mclgs-float16": Variant("mclgs in float16", "simple-float16", overrides=[*MCLGS, *FLOAT16]),
+    "joint-bfloat16": Variant("joint in bfloat16", "simple-float16", overrides=[*JOINT, *BFLOAT16]),
+    "mclgs-bfloat16": Variant("mclgs in bfloat16", "simple-float16", overrides=[*MCLGS, *BFLOAT16]),
 }
 
 
@@ -154,9 +161,15 @@ class Bench:
             model = copy.deepcopy(self.plain)
             speed_up(model, cfg)
             optimizer = MultiTaskTrainer.build_optimizer(cfg, model)
-        trainer = MultiTaskLoop(model, optimizer, balancer, lambda start: batches, full)
-        trainer.oracle = variant.oracle(model, accumulate=variant.accumulate)
+        precision = build_precision(cfg)
+        trainer = MultiTaskLoop(model, optimizer, balancer, lambda start: batches, full, precision=precision)
+        trainer.oracle = variant.oracle(model, precision=precision, accumulate=variant.accumulate)
         return trainer
+
+    def amp(self) -> AMPTrainer:
+        """detectron2's float16 training."""
+        model = MODELS[self.setting.model].plain(self.model).train()
+        return AMPTrainer(model, repeat(self.batches[False]), self.optimizer)
 
     def torchjd(self, **options: bool) -> TorchJDTrainer:
         """TorchJD's update of our model, on images that have all labels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +27,7 @@ class GradientCheck:
         for owner, parameters in zip(owners, [*oracle.heads, oracle.shared], strict=True):
             gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel()]
             self._owners += [owner] * len(gradients)
-            self._spans += [_span(gradient) for gradient in gradients]
+            self._spans += _spans(gradients)
 
     def read(self, *more: Tensor) -> list[float]:
         """Values of the scalars ``more``, which come to the CPU with the verdict, in one transfer.
@@ -60,7 +61,9 @@ def blame(oracle: Oracle) -> str:
             for i, loss in enumerate(losses):
                 if loss is not None:
                     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-                    tasks[i] |= any(not bool(_span(g).isfinite()) for g in found if g is not None and g.numel())
+                    tasks[i] |= any(
+                        not bool(x.isfinite()) for x in _spans([g for g in found if g is not None and g.numel()])
+                    )
     culprits = [
         f"task {name} in process {rank}"
         for rank, broken in enumerate(oracle.reduction.everybodys(tasks))
@@ -70,7 +73,9 @@ def blame(oracle: Oracle) -> str:
     return (f"It comes from {', '.join(culprits)}. " if culprits else "") + oracle.hint()
 
 
-def _span(gradient: Tensor) -> Tensor:
-    """The largest less the least entry, finite if all are; the maximum norm takes twelve times as long on a CPU."""
-    least, largest = torch.aminmax(gradient)
-    return largest.double() - least.double()
+def _spans(gradients: list[Tensor]) -> list[Tensor]:
+    """For each a scalar that is finite if all its entries are: the largest one, by amount or less the least one."""
+    if gradients and gradients[0].is_cuda:  # all at once in a few kernels; on a CPU that takes twelve times as long
+        return list(torch._foreach_norm(gradients, math.inf))
+    extremes = [torch.aminmax(gradient) for gradient in gradients]
+    return [largest.double() - least.double() for least, largest in extremes]

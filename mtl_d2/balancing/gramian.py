@@ -13,29 +13,39 @@ CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1
 def gramian(rows: list[list[Tensor | None]]) -> Tensor:
     """(T, T) float64 inner products of T rows, on the device of the rows.
 
+    Chunks of a parameter are multiplied in the rows' precision (float32 at least), and their sums added in float64.
+    What is left of all parameters is multiplied at once, in float64: a GPU then starts hardly more than one kernel for
+    each parameter and pair, and to start one takes it longer than to multiply a million numbers.
+
     Args:
         rows: for each task, one tensor for each parameter, or None where its gradient is zero.
     """
     device = next((t.device for row in rows for t in row if t is not None), torch.device("cpu"))
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
+    T = len(rows)
+    sums: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(T) for j in range(i + 1)}
+    rests: list[list[Tensor]] = [[] for _ in rows]
     for parts in zip(*rows, strict=True):
-        for i, left in enumerate(parts):
-            for j, right in enumerate(parts[: i + 1]):
-                if left is not None and right is not None:
-                    total[i, j] += inner_product(left, right)
+        count = next((part.numel() for part in parts if part is not None), 0)
+        whole = count // CHUNK * CHUNK
+        flats = [None if part is None else _flat(part) for part in parts]
+        for flat, rest in zip(flats, rests, strict=True):
+            none = torch.zeros(count - whole, dtype=torch.float64, device=device)
+            rest.append(none if flat is None else flat[whole:].double())
+        for (i, j), own in sums.items() if whole else ():
+            left, right = flats[i], flats[j]
+            if left is not None and right is not None:
+                own.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
+    total = torch.zeros(T, T, dtype=torch.float64, device=device)
+    left_over = [torch.cat(rest) for rest in rests if rest]
+    for (i, j), own in sums.items() if left_over else ():
+        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(own).double().sum() if own else 0)
     return total + total.tril(-1).T
 
 
-def inner_product(left: Tensor, right: Tensor) -> Tensor:
-    """Scalar float64 inner product of two tensors of the same shape, of any float dtype."""
-    left, right = left.reshape(-1), right.reshape(-1)
-    if left.dtype in (torch.float16, torch.bfloat16):
-        left, right = left.float(), right.float()  # products would be added up in half precision
-    if left.dtype == torch.float64 or left.numel() <= CHUNK:
-        return left.double() @ right.double()
-    whole = left.numel() // CHUNK * CHUNK
-    chunks = torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)).double().sum()
-    return chunks + left[whole:].double() @ right[whole:].double()
+def _flat(gradient: Tensor) -> Tensor:
+    """(n,), in float32 at least: products in half precision would be added up in it."""
+    flat = gradient.reshape(-1)
+    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
 
 
 def feature_gramian(
@@ -48,11 +58,6 @@ def feature_gramian(
         tasks: names of the T tasks.
         device: of the result.
     """
-    total = torch.zeros(len(tasks), len(tasks), dtype=torch.float64, device=device)
-    for part in gradients:
-        for i, one in enumerate(tasks):
-            for j, other in enumerate(tasks):
-                mine, theirs = part.get(one, {}), part.get(other, {})
-                for name in mine.keys() & theirs.keys():
-                    total[i, j] += inner_product(mine[name], theirs[name])
-    return total
+    places = [(k, name) for k, part in enumerate(gradients) for name in {n: 0 for own in part.values() for n in own}]
+    rows = [[gradients[k].get(task, {}).get(name) for k, name in places] for task in tasks]
+    return gramian(rows).to(device)
