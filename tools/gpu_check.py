@@ -126,7 +126,9 @@ def run(block: Block, smoke: bool, device: str, seconds: float) -> dict[str, Any
     """Figures, output and seconds of one block."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures.json")
-        command = [word.format(json=figures) for word in (*block.command, *(block.smoke if smoke else block.full))]
+        command = [
+            word.replace("{json}", str(figures)) for word in (*block.command, *(block.smoke if smoke else block.full))
+        ]
         if "{json}" in block.command:
             command += ["--device", device]
         start = time.perf_counter()
