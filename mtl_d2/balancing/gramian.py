@@ -28,18 +28,21 @@ def gramian(rows: list[list[Tensor | None]]) -> Tensor:
         count = next((part.numel() for part in parts if part is not None), 0)
         whole = count // CHUNK * CHUNK
         flats = [None if part is None else _flat(part) for part in parts]
-        for flat, rest in zip(flats, rests, strict=True):
-            none = torch.zeros(count - whole, dtype=torch.float64, device=device)
-            rest.append(none if flat is None else flat[whole:].double())
+        for flat, rest in zip(flats, rests, strict=True) if count > whole else ():
+            rest.append(_zeros(count - whole, device) if flat is None else flat[whole:].double())
         for (i, j), own in sums.items() if whole else ():
             left, right = flats[i], flats[j]
             if left is not None and right is not None:
                 own.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
-    total = torch.zeros(T, T, dtype=torch.float64, device=device)
-    left_over = [torch.cat(rest) for rest in rests if rest]
-    for (i, j), own in sums.items() if left_over else ():
+    total = _zeros(T * T, device).view(T, T)
+    left_over = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
+    for (i, j), own in sums.items():
         total[i, j] = left_over[i] @ left_over[j] + (torch.cat(own).double().sum() if own else 0)
     return total + total.tril(-1).T
+
+
+def _zeros(count: int, device: torch.device) -> Tensor:
+    return torch.zeros(count, dtype=torch.float64, device=device)
 
 
 def _flat(gradient: Tensor) -> Tensor:
