@@ -3,74 +3,78 @@
 An object whose box has no area inside its image is dropped, as is a polygon of fewer than three points, and an object
 that is left without any polygon. A box that reaches outside its image counts with its part inside. An image one of
 whose objects has no mask, where others have, is not labelled for masks. A mask that cannot belong to its image, or
-that the config cannot read, is an error: see ``Cleaned.refused``.
+that the config cannot read, is an error: see ``Cleaned.refused``. Training and test sets have these same rules.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+import math
+import operator
+import reprlib
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from detectron2.structures import BoxMode
-from pycocotools import mask as coco_mask
 
+from mtl_d2.data.annotation_findings import (
+    FEW_POINTS,
+    INCOMPLETE,
+    NO_AREA,
+    NO_BOX,
+    NO_CLASS,
+    NO_FORM,
+    NO_IMAGE,
+    NO_MASK,
+    NO_OUTLINE,
+    NO_POLYGON,
+    NO_SIZE,
+    NOT_FINITE,
+    NOT_LISTED,
+    NOTHING,
+    OTHER_SIZE,
+    OUTSIDE,
+    POINT_NOT_FINITE,
+    Cleaned,
+    Records,
+)
+from mtl_d2.data.annotation_forms import RELATIVE, plain_box, plain_mask, whole_number
+from mtl_d2.data.image_size import image_size
+from mtl_d2.data.reading import read_records
 from mtl_d2.tasks import LABELS
 
-Records = list[dict[str, Any]]
-
-NO_AREA = "objects dropped: their box has no area inside the image"
-OUTSIDE = "boxes reach outside their image: their part inside counts"
-FEW_POINTS = "polygons dropped: they have fewer than three points"
-NO_POLYGON = "objects dropped: no polygon of theirs is left"
-NO_MASK = "images have an object without a mask: they are not labelled for the task instance"
-OTHER_SIZE = "RLE masks have another size than their image: take the annotation file that is of these images"
-NO_OUTLINE = "masks are RLE, of which no polygons can be made: set INPUT.MASK_FORMAT to 'bitmask'"
-INCOMPLETE = "annotations lack one of bbox, bbox_mode, category_id: correct the reader"
-
-REQUIRED = frozenset({"bbox", "bbox_mode", "category_id"})
+NUMBERS = frozenset({int, float})
 SLACK = 1.0  # pixels that a box may reach outside: boxes are rounded, and some data sets count the last pixel otherwise
 
 
-@dataclass
-class Cleaned:
-    """Records that can be trained on, and what was found in them.
-
-    Attributes:
-        records: the records cleaned; those that were clean are the very same objects.
-        objects: how many annotations are left that are no crowd regions.
-        found: what was dropped or mended, and how often.
-        refused: mistakes that keep the records from being trained on, and how often.
-        first: the file of the image in which each of both was met first.
-    """
-
-    records: Records = field(default_factory=list)
-    objects: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    first: dict[str, str] = field(default_factory=dict)
-
-    def lines(self, counts: Counter[str]) -> list[str]:
-        """``found`` or ``refused`` as a line each, with its number and the first image."""
-        return [f"{n} {what} (first in {self.first[what]})" for what, n in counts.items()]
-
-
-def clean_annotations(records: Records, masks: bool, mask_format: str) -> Cleaned:
+def clean_annotations(records: Sequence[dict[str, Any]], masks: bool, mask_format: str) -> Cleaned:
     """Looks at every box, and at every mask where masks are trained on; the records given are left as they are.
+
+    What other readers write otherwise is brought to detectron2's form: sizes to ints, boxes to lists, masks to polygons
+    of flat lists or to compressed RLE, what is marked ``ignore`` to crowd regions.
 
     Args:
         records: detectron2's dataset dicts. Without ``annotations`` they pass; without ``height`` and ``width`` nothing
             is known to lie outside.
-        masks: whether the task instance is trained.
+        masks: whether the task instance is trained, or masks are evaluated.
         mask_format: ``INPUT.MASK_FORMAT``.
     """
     cleaner = _Cleaner(masks, mask_format)
-    some_masks = masks and any("segmentation" in a for r in records for a in r.get("annotations", ()))
     for record in records:
         cleaner.add(record)
-        if some_masks and not LABELS["instance"].is_in_record(record):
-            cleaner.count(NO_MASK)
+    if masks:
+        cleaner.count_without_mask()
     return cleaner.result
+
+
+def evaluation_records(name: str) -> Records:
+    """The records of a test set in the form that a loader takes: sizes are ints, and every image has an id."""
+    cleaned = clean_annotations(read_records(name), False, "bitmask").records
+    return [record if "image_id" in record else {**record, "image_id": image_key(record)} for record in cleaned]
+
+
+def image_key(record: dict[str, Any]) -> Hashable:
+    """What tells an image of a test set from the others, in its record and in the loader's sample alike."""
+    return record["image_id"] if "image_id" in record else record["file_name"]
 
 
 class _Cleaner:
@@ -86,66 +90,195 @@ class _Cleaner:
         self.polygons = mask_format == "polygon"
         self.result = Cleaned()
         self.record: dict[str, Any] = {}
+        self._width = self._height = math.inf  # of the record's image
 
     def add(self, record: dict[str, Any]) -> None:
         self.record = record
+        record = self._size(record)
         if "annotations" in record:
-            given = record["annotations"]
+            given = self._listed(record["annotations"])
             kept = [a for a in map(self._clean, given) if a is not None]
             self.result.objects += sum(not a.get("iscrowd", 0) for a in kept)
-            if len(kept) != len(given) or any(a is not b for a, b in zip(kept, given, strict=True)):
+            clean = given is record["annotations"] and len(kept) == len(given) and all(map(operator.is_, kept, given))
+            if not clean:
                 record = {**record, "annotations": kept}
         self.result.records.append(record)
 
-    def count(self, what: str, number: int = 1, refused: bool = False) -> None:
-        counts = self.result.refused if refused else self.result.found
-        counts[what] += number
-        self.result.first.setdefault(what, self.record["file_name"])
+    def count_without_mask(self) -> None:
+        """Counts the images that have objects with a box alone, if there are any with a mask."""
+        labelled = [r for r in self.result.records if "annotations" in r]
+        if any("segmentation" in a for r in labelled for a in r["annotations"]):
+            for self.record in labelled:
+                if not LABELS["instance"].is_in_record(self.record):
+                    self._count(NO_MASK)
 
-    def _clean(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
+    def _count(self, what: str, number: int = 1) -> None:
+        self.result.found[what] += number
+        self.result.first.setdefault(what, self._file())
+
+    def _refuse(self, what: str, annotation: Any = None, value: Any = None) -> None:
+        self.result.refused[what] += 1
+        if what not in self.result.first:
+            place = self._file()
+            if annotation is not None:
+                number = next(i for i, a in enumerate(self.record["annotations"]) if a is annotation)
+                place += f", annotation {number}"
+            self.result.first[what] = place if value is None else f"{place}: {reprlib.repr(value)}"
+
+    def _file(self) -> str:
+        return str(self.record.get("file_name", f"record {len(self.result.records)}"))
+
+    def _size(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with its size as two ints above 0, or without a size."""
+        width, height = record.get("width"), record.get("height")
+        if type(width) is int and type(height) is int and width > 0 and height > 0:
+            self._width, self._height = width, height
+            return record
+        self._width = self._height = math.inf
+        if "width" not in record and "height" not in record:
+            return record
+        rest = {key: value for key, value in record.items() if key not in ("width", "height")}
+        if width is None or height is None:  # the image knows
+            return rest
+        try:
+            width, height = whole_number(width), whole_number(height)
+        except (TypeError, ValueError):
+            width = height = 0
+        if min(width, height) <= 0:
+            self._refuse(NO_SIZE, value={key: record[key] for key in ("height", "width")})
+            return rest
+        self._width, self._height = width, height
+        return {**rest, "width": width, "height": height}
+
+    def _image_size(self) -> tuple[int, int] | None:
+        """(width, height) of the record's image; None where neither the record nor a file says it."""
+        if math.isfinite(self._width):
+            return int(self._width), int(self._height)
+        return image_size(self.record)
+
+    def _listed(self, annotations: Any) -> Sequence[dict[str, Any]]:
+        if annotations is None:
+            self._count(NOTHING)
+            return []
+        if not isinstance(annotations, list | tuple):
+            self._refuse(NOT_LISTED, value=annotations)
+            return []
+        return annotations
+
+    def _clean(self, given: dict[str, Any]) -> dict[str, Any] | None:
         """The annotation as it can be trained on, or None."""
-        if not REQUIRED.issubset(annotation):
-            self.count(INCOMPLETE, refused=True)
+        try:
+            annotation = given if _is_plain(given) else self._plain(given)
+        except (KeyError, TypeError):
+            self._refuse(INCOMPLETE, given, given)
             return None
-        if not self._has_area(annotation):
-            self.count(NO_AREA)
+        if annotation is None or not self._has_area(annotation):
             return None
-        segmentation = annotation.get("segmentation")
-        if not self.masks or segmentation is None:
+        if not self.masks or "segmentation" not in annotation:
             return annotation
-        if isinstance(segmentation, dict):
-            return self._clean_rle(annotation, segmentation)
-        return self._clean_polygons(annotation, segmentation)
+        segmentation = annotation["segmentation"]
+        if type(segmentation) is list and _are_plain(segmentation):
+            return annotation
+        return self._clean_mask(given, annotation, segmentation)
+
+    def _plain(self, given: dict[str, Any]) -> dict[str, Any] | None:
+        """The annotation in detectron2's form, or None where its meaning is not plain.
+
+        Raises:
+            KeyError: it lacks something.
+            TypeError: it is no dict.
+        """
+        box, mode, category = given["bbox"], given["bbox_mode"], given["category_id"]
+        size = self._image_size() if mode in RELATIVE else None
+        if mode in RELATIVE and size is None:
+            self._refuse(NO_IMAGE, given)
+            return None
+        try:
+            box, mode = plain_box(box, mode, size)
+        except (TypeError, ValueError):
+            self._refuse(NO_BOX, given, (box, mode))
+            return None
+        try:
+            category = whole_number(category)
+            region = whole_number(given.get("iscrowd") or 0) or whole_number(given.get("ignore") or 0)
+        except (TypeError, ValueError):
+            self._refuse(NO_CLASS, given, {key: given.get(key) for key in ("category_id", "iscrowd", "ignore")})
+            return None
+        return {**given, "bbox": box, "bbox_mode": mode, "category_id": category, "iscrowd": int(bool(region))}
 
     def _has_area(self, annotation: dict[str, Any]) -> bool:
-        box = annotation["bbox"]
-        if annotation["bbox_mode"] == BoxMode.XYWH_ABS:  # by hand: detectron2 makes a tensor of every single box
-            x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
-        else:
-            x1, y1, x2, y2 = BoxMode.convert(list(box), annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        width, height = self.record.get("width", float("inf")), self.record.get("height", float("inf"))
-        inside = min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0)
-        if inside and (min(x1, y1) < -SLACK or x2 > width + SLACK or y2 > height + SLACK):
-            self.count(OUTSIDE)
-        return inside
+        x1, y1, x2, y2 = annotation["bbox"]
+        if annotation["bbox_mode"] == BoxMode.XYWH_ABS:
+            x2, y2 = x1 + x2, y1 + y2
+        width, height = self._width, self._height
+        if not (0 < x2 - x1 < math.inf and 0 < y2 - y1 < math.inf and x1 < width and x2 > 0 and y1 < height and y2 > 0):
+            self._count(NO_AREA if all(map(math.isfinite, annotation["bbox"])) else NOT_FINITE)
+            return False
+        if x1 < -SLACK or y1 < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
+            self._count(OUTSIDE)
+        return True
 
-    def _clean_polygons(self, annotation: dict[str, Any], polygons: list[Any]) -> dict[str, Any] | None:
-        kept = [p for p in polygons if len(p) >= 6 and len(p) % 2 == 0]
-        if len(kept) == len(polygons) > 0:
-            return annotation
-        if len(kept) < len(polygons):
-            self.count(FEW_POINTS, len(polygons) - len(kept))
+    def _clean_mask(self, given: dict[str, Any], annotation: dict[str, Any], segmentation: Any) -> Any:
+        try:
+            mask = plain_mask(segmentation, self._image_size() if hasattr(segmentation, "dtype") else None)
+        except (TypeError, ValueError):
+            self._refuse(NO_FORM, given, segmentation)
+            return None
+        if mask is None:
+            return {key: value for key, value in annotation.items() if key != "segmentation"}
+        if isinstance(mask, dict):
+            self._check_rle(given, annotation, mask)
+            return annotation if mask is segmentation else {**annotation, "segmentation": mask}
+        return self._clean_polygons(annotation, mask)
+
+    def _clean_polygons(self, annotation: dict[str, Any], polygons: list[list[float]]) -> dict[str, Any] | None:
+        enough = [p for p in polygons if len(p) >= 6 and len(p) % 2 == 0]
+        kept = [p for p in enough if all(map(math.isfinite, p))]
+        if len(enough) < len(polygons):
+            self._count(FEW_POINTS, len(polygons) - len(enough))
+        if len(kept) < len(enough):
+            self._count(POINT_NOT_FINITE, len(enough) - len(kept))
         if not kept:
-            self.count(NO_POLYGON)
+            self._count(NO_POLYGON)
             return None
         return {**annotation, "segmentation": kept}
 
-    def _clean_rle(self, annotation: dict[str, Any], rle: dict[str, Any]) -> dict[str, Any]:
+    def _check_rle(self, given: dict[str, Any], annotation: dict[str, Any], rle: dict[str, Any]) -> None:
         height, width = rle["size"]
-        if (height, width) != (self.record.get("height", height), self.record.get("width", width)):
-            self.count(OTHER_SIZE, refused=True)
+        if (width, height) != (self._width, self._height) and math.isfinite(self._width):
+            self._refuse(OTHER_SIZE, given, (height, width))
         if self.polygons and not annotation.get("iscrowd", 0):
-            self.count(NO_OUTLINE, refused=True)
-        if isinstance(rle["counts"], list):  # not compressed, as COCO's files have their crowd regions
-            return {**annotation, "segmentation": coco_mask.frPyObjects(rle, height, width)}
-        return annotation
+            self._refuse(NO_OUTLINE, given)
+
+
+def _is_plain(annotation: dict[str, Any]) -> bool:
+    """Whether box, class and flags have detectron2's form.
+
+    Raises:
+        KeyError: it lacks one of them.
+        TypeError: it is no dict.
+    """
+    box, mode = annotation["bbox"], annotation["bbox_mode"]
+    return (
+        type(annotation["category_id"]) is int
+        and (type(box) is list or type(box) is tuple)
+        and len(box) == 4
+        and NUMBERS.issuperset(map(type, box))
+        and (mode == BoxMode.XYWH_ABS or mode == BoxMode.XYXY_ABS)
+        and annotation.get("iscrowd", 0) in (0, 1)
+        and "ignore" not in annotation
+    )
+
+
+def _are_plain(polygons: list[Any]) -> bool:
+    """Whether they are flat lists of finite numbers, three points or more each."""
+    for polygon in polygons:
+        if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
+            return False
+        try:
+            total = sum(polygon)  # NaN or infinite if one of them is; no texts or points can be added
+        except TypeError:
+            return False
+        if total - total != 0:
+            return False
+    return bool(polygons)

@@ -2,25 +2,127 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
-from detectron2.data import MetadataCatalog
+import torch
+from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.utils import comm
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mtl_d2.data.annotations import image_key
+from mtl_d2.evaluation.object_truth import ObjectTruth, coco_api, object_truth
+
+Results = list[dict[str, Any]]
 
 
 def coco_evaluator(name: str, kinds: Sequence[str], folder: Path) -> DatasetEvaluator:
-    """Pycocotools' numbers: detectron2's faster implementation is not the official one.
+    """Pycocotools' numbers, on a clean copy of the test set: neither its files nor its metadata are written to.
 
     Args:
         name: of the test set.
         kinds: of ``bbox`` and ``segm``.
         folder: for predictions and what else is written.
+
+    Raises:
+        DataError: one line for each mistake that keeps the test set from being evaluated.
     """
-    # A data set without a COCO file is converted, once in a process; detectron2 would trust the copy that an
-    # earlier process left there, whatever has changed since.
-    if comm.is_main_process() and "json_file" not in MetadataCatalog.get(name).as_dict():
-        (folder / f"{name}_coco_format.json").unlink(missing_ok=True)
-    comm.synchronize()
-    return COCOEvaluator(name, tuple(kinds), output_dir=str(folder), use_fast_impl=False)
+    return ObjectEvaluator(object_truth(name, kinds), kinds, folder)
+
+
+class ObjectEvaluator(COCOEvaluator):
+    """detectron2's evaluator, of a ground truth that it is given; without predictions AP is 0 and not nan.
+
+    Per kind it gives ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and, of more than one class, ``AP-<class>``,
+    in percent; nan where the truth has no such object.
+    """
+
+    def __init__(self, truth: ObjectTruth, kinds: Sequence[str], folder: Path) -> None:
+        """Args: the ground truth; ``kinds`` of ``bbox`` and ``segm``; where predictions are written."""
+        # detectron2's own reads a file, or writes one and notes it in the data set's metadata. What its other methods
+        # take is set here; a test compares the list with the installed version.
+        self._logger = logging.getLogger(__name__)
+        self._cpu_device = torch.device("cpu")
+        self._distributed = True
+        self._output_dir = str(folder)
+        self._tasks = tuple(sorted(kinds))
+        self._metadata = Metadata(name=truth.name, thing_classes=truth.classes)
+        self._use_fast_impl = False  # it is not the official one
+        self._max_dets_per_image = [1, 10, 100]
+        self._kpt_oks_sigmas = ()
+        self._do_evaluation = truth.published
+        self._predictions: Results = []
+        self._results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._truth = truth
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Args: ``inputs`` with ``image_id``, or without it ``file_name``; ``outputs`` with ``instances``."""
+        super().process([{**sample, "image_id": image_key(sample)} for sample in inputs], outputs)
+
+    def evaluate(self, img_ids: Any = None) -> dict[str, dict[str, float]]:
+        """The metrics by kind, on the main process; an empty dict on the others and where no truth is published.
+
+        Args:
+            img_ids: of the images that count, as records and samples have them; None = all.
+        """
+        results = super().evaluate(img_ids)
+        if not results and self._do_evaluation and comm.is_main_process():  # not one image came with instances
+            self._results = OrderedDict()
+            self._eval_predictions([], img_ids)
+            results = dict(self._results)
+        return results
+
+    def _eval_predictions(self, predictions: Results, img_ids: Any = None) -> None:
+        """Fills ``self._results``."""
+        results = [result for prediction in predictions for result in self._with_ids(prediction)]
+        file = Path(self._output_dir, "coco_instances_results.json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(results))
+        if not self._do_evaluation:
+            self._logger.info("%s: its annotations are not published, predictions are written only", self._truth.name)
+            return
+        only = None if img_ids is None else {self._truth.image_ids[key] for key in img_ids}
+        for kind in self._tasks:
+            truth = self._truth.api(kind, only)
+            evaluated = run_pycocotools(truth, results, kind)
+            self._results[kind] = self._derive_coco_results(evaluated, kind, self._truth.classes)
+
+    def _with_ids(self, prediction: dict[str, Any]) -> Results:
+        """The objects predicted in one image, with the ids that the truth has."""
+        image_id = self._truth.image_ids[prediction["image_id"]]
+        categories = self._truth.category_ids
+        found = []
+        for result in prediction.get("instances", ()):
+            if result["category_id"] >= len(categories):
+                raise ValueError(
+                    f"{self._truth.name} has {len(categories)} classes, but class {result['category_id']} is predicted"
+                )
+            category_id = categories[result["category_id"]]
+            found.append({**result, "image_id": image_id, "category_id": category_id})
+        return found
+
+
+def run_pycocotools(truth: COCO, results: Results, kind: str) -> COCOeval:
+    """Pycocotools' evaluation of the predictions on the images of ``truth``."""
+    # It takes an object's area from its box if there is one, from its mask otherwise.
+    shape = "bbox" if kind == "bbox" else "segmentation"
+    keys = ("image_id", "category_id", "score", shape)
+    own = [{key: r[key] for key in keys} for r in results if r["image_id"] in truth.imgs and shape in r]
+    with redirect_stdout(io.StringIO()) as said:
+        found = truth.loadRes(own) if own else coco_api({**truth.dataset, "annotations": []})
+        evaluation = COCOeval(truth, found, kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        said.seek(0)
+        said.truncate()
+        evaluation.summarize()
+    logging.getLogger(__name__).info("%s by pycocotools:\n%s", kind, said.getvalue().rstrip())
+    return evaluation

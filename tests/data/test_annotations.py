@@ -8,7 +8,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from mtl_d2.data import DataError, build_train_loader, check_data
-from mtl_d2.data.annotations import clean_annotations
+from mtl_d2.data.annotations import clean_annotations, evaluation_records
 from mtl_d2.data.loader import training_records
 
 from .tiny_bdd100k import HEIGHT, WIDTH, write_image, write_json
@@ -102,6 +102,96 @@ def test_an_object_without_mask_takes_its_image_from_the_masks():
     assert counts(cleaned) == ["1 images have"]
     assert cleaned.objects == 3
     assert not clean_annotations(records(bare), True, "polygon").found  # a data set without masks lacks none
+
+
+@pytest.mark.parametrize(
+    "box", [(float("nan"), 1, 5, 5), (1, 1, float("inf"), 5), (-float("inf"), 1, 5, 5), [None, 1, 5, 5]]
+)
+def test_a_box_that_is_not_finite_is_dropped_and_said(box):
+    for sized in (True, False):
+        (given,) = records(annotation(), annotation(box))
+        given = given if sized else {key: given[key] for key in ("file_name", "annotations")}
+        cleaned = clean_annotations([given], True, "polygon")
+        assert cleaned.lines(cleaned.found) == [
+            "1 objects dropped: their box holds NaN or an infinite number (first in a.jpg)"
+        ]
+        assert cleaned.records[0]["annotations"] == given["annotations"][:1]
+
+
+def test_a_polygon_that_is_not_finite_is_dropped_and_said():
+    cleaned = clean(annotation(segmentation=[SQUARE, [*SQUARE[:-1], float("nan")]]), annotation(segmentation=[SQUARE]))
+    assert [a["segmentation"] for a in cleaned.records[0]["annotations"]] == [[SQUARE], [SQUARE]]
+    assert cleaned.lines(cleaned.found) == ["1 polygons dropped: they hold NaN or an infinite number (first in a.jpg)"]
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}, ()])
+def test_a_mask_of_nothing_is_no_mask(nothing):
+    cleaned = clean(annotation(), annotation(segmentation=nothing))
+    assert counts(cleaned) == ["1 images have"]
+    assert "segmentation" not in cleaned.records[0]["annotations"][1]
+    assert not clean(annotation(segmentation=nothing)).found
+
+
+def test_a_region_to_be_ignored_is_a_crowd_region():
+    cleaned = clean(annotation(), annotation(ignore=1), annotation(ignore=0), annotation(iscrowd="1"))
+    assert cleaned.objects == 2
+    assert [a.get("iscrowd", 0) for a in cleaned.records[0]["annotations"]] == [0, 1, 0, 1]
+
+
+def test_sizes_become_whole_numbers_and_annotations_of_null_none():
+    given = {"file_name": "a.jpg", "height": str(HEIGHT), "width": float(WIDTH), "annotations": None}
+    cleaned = clean_annotations([given], True, "polygon")
+    assert cleaned.records == [{"file_name": "a.jpg", "height": HEIGHT, "width": WIDTH, "annotations": []}]
+    assert cleaned.lines(cleaned.found) == [
+        "1 records have `annotations: None`: taken as images that show no object (first in a.jpg)"
+    ]
+    assert given["annotations"] is None
+
+
+def test_half_a_size_is_none():
+    given = {"file_name": "a.jpg", "height": HEIGHT, "annotations": []}
+    assert clean_annotations([given], True, "polygon").records == [{"file_name": "a.jpg", "annotations": []}]
+
+
+def test_images_without_annotations_lack_no_mask():
+    semantic = {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}
+    assert not clean_annotations([*records(annotation()), semantic], True, "polygon").found
+
+
+def test_a_mistake_names_the_file_the_annotation_and_what_it_has():
+    cleaned = clean(annotation(), annotation(bbox=[1, 2, 3]), annotation(bbox=[1, 2, 3, 4, 5]))
+    (line,) = cleaned.lines(cleaned.refused)
+    assert line.startswith("2 boxes are not four numbers of a known `bbox_mode`: correct the reader (first in a.jpg, ")
+    assert line.endswith("annotation 1: ([1, 2, 3], <BoxMode.XYXY_ABS: 0>))")
+
+
+@pytest.mark.parametrize("annotations", [7, "none", {"bbox": 1}])
+def test_annotations_that_are_no_list_are_refused(annotations):
+    cleaned = clean_annotations([{"file_name": "a.jpg", "annotations": annotations}], True, "polygon")
+    assert next(iter(cleaned.refused)).startswith("records have `annotations` that are no list")
+
+
+@pytest.mark.parametrize("one", [None, "box", 7, ["bbox", "bbox_mode", "category_id"]])
+def test_an_annotation_that_is_none_is_refused(one):
+    assert next(iter(clean(one).refused)).startswith("annotations lack one of bbox")
+
+
+def test_relative_boxes_of_an_image_that_is_not_there_are_refused():
+    relative = annotation((0.1, 0.1, 0.3, 0.3), bbox_mode=BoxMode.XYXY_REL)
+    cleaned = clean_annotations([{"file_name": "no.jpg", "annotations": [relative]}], True, "polygon")
+    assert next(iter(cleaned.refused)).startswith("boxes are relative to the size of an image that cannot be opened")
+
+
+def test_a_test_loader_gets_ids_and_whole_sizes():
+    given = [{"file_name": "a.jpg", "height": "4", "width": "5"}, {"file_name": "b.jpg", "image_id": 3}]
+    DatasetCatalog.register("own_test", lambda: given)
+    try:
+        assert evaluation_records("own_test") == [
+            {"file_name": "a.jpg", "height": 4, "width": 5, "image_id": "a.jpg"},
+            {"file_name": "b.jpg", "image_id": 3},
+        ]
+    finally:
+        DatasetCatalog.remove("own_test")
 
 
 def test_an_incomplete_annotation_is_refused():

@@ -1,0 +1,283 @@
+"""The objects of a test set as pycocotools takes them: a clean copy of its records, in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import log_first_n
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import Params
+
+from mtl_d2.data.annotations import OUTSIDE, Cleaned, Records, clean_annotations, image_key
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.image_size import image_size
+from mtl_d2.data.reading import read_records
+from mtl_d2.evaluation.areas import PublishedAreas, area_of, is_area
+from mtl_d2.tasks import LABELS
+
+Annotations = list[dict[str, Any]]
+
+LARGEST = 1e10  # square pixels; pycocotools leaves larger objects out
+FAR = 1e6  # pixels; pycocotools walks along a polygon's edges, however far outside the image they lead
+
+
+@dataclass
+class ObjectTruth:
+    """Ground truth of one test set.
+
+    Attributes:
+        name: of the test set.
+        image_ids: by ``image_key``, what pycocotools calls the images; those without ``annotations`` have one too.
+        category_ids: by class, what the data set's file calls it.
+        classes: names in the order of ``category_ids``.
+        images: COCO's, of the records that have ``annotations``.
+        annotations: COCO's; ``segmentation`` only where there is a mask and masks are evaluated.
+        with_masks: ids of images all of whose objects have a mask.
+        published: whether the data set's file has annotations; those of some test sets are kept back.
+    """
+
+    name: str
+    image_ids: dict[Hashable, int | str]
+    category_ids: list[Any]
+    classes: list[str]
+    images: list[dict[str, Any]]
+    annotations: Annotations
+    with_masks: set[int | str]
+    published: bool
+
+    def api(self, kind: str, only: Collection[int | str] | None = None) -> COCO:
+        """What predictions are compared with.
+
+        Args:
+            kind: ``bbox``, or ``segm`` for the images and objects that have masks.
+            only: the ids of the images that count; None = all.
+        """
+        images = {i["id"]: i for i in self._images(kind) if only is None or i["id"] in only}
+        annotations = [{**a} for a in self.annotations if a["image_id"] in images]
+        if kind == "segm":
+            annotations = self._with_pixels(annotations, images)
+        for number, annotation in enumerate(annotations, 1):  # to pycocotools number 0 is no match
+            annotation["id"] = number
+        categories = [{"id": i, "name": name} for i, name in zip(sorted(self.category_ids), self.classes, strict=True)]
+        found = {"images": list(images.values()), "categories": categories, "annotations": annotations}
+        return coco_api({"info": {}, **found})
+
+    def undefined(self, kind: str) -> list[str]:
+        """What there is no object of, and therefore no AP: a class, or a size that pycocotools tells apart."""
+        images = {image["id"] for image in self._images(kind)}
+        shown = [a for a in self.annotations if a["image_id"] in images and not a["iscrowd"]]
+        if not shown:
+            return ["of any kind"]
+        classes = {a["category_id"] for a in shown}
+        names = zip(sorted(self.category_ids), self.classes, strict=True)
+        ranges = Params(iouType=kind)
+        sizes = zip(ranges.areaRng, ranges.areaRngLbl, strict=True)
+        return [
+            *(f"of class {name}" for category_id, name in names if category_id not in classes),
+            *(f"of size {size}" for (low, high), size in sizes if not any(low <= a["area"] <= high for a in shown)),
+        ]
+
+    def _images(self, kind: str) -> list[dict[str, Any]]:
+        return self.images if kind == "bbox" else [image for image in self.images if image["id"] in self.with_masks]
+
+    def _with_pixels(self, annotations: Annotations, images: Mapping[int | str, dict[str, Any]]) -> Annotations:
+        """The annotations, their masks as RLE, but those of which there is no pixel in the image."""
+        for annotation in annotations:
+            image = images[annotation["image_id"]]
+            annotation["segmentation"] = _rle(annotation, image["height"], image["width"])
+        kept = [a for a in annotations if coco_mask.area(a["segmentation"]) > 0]
+        if len(kept) < len(annotations):
+            say_once(
+                f"{self.name}: {len(annotations) - len(kept)} objects are left out of mask AP: "
+                "their mask has no pixel inside the image"
+            )
+        return kept
+
+
+def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
+    """Reads a test set and cleans it by the rules that training has; what is left out is said.
+
+    The records say which images and objects there are. The data set's ``json_file`` lends the areas that they lack,
+    as objects count as small, medium or large by them.
+
+    Raises:
+        DataError: one line for each mistake that keeps it from being evaluated.
+    """
+    records = read_records(name)
+    metadata = MetadataCatalog.get(name)  # some readers find the classes only now
+    cleaned = clean_annotations(records, "segm" in kinds, "bitmask")
+    classes = metadata.get("thing_classes")
+    _refuse(name, cleaned, classes)
+    labelled = [record for record in cleaned.records if "annotations" in record]
+    image_ids = _image_ids(name, cleaned.records)
+    category_ids = _category_ids(metadata, len(classes))
+    file = _read_file(metadata.get("json_file"))
+    masks = "segm" in kinds
+    published = file.get("annotations", ())
+    truth = ObjectTruth(
+        name=name,
+        image_ids=image_ids,
+        category_ids=category_ids,
+        classes=[classes[k] for k in np.argsort(category_ids)],
+        images=[_image(name, record, image_ids[image_key(record)], masks) for record in labelled],
+        annotations=list(_annotations(labelled, image_ids, category_ids, PublishedAreas(published), masks)),
+        with_masks={image_ids[image_key(r)] for r in labelled if LABELS["instance"].is_in_record(r)},
+        published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
+    )
+    for line in (*_found(cleaned), *_gaps(truth, kinds)):
+        say_once(f"{name}: {line}")
+    return truth
+
+
+def coco_api(dataset: dict[str, Any]) -> COCO:
+    """Pycocotools' index of a data set in memory."""
+    api = COCO()
+    api.dataset = dataset
+    with redirect_stdout(io.StringIO()):
+        api.createIndex()
+    return api
+
+
+def say_once(line: str) -> None:
+    """Warns, but not at every evaluation anew."""
+    log_first_n(logging.WARNING, line, name=__name__, key="message")
+
+
+def _found(cleaned: Cleaned) -> Iterator[str]:
+    """What was dropped or mended."""
+    for what, line in zip(cleaned.found, cleaned.lines(cleaned.found), strict=True):
+        if what == OUTSIDE:  # the official tool cuts nothing off
+            yield f"{cleaned.found[what]} boxes reach outside their image: the whole of them is evaluated"
+        else:
+            yield line
+
+
+def _gaps(truth: ObjectTruth, kinds: Sequence[str]) -> Iterator[str]:
+    """What is not evaluated, or evaluated as nan."""
+    images, labelled = len(truth.image_ids), len(truth.images)
+    if labelled < images:
+        yield f"{images - labelled} of {images} images have no `annotations`: objects are not evaluated on them"
+    if "segm" in kinds and len(truth.with_masks) < labelled:
+        bare = labelled - len(truth.with_masks)
+        yield f"{bare} of {labelled} images are left out of mask AP: they have an object without a mask"
+    for kind in kinds if truth.published else ():
+        undefined = truth.undefined(kind)
+        if undefined:
+            yield f"no image shows an object {' or '.join(undefined)}: {kind} AP of it is nan"
+
+
+def _refuse(name: str, cleaned: Cleaned, classes: Sequence[str] | None) -> None:
+    lines = cleaned.lines(cleaned.refused)
+    if classes is None:
+        lines.append("its metadata have no `thing_classes`: register them with MetadataCatalog")
+    else:
+        found = {a["category_id"] for r in cleaned.records for a in r.get("annotations", ())}
+        wrong = sorted(found - set(range(len(classes))))
+        if wrong:
+            lines.append(f"`category_id` must be in 0..{len(classes) - 1}, found {wrong}: correct its reader")
+    if lines:
+        raise DataError("\n".join(f"{name}: {line}" for line in lines))
+
+
+def _image_ids(name: str, records: Records) -> dict[Hashable, int | str]:
+    """The data set's own ids where pycocotools, which sorts them with numpy, can tell them apart; else numbers."""
+    keys = [image_key(record) for record in records]
+    ids: list[int | str]
+    if all(isinstance(k, Integral) and abs(int(k)) < 2**63 for k in keys):
+        ids = [int(k) for k in keys]  # type: ignore[call-overload]
+    elif all(isinstance(k, str) for k in keys):
+        ids = [str(k) for k in keys]
+    else:
+        ids = list(range(1, len(keys) + 1))
+    found = dict(zip(keys, ids, strict=True))
+    if len(found) < len(keys):
+        twice = Counter(keys).most_common(1)[0][0]
+        raise DataError(
+            f"{name}: {len(keys) - len(found)} of {len(keys)} images have the `image_id` of another, the first is "
+            f"{twice!r}: give each its own"
+        )
+    return found
+
+
+def _category_ids(metadata: Any, count: int) -> list[Any]:
+    """By class, its id in the data set's file; the class itself where not each has one, or where they have no order."""
+    ids = {k: i for i, k in (metadata.get("thing_dataset_id_to_contiguous_id") or {}).items()}
+    ordered = all(isinstance(i, Real) for i in ids.values()) or all(isinstance(i, str) for i in ids.values())
+    return [ids[k] for k in range(count)] if ordered and ids.keys() == set(range(count)) else list(range(count))
+
+
+def _image(name: str, record: dict[str, Any], image_id: int | str, sized: bool) -> dict[str, Any]:
+    image = {"id": image_id, "file_name": record["file_name"]}
+    size = (record["width"], record["height"]) if "width" in record else None
+    if size is None and sized:  # masks need it
+        size = image_size(record)
+        if size is None:
+            raise DataError(
+                f"{name}: {record['file_name']} cannot be opened, and its record does not say its size: correct it"
+            )
+    return image if size is None else {**image, "width": size[0], "height": size[1]}
+
+
+def _annotations(
+    records: Records,
+    image_ids: dict[Hashable, int | str],
+    category_ids: list[Any],
+    areas: PublishedAreas,
+    masks: bool,
+) -> Iterator[dict[str, Any]]:
+    for record in records:
+        image_id = image_ids[image_key(record)]
+        most = min(record.get("width", LARGEST) * record.get("height", 1), LARGEST)
+        for given in record["annotations"]:
+            x, y, width, height = given["bbox"]
+            if given["bbox_mode"] == BoxMode.XYXY_ABS:
+                width, height = width - x, height - y
+            annotation = {
+                "image_id": image_id,
+                "category_id": category_ids[given["category_id"]],
+                "bbox": [x, y, width, height],
+                "iscrowd": int(given.get("iscrowd", 0)),
+            }
+            if masks and "segmentation" in given:
+                annotation["segmentation"] = given["segmentation"]
+            known = areas.take(image_key(record), annotation["category_id"], annotation["bbox"])
+            area = next((a for a in (given.get("area"), known) if is_area(a)), None)
+            annotation["area"] = min(area_of(given, width * height), most) if area is None else area
+            yield annotation
+
+
+def _rle(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    mask = annotation.get("segmentation")
+    if isinstance(mask, dict):
+        return mask
+    if mask is None:  # of a crowd region, as an object without a mask has taken its image from the masks
+        x, y, w, h = annotation["bbox"]
+        mask = [[x, y, x, y + h, x + w, y + h, x + w, y]]
+    if any(max(map(abs, polygon)) > FAR for polygon in mask):
+        mask = [np.clip(polygon, -FAR, FAR).tolist() for polygon in mask]
+    return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    """What a data set's ``json_file`` holds, if it is one of COCO's form that is there; else nothing."""
+    if path is None or not PathManager.isfile(path):
+        return {}
+    try:
+        content = json.loads(Path(PathManager.get_local_path(path)).read_bytes())
+    except ValueError:  # the records came from elsewhere
+        return {}
+    return content if isinstance(content, dict) else {}
