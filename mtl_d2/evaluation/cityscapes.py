@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,27 @@ from PIL import Image
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES
 from mtl_d2.data.datasets.cityscapes import IMAGE, INSTANCE_IDS, LABEL_IDS, SEMANTIC_IDS, THINGS
 from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation.semantic import class_ids, raise_mistakes
+from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 
 TAIL = 2000  # characters of a failed process's output that are shown
+UNLABELED = 0  # a label id that is no class: as a prediction it is wrong wherever the truth is one
+# Kinds of data sets that the scripts evaluate, by their metadata's `evaluator_type`: ours, and detectron2's two.
+EVALUATOR_TYPES = ("cityscapes", "cityscapes_instance", "cityscapes_sem_seg")
+# Of each task: the label files of the truth, the metadata that names the classes, and these in Cityscapes' own order.
+FILES = {"instance": INSTANCE_IDS, "semantic": SEMANTIC_IDS}
+CLASSES = {"instance": ("thing_classes", THINGS), "semantic": ("stuff_classes", STUFF_CLASSES)}
+DEFINITIONS = {
+    "segm": "AP as by cityscapesscripts 2.3: precision stays as it is at each score, without objects below 100 pixels",
+    "sem_seg": CONVENTIONS["cityscapes"].definition,
+}
+# What is said of each task where no image was predicted.
+NOTHING: dict[str, tuple[str, dict[str, float]]] = {
+    "instance": ("segm", {"AP": 0.0, "AP50": 0.0}),
+    "semantic": ("sem_seg", {"mIoU": 0.0, "iIoU": 0.0, "IoU_sup": 0.0, "iIoU_sup": 0.0}),
+}
+
+logger = logging.getLogger(__name__)
 
 
 def require_scripts(dataset_name: str) -> None:
@@ -43,83 +63,158 @@ class CityscapesEvaluator(DatasetEvaluator):
     """Writes every process's predictions into one folder; the first process has them evaluated and removes them.
 
     Results are detectron2's groups: ``segm`` (AP, AP50) for the task instance and ``sem_seg`` (mIoU, and what else the
-    scripts say) for the task semantic, in percent. Only the images that were predicted are evaluated.
+    scripts say) for the task semantic, in percent. Only the images that were predicted are evaluated. Where there is a
+    truth and no prediction they are 0; where there is no truth, as of a class that does not occur, NaN.
     """
 
     def __init__(self, dataset_name: str, tasks: Sequence[str], folder: Path) -> None:
         """Reads nothing yet.
 
         Args:
-            dataset_name: its metadata's ``gt_dir`` is ``.../gtFine/SPLIT``.
-            tasks: of ``instance`` and ``semantic``.
+            dataset_name: its metadata's ``gt_dir`` is ``.../gtFine/SPLIT``; ``thing_classes`` and ``stuff_classes`` are
+                some of Cityscapes', in any order.
+            tasks: of ``instance`` and ``semantic``. Where the scripts fail on one of them, both are lost: an evaluator
+                for each of them loses less.
             folder: below it everything is written; all processes see the same one.
+
+        Raises:
+            DataError: there is no ``gt_dir``, or a class is none of Cityscapes'.
         """
-        self._truth = Path(MetadataCatalog.get(dataset_name).gt_dir).resolve()
-        writers = {"instance": self._write_instances, "semantic": self._write_semantic}
-        self._writers: dict[str, Callable[[Any, Path], str]] = {task: writers[task] for task in tasks}
-        self._folder = folder.resolve() / "cityscapes"
-        self._pairs: dict[str, list[tuple[str, str]]] = {}
+        truth = MetadataCatalog.get(dataset_name).get("gt_dir")
+        if truth is None:
+            raise DataError(f"{dataset_name}: its metadata has no `gt_dir`, the folder of Cityscapes' gtFine/SPLIT")
+        self._name, self._truth = dataset_name, Path(truth).resolve()
+        self._label_ids = {task: _label_ids(dataset_name, *CLASSES[task]) for task in tasks}
+        self._folder = folder.resolve() / "cityscapes" / "_".join(tasks)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._predictions: dict[str, dict[str, str]] = {task: {} for task in self._label_ids}  # by file of the truth
+        self._mistakes: list[str] = []
+        self._written = self._unranked = 0
 
     def reset(self) -> None:
         """Leaves an empty folder for all processes."""
-        self._pairs = {task: [] for task in self._writers}
+        self._forget()
         if comm.is_main_process():
             shutil.rmtree(self._folder, ignore_errors=True)
-            for task in self._writers:
+            for task in self._predictions:
                 (self._folder / task).mkdir(parents=True)
         comm.synchronize()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Writes the predictions of some images, beside the names of their ground truth."""
-        endings = {"instance": INSTANCE_IDS, "semantic": SEMANTIC_IDS}
+        """Writes the predictions of some images; what does not fit is kept for :meth:`evaluate`.
+
+        Args:
+            inputs: each with ``file_name``, ``.../CITY/NAME_leftImg8bit.png``.
+            outputs: detectron2's ``instances`` and ``sem_seg``; without one of them nothing is predicted for its task.
+        """
+        writers = {"instance": self._write_instances, "semantic": self._write_semantic}
         for given, output in zip(inputs, outputs, strict=True):
             image = Path(given["file_name"])
-            stem = image.name.removesuffix(IMAGE)
-            for task, write in self._writers.items():
-                written = write(output, self._folder / task / stem)
-                truth = self._truth / image.parent.name / (stem + endings[task])
-                self._pairs[task].append((written, str(truth)))
+            for task, files in self._predictions.items():
+                truth = self._truth / image.parent.name / (image.name.removesuffix(IMAGE) + FILES[task])
+                # Numbered and not named after the image: for the scripts a space ends a name.
+                stem = self._folder / task / f"{comm.get_rank()}_{self._written}"
+                self._written += 1
+                try:
+                    files[str(truth)] = str(writers[task](output, stem, _size(truth), str(image)))
+                except DataError as error:
+                    self._mistakes.append(str(error))
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """The groups of metrics on the first process, None on the others.
 
         Raises:
+            DataError: on all processes, a line for each image whose truth or prediction does not fit.
             RuntimeError: the scripts failed; the message has what they said last.
         """
-        parts = comm.gather(self._pairs, dst=0)  # all files are written when it returns
+        parts = comm.all_gather((self._predictions, self._mistakes, self._unranked))  # all files are written now
+        raise_mistakes(self._name, [mistake for _, mistakes, _ in parts for mistake in mistakes])
         if not comm.is_main_process():
             return None
-        job = {task: sorted(set(chain.from_iterable(part[task] for part in parts))) for task in self._writers}
+        if unranked := sum(count for _, _, count in parts):
+            logger.warning("%s: left out %d objects whose score is NaN, which have no rank", self._name, unranked)
+        predicted = {task: {t: p for part, _, _ in parts for t, p in part[task].items()} for task in self._predictions}
+        if not any(predicted.values()):
+            logger.warning("%s: no image was predicted", self._name)
+            return {group: dict(metrics) for group, metrics in (NOTHING[task] for task in predicted)}
+        results = self._run_scripts(predicted)
+        for task in predicted:
+            shutil.rmtree(self._folder / task)
+        for group in results:
+            logger.info("%s: %s is %s", self._name, group, DEFINITIONS[group])
+        return results
+
+    def _run_scripts(self, predicted: dict[str, dict[str, str]]) -> dict[str, dict[str, float]]:
+        job = {task: [(files[truth], truth) for truth in sorted(files)] for task, files in predicted.items()}
         (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-m", f"{__package__}.cityscapes_process", "job.json", "results.json"]
-        found_here = {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
-        done = subprocess.run(
-            command, cwd=self._folder, env=os.environ | found_here, capture_output=True, text=True, check=False
-        )
+        # A user's settings for the scripts are not meant for this run.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("CITYSCAPES_")}
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stdout + done.stderr)[-TAIL:]
             raise RuntimeError(f"Cityscapes' evaluation of {self._folder} failed; the last that it said: {said}")
-        for task in self._writers:
-            shutil.rmtree(self._folder / task)
         return json.loads((self._folder / "results.json").read_text(encoding="utf-8"))
 
-    def _write_instances(self, output: Any, stem: Path) -> str:
+    def _write_instances(self, output: Any, stem: Path, size: tuple[int, int], image: str) -> Path:
         """A PNG for each object, and a list of them with label ids and scores."""
-        instances = output["instances"].to("cpu")
         lines = []
+        instances: Any = output["instances"].to("cpu") if "instances" in output else ()
+        if len(instances):
+            _require_size(tuple(instances.pred_masks.shape[1:]), size, image)
         for i in range(len(instances)):
-            name = f"{stem.name}_{i}.png"
+            score = float(instances.scores[i])
+            if math.isnan(score):  # the scripts would take it for the highest
+                self._unranked += 1
+                continue
             mask = Image.fromarray(instances.pred_masks[i].numpy().astype(bool))  # one bit a pixel
+            name = f"{stem.name}_{i}.png"
             mask.save(stem.with_name(name), compress_level=1)
-            label = LABEL_IDS[STUFF_CLASSES.index(THINGS[int(instances.pred_classes[i])])]
-            lines.append(f"{name} {label} {float(instances.scores[i])}\n")
-        path = stem.with_name(f"{stem.name}_pred.txt")
+            lines.append(f"{name} {self._label_ids['instance'][int(instances.pred_classes[i])]} {score}\n")
+        path = stem.with_name(f"{stem.name}.txt")
         path.write_text("".join(lines), encoding="utf-8")
-        return str(path)
+        return path
 
-    def _write_semantic(self, output: Any, stem: Path) -> str:
+    def _write_semantic(self, output: Any, stem: Path, size: tuple[int, int], image: str) -> Path:
         """A PNG of label ids."""
-        classes = output["sem_seg"].argmax(dim=0).to("cpu").numpy()
-        path = stem.with_name(f"{stem.name}_pred.png")
-        Image.fromarray(np.array(LABEL_IDS, np.uint8)[classes]).save(path)
-        return str(path)
+        table = np.array([*self._label_ids["semantic"], UNLABELED], np.uint8)
+        none = len(table) - 1
+        ids = np.full(size, none)
+        if "sem_seg" in output:
+            ids = class_ids(output["sem_seg"], none, image)
+            _require_size(ids.shape, size, image)
+        path = stem.with_name(f"{stem.name}.png")
+        Image.fromarray(table[np.where((ids >= 0) & (ids < none), ids, none)]).save(path, compress_level=1)
+        return path
+
+
+def _label_ids(dataset_name: str, key: str, known: Sequence[str]) -> list[int]:
+    """The id in the label files of each class that the metadata has under ``key``."""
+    classes = MetadataCatalog.get(dataset_name).get(key) or known
+    wrong = [name for name in classes if name not in known]
+    if wrong:
+        raise DataError(
+            f"{dataset_name}: its metadata has {wrong} in `{key}`, but Cityscapes' scripts evaluate "
+            f"{', '.join(known)}: correct the names, or choose another evaluator_type"
+        )
+    return [LABEL_IDS[STUFF_CLASSES.index(name)] for name in classes]
+
+
+def _size(truth: Path) -> tuple[int, int]:
+    """Height and width of a label file, of whose pixels nothing is read."""
+    try:
+        with Image.open(truth) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise DataError(f"cannot read {truth} ({error}): unpack Cityscapes' gtFine_trainvaltest there anew") from error
+
+
+def _require_size(predicted: tuple[int, ...], size: tuple[int, int], image: str) -> None:
+    if predicted != size:
+        raise DataError(
+            f"{image}: its prediction has size {predicted} (height, width), but its label file has {size}: "
+            "`height` and `width` of the record are to be the label file's"
+        )

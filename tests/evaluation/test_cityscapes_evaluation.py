@@ -4,22 +4,25 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances, polygons_to_bitmask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
 
-from tiny_cityscapes import HEIGHT, SKY, WIDTH, instance_ids, label_ids, write_tiny_cityscapes
+from tiny_cityscapes import HEIGHT, ROAD, SKY, STATIC, WIDTH, instance_ids, label_ids, write_tiny_cityscapes
 
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, build_test_loader, register_all
+from mtl_d2.data.datasets.cityscapes import THINGS
 from mtl_d2.data.mapper import read_label_map
 from mtl_d2.evaluation.build import build_evaluator, check_evaluation
+from mtl_d2.evaluation.cityscapes import CityscapesEvaluator
 
 NAME = "cityscapes_val"
 PERSON, CAR = 0, 2
@@ -53,6 +56,12 @@ class Oracle(torch.nn.Module):
         return {"instances": instances, "sem_seg": torch.from_numpy(scores.astype(np.uint8))}
 
 
+def one_object(mask, kind, score):
+    found = Instances(mask.shape, pred_boxes=Boxes(torch.zeros(1, 4)), scores=torch.tensor([score]))
+    found.pred_classes, found.pred_masks = torch.tensor([kind]), mask[None]
+    return found
+
+
 def config(output):
     cfg = get_cfg()
     add_mtl_config(cfg)
@@ -72,6 +81,13 @@ def cfg(tmp_path):
 
 def evaluate(cfg, model):
     return inference_on_dataset(model, build_test_loader(cfg, NAME), build_evaluator(cfg, NAME))
+
+
+def evaluate_some(cfg, records, outputs, tasks=("instance",)):
+    evaluator = CityscapesEvaluator(NAME, tasks, Path(cfg.OUTPUT_DIR))
+    evaluator.reset()
+    evaluator.process(records, outputs)
+    return evaluator.evaluate()
 
 
 def files(folder):
@@ -126,15 +142,107 @@ def test_only_the_tasks_of_the_config_are_evaluated(cfg):
 
 def test_no_prediction_at_all_is_zero(cfg):
     pytest.importorskip("cityscapesscripts")
-    cfg.MTL.TASKS = ("instance",)
-    assert evaluate(cfg, Oracle(classes=()))["segm"]["AP"] == pytest.approx(0)
+    empty = Instances((HEIGHT, WIDTH), scores=torch.zeros(0))  # of a model that makes no masks of no boxes
+    results = evaluate_some(cfg, DatasetCatalog.get(NAME), [{"instances": empty}, {}], ("instance", "semantic"))
+    assert results["segm"]["AP"] == results["segm"]["AP-car"] == results["segm"]["AP50"] == 0
+    assert np.isnan(results["segm"]["AP-bus"])  # there is none
+    assert results["sem_seg"]["mIoU"] == results["sem_seg"]["IoU-road"] == results["sem_seg"]["iIoU"] == 0
+    nothing = evaluate_some(cfg, [], [], ("instance", "semantic"))
+    assert nothing["segm"]["AP"] == nothing["sem_seg"]["mIoU"] == 0
+
+
+def test_predictions_on_ignored_regions_only_are_no_find_and_cost_no_other_number(cfg):
+    pytest.importorskip("cityscapesscripts")
+    record = DatasetCatalog.get(NAME)[0]
+    found = Oracle(classes=(CAR,)).predict(record)["instances"]
+    mask = torch.from_numpy(label_ids(instance_ids()) == STATIC)
+    found = Instances.cat([found, one_object(mask, PERSON, 0.9)])
+    metrics = evaluate_some(cfg, [record], [{"instances": found}])["segm"]
+    assert [metrics[k] for k in ("AP-person", "AP-car", "AP")] == pytest.approx([0, 100, 50])
+
+
+def test_a_false_car_above_the_only_one_is_25_by_cityscapes_and_50_by_coco(cfg, tmp_path):
+    pytest.importorskip("cityscapesscripts")
+    cfg.MTL.TASKS = ("detection", "instance")
+    ids = np.full((HEIGHT, WIDTH), ROAD, np.uint16)
+    ids[10:30, 10:30] = 1000 * 26
+    for path in (tmp_path / "datasets").rglob("*instanceIds.png"):
+        assert cv2.imwrite(str(path), ids) if "000000" in path.name else path.unlink() is None
+    for path in (tmp_path / "datasets").rglob("there_000001*leftImg8bit.png"):
+        path.unlink()
+    register_all(str(tmp_path / "datasets"))
+    (record,) = DatasetCatalog.get(NAME)
+    false = one_object(torch.from_numpy(ids == ROAD), CAR, 0.9)
+    found = Instances.cat([Oracle().predict(record)["instances"], false])
+    found.scores[0] = 0.5
+    evaluators = build_evaluator(cfg, NAME)
+    evaluators.reset()
+    evaluators.process([record], [{"instances": found}])
+    results = evaluators.evaluate()
+    assert results["segm"]["AP"] == pytest.approx(25)
+    assert results["bbox"]["AP"] == pytest.approx(50, abs=0.5)  # COCO's 101 points of recall
+
+
+def test_an_object_without_score_or_pixels_is_left_out(cfg, caplog):
+    pytest.importorskip("cityscapesscripts")
+    record = DatasetCatalog.get(NAME)[0]
+    sky = torch.from_numpy(label_ids(instance_ids()) == SKY)
+    wrong = [one_object(sky, CAR, float("nan")), one_object(torch.zeros_like(sky), CAR, 1.0)]
+    found = Instances.cat([Oracle().predict(record)["instances"], *wrong])
+    assert evaluate_some(cfg, [record], [{"instances": found}])["segm"]["AP-car"] == pytest.approx(100)
+    assert "left out 1 objects whose score is NaN" in caplog.text
+
+
+def test_classes_are_known_by_the_metadatas_names(cfg):
+    pytest.importorskip("cityscapesscripts")
+    metadata = {**MetadataCatalog.get(NAME).as_dict(), "thing_classes": list(THINGS)[::-1]}
+    MetadataCatalog.remove(NAME)
+    MetadataCatalog.get(NAME).set(**{k: v for k, v in metadata.items() if k != "name"})
+    record = DatasetCatalog.get(NAME)[0]
+    found = Oracle().predict(record)["instances"]
+    found.pred_classes = len(THINGS) - 1 - found.pred_classes
+    assert evaluate_some(cfg, [record], [{"instances": found}])["segm"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("thing_classes", ["car", "van"], r"cityscapes_val: its metadata has \['van'\] in `thing_classes`"),
+        ("gt_dir", None, "cityscapes_val: its metadata has no `gt_dir`"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_told_when_the_evaluator_is_made(cfg, tmp_path, key, value, said):
+    metadata = {**MetadataCatalog.get(NAME).as_dict(), key: value}
+    MetadataCatalog.remove(NAME)
+    MetadataCatalog.get(NAME).set(**{k: v for k, v in metadata.items() if k != "name" and v is not None})
+    with pytest.raises(DataError, match=said):
+        CityscapesEvaluator(NAME, ["instance"], tmp_path)
+
+
+def test_names_with_spaces_and_a_users_settings_for_the_scripts_do_no_harm(cfg, tmp_path, monkeypatch):
+    pytest.importorskip("cityscapesscripts")
+    monkeypatch.setenv("CITYSCAPES_EXPORT_DIR", str(tmp_path / "nowhere"))
+    for path in list((tmp_path / "datasets").rglob("there_*")):
+        path.rename(path.with_name(path.name.replace("there", "over there")))
+    register_all(str(tmp_path / "datasets"))
+    results = evaluate(cfg, Oracle())
+    assert results["segm"]["AP"] == results["sem_seg"]["mIoU"] == pytest.approx(100)
+
+
+def test_predictions_of_another_size_and_missing_truths_are_told_all_at_once(cfg):
+    first, second = DatasetCatalog.get(NAME)
+    Path(second["sem_seg_file_name"]).unlink()
+    outputs = [{"sem_seg": torch.zeros(19, HEIGHT, WIDTH - 1)}, {"sem_seg": torch.zeros(19, HEIGHT, WIDTH)}]
+    said = rf"(?s){first['file_name']}: .*size \(48, 79\).*has \(48, 80\).*cannot read {second['sem_seg_file_name']}"
+    with pytest.raises(DataError, match=said):
+        evaluate_some(cfg, [first, second], outputs, ("semantic",))
 
 
 def test_what_the_scripts_complain_of_is_passed_on(cfg):
     pytest.importorskip("cityscapesscripts")
     cfg.MTL.TASKS = ("semantic",)
     for path in Path(cfg.OUTPUT_DIR).parent.rglob("*val*/**/*labelIds.png"):
-        path.unlink()
+        path.write_bytes(path.read_bytes()[:60])  # the size can still be read
     evaluator = build_evaluator(cfg, NAME)
     evaluator.reset()
     record = DatasetCatalog.get(NAME)[0]

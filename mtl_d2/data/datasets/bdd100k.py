@@ -56,6 +56,7 @@ def register(root: str) -> None:
         "stuff_colors": [list(c) for c in STUFF_COLORS.values()],
         "ignore_label": IGNORE_LABEL,
         "evaluator_type": "sem_seg",
+        "semantic_convention": "bdd100k",
     }
     for split in SPLITS:
         _register_one(f"bdd100k_det_{split}", partial(load_detection, root, split), things)

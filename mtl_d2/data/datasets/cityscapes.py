@@ -73,6 +73,7 @@ def register(root: str) -> None:
             ignore_label=IGNORE_LABEL,
             gt_dir=str(Path(root, "cityscapes", "gtFine", split)),
             evaluator_type="cityscapes",
+            semantic_convention="cityscapes",
         )
 
 
