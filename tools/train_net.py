@@ -23,6 +23,7 @@ import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
+from mtl_d2.data.reading import require_same_records
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer, stored_config
 from mtl_d2.engine.launch import process_group, start
@@ -68,6 +69,7 @@ def run(cfg: Any, args: argparse.Namespace) -> Any:
     """Trains or evaluates, beside the other processes."""
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
+    require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
         MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)

@@ -56,7 +56,8 @@ def register_held_out(cfg: CfgNode) -> tuple[str, ...]:
     Args:
         cfg: ``DATASETS.TRAIN``, ``MTL.DATA.VALIDATION_SHARE`` > 0, ``SEED``.
     """
-    for name in cfg.DATASETS.TRAIN:
+    names = tuple(dict.fromkeys(cfg.DATASETS.TRAIN))  # one that is named twice is trained on twice, not evaluated twice
+    for name in names:
         held = name + SUFFIX
         if held in DatasetCatalog:
             DatasetCatalog.remove(held)
@@ -65,7 +66,7 @@ def register_held_out(cfg: CfgNode) -> tuple[str, ...]:
         read = functools.partial(_read_held_out, name, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED)
         DatasetCatalog.register(held, functools.cache(read))
         _copy_metadata(name)
-    return tuple(name + SUFFIX for name in cfg.DATASETS.TRAIN)
+    return tuple(name + SUFFIX for name in names)
 
 
 def _read_held_out(name: str, share: float, seed: int) -> Records:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from PIL import Image
-
-ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height are exchanged
+from mtl_d2.data.images import read_header
 
 
 def stored_size(path: str) -> tuple[int, int] | None:
     """Width and height of an image as it is to be seen; None where it cannot be opened."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError):
-        return None
+    header = read_header(path)
+    return None if header is None else header.size
 
 
 def image_size(record: dict[str, Any]) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -14,16 +15,17 @@ from detectron2.data import (
     DatasetFromList,
     MetadataCatalog,
     build_detection_test_loader,
-    get_detection_dataset_dicts,
+    print_instances_class_histogram,
 )
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from mtl_d2.data.annotations import clean_annotations
+from mtl_d2.data.annotations import clean_annotations, evaluation_records
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
+from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, ShuffledStream
 from mtl_d2.tasks import LABELS
 
@@ -58,13 +60,14 @@ def build_train_loader(
         batches of ``IMS_PER_BATCH / world_size`` samples each.
 
     Raises:
-        DataError: the ranks cannot share ``IMS_PER_BATCH`` evenly.
+        DataError: the ranks cannot share ``IMS_PER_BATCH`` evenly, or read different records.
     """
     rank = comm.get_rank() if rank is None else rank
     world_size = comm.get_world_size() if world_size is None else world_size
     share_of_batch(cfg, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    require_same_records(cfg.DATASETS.TRAIN)
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
     order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
     records = list(chain.from_iterable(sets))
@@ -104,7 +107,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         cfg: ``INPUT`` and ``DATALOADER.NUM_WORKERS``.
         dataset_name: a registered name.
     """
-    records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
+    records = evaluation_records(dataset_name)
+    if not records:
+        raise DataError(f"{dataset_name} has no images: correct its folder or its reader")
     if in_memory(records):
         return memory_test_loader(records)
     loader = build_detection_test_loader(
@@ -125,25 +130,28 @@ def leave_process_group(worker: int) -> None:
 def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     """Records of one training set, less those held out, cleaned of annotations that nothing can be learnt from.
 
+    They are in the order of their files' names, so that no training depends on the order that a reader finds them in.
     ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` drops images that
     are labelled for detection, show no object, and have no label for another task; without it they are background.
     """
     keys = {LABELS[task].record_key for task in cfg.MTL.TASKS}
-    records = get_detection_dataset_dicts(name, filter_empty=False)
+    records = sorted(read_records(name), key=itemgetter("file_name"))
     records, held = divide(records, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED, name)
     if held:
         logger.info("%s: %d images to train on, %d held out", name, len(records), len(held))
-    if "annotations" in keys:
-        cleaned = clean_annotations(records, "instance" in cfg.MTL.TASKS, cfg.INPUT.MASK_FORMAT)
-        records = cleaned.records
-        for line in cleaned.lines(cleaned.found):
-            logger.warning("%s: %s", name, line)
+    cleaned = clean_annotations(records, "instance" in cfg.MTL.TASKS, cfg.INPUT.MASK_FORMAT)
+    records = cleaned.records
+    for line in cleaned.lines(cleaned.found) if "annotations" in keys else ():
+        logger.warning("%s: %s", name, line)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
         kept = [r for r in records if _has_content(r, keys)]
         logger.info("%s: %d of %d images kept, the others show no object", name, len(kept), len(records))
         records = kept
     if not records:
         raise DataError(f"{name}: no image shows an object: set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False")
+    with_objects = [r for r in records if r.get("annotations")]
+    if with_objects and "annotations" in keys and MetadataCatalog.get(name).get("thing_classes"):
+        print_instances_class_histogram(with_objects, MetadataCatalog.get(name).thing_classes)
     ignored = getattr(MetadataCatalog.get(name), "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
     if ignored != cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE:  # the mapper writes IGNORE_VALUE in its place
         records = [{**r, "ignore_label": ignored} for r in records]

@@ -16,6 +16,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances, PolygonMasks
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.images import read_file, read_label_map
 from mtl_d2.tasks import LABELS, available_tasks
 
 # Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
@@ -172,48 +173,6 @@ class MultiTaskMapper:
 
 def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:
     return PolygonMasks([]) if mask_format == "polygon" else BitMasks(torch.zeros(0, *size, dtype=torch.bool))
-
-
-def read_file(path: str, image_format: str | None) -> np.ndarray:
-    """An image file as an array (H, W, C); with ``image_format`` None as stored, palette images as their indices.
-
-    Raises:
-        DataError: no such file, or it is cut off or damaged.
-    """
-    try:
-        return utils.read_image(path, image_format)
-    except (OSError, SyntaxError, ValueError) as e:  # what Pillow raises, by kind of damage
-        raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
-
-
-def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes | None = None) -> np.ndarray:
-    """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
-
-    Args:
-        path: of an image with one 8-bit channel.
-        num_classes: of the head.
-        ignore_label: the id of pixels without a label.
-        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
-
-    Raises:
-        DataError: the file cannot be read, has several channels, or holds another id.
-    """
-    labels = read_file(path, None)
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DataError(
-            f"{path}: expected one 8-bit channel of class ids, found shape {labels.shape} of {labels.dtype}: "
-            "give the label map, not its picture in colours"
-        )
-    if table is not None:
-        labels = np.frombuffer(table, np.uint8)[labels]
-    found = np.flatnonzero(np.bincount(labels.reshape(-1)))
-    wrong = [int(v) for v in found if v >= num_classes and v != ignore_label]
-    if wrong:
-        raise DataError(
-            f"{path}: holds the ids {wrong}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes} and the ignored id "
-            f"is {ignore_label}: correct the number of classes, or the `ignore_label` in the data set's metadata"
-        )
-    return labels
 
 
 @contextmanager

@@ -2,13 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.fingerprint import FILE, Fingerprint, columns, fingerprint
+from mtl_d2.data.missing import leave_out_missing
+from mtl_d2.data.text_paths import with_text_paths
 
 Records = list[dict[str, Any]]
 
 
+@dataclass
+class _FirstReading:
+    """What is remembered of a data set.
+
+    Attributes:
+        reader: as it is registered; a name that is registered anew begins anew.
+        fingerprint: of what it gave first.
+    """
+
+    reader: Callable[[], Any]
+    fingerprint: Fingerprint | None = None
+
+
+# What makes it the rule of detectron2's catalog, "the same results if called multiple times", for the whole process.
+_FIRST: dict[str, _FirstReading] = {}
+
+
 def read_records(name: str) -> Records:
-    """The records of the data set ``name``, in its reader's order."""
-    return list(DatasetCatalog.get(name))
+    """The records of the data set ``name``, in its reader's order, paths as text.
+
+    With ``missing_images="leave_out"`` in the metadata, records without their image are left out.
+
+    Raises:
+        DataError: the records are not as detectron2 has them, or not those that were read at first.
+    """
+    records = leave_out_missing(name, with_text_paths(list(DatasetCatalog.get(name))))
+    first, parts = _first_reading(name), columns(records)
+    now = fingerprint(parts, _classes(name))
+    if first.fingerprint is None:
+        first.fingerprint = now
+    difference = first.fingerprint.difference(now, parts[FILE])
+    if difference:
+        raise DataError(
+            f"{name}: its reader numbers or orders its records anew at each call ({difference}): have it sort the "
+            "files and take `image_id` from their names; if its files have changed meanwhile, start again"
+        )
+    return records
+
+
+def digest(name: str) -> str:
+    """Of all that the data set ``name`` gave when it was read first, which is now if it was not before.
+
+    The same for the same records, in any process, and wherever their folder lies.
+    """
+    first = _first_reading(name)
+    if first.fingerprint is None:
+        read_records(name)
+    assert first.fingerprint is not None  # or it raised
+    return first.fingerprint.digest
+
+
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """By data set: what a checkpoint keeps, for ``changed_records`` in the run that goes on."""
+    return {name: digest(name) for name in dict.fromkeys(names)}
+
+
+def changed_records(stored: Mapping[str, str]) -> list[str]:
+    """A line for each data set that is not what it was.
+
+    Args:
+        stored: ``digests`` of the run that stopped.
+    """
+    return [
+        f"{name}: its records, or their order, are not those of the run that stopped: restore its files and its reader"
+        for name, before in stored.items()
+        if digest(name) != before
+    ]
+
+
+def require_same_records(names: Iterable[str]) -> None:
+    """Whether all processes read the same; to be called by all of them.
+
+    Raises:
+        DataError: one line for each data set of which they do not.
+    """
+    if comm.get_world_size() == 1:
+        return
+    found = comm.all_gather(digests(names))
+    lines = []
+    for name, mine in found[0].items():
+        others = [rank for rank, theirs in enumerate(found) if theirs[name] != mine]
+        if others:
+            lines.append(
+                f"{name}: processes {others} read other records than process 0, or in another order: have its reader "
+                "sort the files, and give all machines the same data"
+            )
+    if lines:
+        raise DataError("\n".join(lines))
+
+
+def _first_reading(name: str) -> _FirstReading:
+    reader = DatasetCatalog[name]
+    if name not in _FIRST or _FIRST[name].reader is not reader:
+        _FIRST[name] = _FirstReading(reader)
+    return _FIRST[name]
+
+
+def _classes(name: str) -> list[str]:
+    metadata = MetadataCatalog.get(name)
+    lists = (getattr(metadata, key, None) or () for key in ("thing_classes", "stuff_classes"))
+    return list(map(str, chain.from_iterable(lists)))

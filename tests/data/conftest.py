@@ -2,6 +2,7 @@
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import register_all
@@ -33,3 +34,19 @@ def tiny_root(tmp_path):
     write_tiny_bdd100k(tmp_path)
     register_all(str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def own_sets():
+    """Registers data sets for one test: a name, their records or their reader, and their metadata."""
+    names = []
+
+    def register(name, records, **metadata):
+        DatasetCatalog.register(name, records if callable(records) else lambda: records)
+        MetadataCatalog.get(name).set(**metadata)
+        names.append(name)
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)

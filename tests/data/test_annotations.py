@@ -292,6 +292,6 @@ def test_boxes_alone_do_not_label_masks(own_coco):
 def test_crops_of_polygons_without_shapely_are_refused(own_coco, monkeypatch):
     cfg = own_coco([GOOD])
     cfg.INPUT.CROP.ENABLED = True
-    monkeypatch.setattr("mtl_d2.data.check.find_spec", lambda name: None)
+    monkeypatch.setattr("mtl_d2.data.checks.files.find_spec", lambda name: None)
     (line,) = mistakes(cfg)
     assert "INPUT.CROP.ENABLED cuts its polygons, which takes shapely" in line

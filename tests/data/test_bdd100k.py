@@ -8,7 +8,7 @@ from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from mtl_d2.data import DataError, register_all
+from mtl_d2.data import DataError, check_data, register_all
 from mtl_d2.data.datasets.bdd100k import load_detection, load_semantic
 
 from .tiny_bdd100k import DETECTION, HEIGHT, SEMANTIC, WIDTH, rectangle, write_json, write_png
@@ -108,6 +108,29 @@ def test_a_semantic_record_names_its_mask(tiny_root):
     assert len(records) == SEMANTIC
     assert records[2]["sem_seg_file_name"].endswith("labels/sem_seg/masks/val/seg-val-2.png")
     assert "annotations" not in records[2]
+
+
+def test_images_without_a_mask_and_masks_without_an_image_are_left_out_and_said_once(cfg, tiny_root, caplog):
+    base = tiny_root / "bdd100k"
+    for i in (0, 3):
+        (base / f"labels/sem_seg/masks/train/seg-train-{i}.png").unlink()
+    (base / "images/10k/train/seg-train-2.jpg").unlink()
+    check_data(cfg)
+    assert [r["image_id"] for r in load_semantic(str(tiny_root), "train")] == ["seg-train-1", "seg-train-4"]
+    assert [r.message for r in caplog.records if "left out" in r.message] == [
+        f"2 of 4 images have no label in {base}/labels/sem_seg/masks/train and are left out, the first is seg-train-0",
+        f"1 of 3 labels have no image in {base}/images/10k/train and are left out, the first is seg-train-2",
+    ]
+
+
+def test_labels_of_other_images_are_refused(cfg, tiny_root):
+    masks = tiny_root / "bdd100k/labels/sem_seg/masks/train"
+    for path in sorted(masks.iterdir()):
+        path.rename(masks / f"other-{path.name}")
+    with pytest.raises(
+        DataError, match=r"train: none of the 5 images in .* has its label in .*, which holds 5, other-seg"
+    ):
+        check_data(cfg)
 
 
 def test_palette_colormaps_serve_where_there_are_no_masks(tiny_root):

@@ -86,6 +86,12 @@ def test_classes_that_a_reader_finds_are_copied_when_it_has_read(cfg):
             MetadataCatalog.remove(name)
 
 
+def test_a_set_that_is_trained_on_twice_is_held_out_and_evaluated_once(cfg, tiny_root):
+    cfg.MTL.DATA.VALIDATION_SHARE = 0.2
+    cfg.DATASETS.TRAIN = ("bdd100k_det_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
+    assert register_held_out(cfg) == ("bdd100k_det_train@validation", "bdd100k_sem_seg_train@validation")
+
+
 def test_registering_again_divides_anew(cfg, tiny_root):
     cfg.MTL.DATA.VALIDATION_SHARE = 0.2
     first = len(held_files(cfg))

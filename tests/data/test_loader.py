@@ -5,8 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 
-from mtl_d2.data import DataError, build_test_loader, build_train_loader
+from mtl_d2.data import DataError, build_test_loader, build_train_loader, check_data
 from mtl_d2.data.loader import training_records
 
 from .tiny_bdd100k import DETECTION, SEMANTIC, write_json
@@ -76,6 +77,17 @@ def test_images_without_objects_are_filtered_only_where_asked(cfg, tiny_root):
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = True
     assert len(training_records(cfg, "bdd100k_det_train")) == DETECTION - 1
     assert len(training_records(cfg, "bdd100k_sem_seg_train")) == SEMANTIC
+
+
+def test_a_set_may_have_records_of_either_task(cfg, tiny_root, own_sets):
+    """detectron2's own reading of records takes it that all have what the first one has."""
+    records = [*DatasetCatalog.get("bdd100k_det_train"), *DatasetCatalog.get("bdd100k_sem_seg_train")]
+    own_sets("own_train", records, thing_classes=list("abcdefghij"), stuff_classes=list("abcdefghijklmnopqrs"))
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("own_train",), ()
+    cfg.SOLVER.IMS_PER_BATCH = DETECTION + SEMANTIC
+    check_data(cfg)
+    (batch,) = first(1, cfg)
+    assert Counter(s["tasks"] for s in batch) == {("detection",): DETECTION, ("semantic",): SEMANTIC}
 
 
 def test_filtering_everything_away_is_an_error(cfg, tiny_root):

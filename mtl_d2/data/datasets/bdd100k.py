@@ -32,6 +32,7 @@ from mtl_d2.data.datasets.bdd100k_classes import (
     THING_COLORS,
 )
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.once import warn_once
 from mtl_d2.data.roots import require_folder
 
 SPLITS = ("train", "val")
@@ -100,7 +101,7 @@ def load_detection(root: str, split: str) -> list[dict[str, Any]]:
 
 
 def load_semantic(root: str, split: str) -> list[dict[str, Any]]:
-    """Records of the images under ``images/10k``, each with ``sem_seg_file_name``: a PNG of train ids.
+    """Records of the images under ``images/10k`` that have a label, ``sem_seg_file_name``: a PNG of train ids.
 
     ``labels/sem_seg/masks`` is taken where it is there, else ``colormaps``, whose palette index is the train id.
 
@@ -109,10 +110,11 @@ def load_semantic(root: str, split: str) -> list[dict[str, Any]]:
         split: ``train`` or ``val``.
 
     Returns:
-        detectron2's dataset dicts in the order of their names; the size of all is read from the first image.
+        detectron2's dataset dicts in the order of their names; the size of all is read from the first image. Images
+        without a label and labels without an image are said, once, and left out.
 
     Raises:
-        DataError: a folder is missing, or the label images hold colours instead of ids.
+        DataError: a folder is missing, no image has a label, or the label images hold colours instead of ids.
     """
     base = _base(root)
     images = _folder(base / "images" / "10k" / split)
@@ -124,13 +126,13 @@ def load_semantic(root: str, split: str) -> list[dict[str, Any]]:
     _refuse_colours(_folder(labels))
     return [
         {
-            "file_name": os.path.join(images, name),
+            "file_name": os.path.join(images, stem + ".jpg"),
             "height": height,
             "width": width,
-            "image_id": os.path.splitext(name)[0],
-            "sem_seg_file_name": os.path.join(labels, os.path.splitext(name)[0] + ".png"),
+            "image_id": stem,
+            "sem_seg_file_name": os.path.join(labels, stem + ".png"),
         }
-        for name in _files(images, ".jpg")
+        for stem in _labelled(images, labels)
     ]
 
 
@@ -197,7 +199,7 @@ class _Tally:
         if self.crowd:
             logger.info("%s: %d boxes are crowd regions, neither trained on nor counted", self.path, self.crowd)
         if self.empty:
-            logger.warning("%s: dropped %d boxes with x2 < x1 or y2 < y1", self.path, self.empty)
+            warn_once(logger, f"{self.path}: dropped {self.empty} boxes with x2 < x1 or y2 < y1")
 
 
 def _boxes(frame: dict[str, Any], tally: _Tally) -> list[dict[str, Any]]:
@@ -259,6 +261,25 @@ def _files(folder: Path, suffix: str) -> list[str]:
     if not names:
         raise DataError(f"folder {folder} has no *{suffix} files: unpack this part of BDD100K there")
     return names
+
+
+def _labelled(images: Path, labels: Path) -> list[str]:
+    """Names, less their endings, of the images that have a label; says which have none, and the reverse."""
+    pictures, maps = ([os.path.splitext(n)[0] for n in _files(*of)] for of in ((images, ".jpg"), (labels, ".png")))
+    both = sorted(set(pictures).intersection(maps))
+    if not both:
+        raise DataError(
+            f"none of the {len(pictures)} images in {images} has its label in {labels}, which holds {len(maps)}, "
+            f"{maps[0]}.png first: unpack the labels of these images"
+        )
+    for what, of, others in (
+        ("images have no label", pictures, f"in {labels}"),
+        ("labels have no image", maps, f"in {images}"),
+    ):
+        alone = sorted(set(of).difference(both))
+        if alone:
+            warn_once(logger, f"{len(alone)} of {len(of)} {what} {others} and are left out, the first is {alone[0]}")
+    return both
 
 
 def _size_of_first(images: Path) -> tuple[int, int]:

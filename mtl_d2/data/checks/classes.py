@@ -1,0 +1,116 @@
+"""Classes: how many there are, which ids the annotations have, and whether all data sets mean the same by an id."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from mtl_d2.tasks import LABELS, is_classification
+
+# Of each task with classes: where the metadata list them.
+CLASSES = {"detection": "thing_classes", "instance": "thing_classes", "semantic": "stuff_classes"}
+# The config keys that count them. Detectors of detectron2's own have their heads' key.
+_COUNTS = {"stuff_classes": "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "thing_classes": "MODEL.ROI_HEADS.NUM_CLASSES"}
+_DETECTOR_COUNTS = {"MultiTaskFCOS": {"thing_classes": "MODEL.FCOS.NUM_CLASSES"}}
+# From the ids of a data set's own files to those of its classes, which detectron2's evaluators go back by.
+_MAPPINGS = {"thing_classes": "thing_dataset_id_to_contiguous_id", "stuff_classes": "stuff_dataset_id_to_contiguous_id"}
+
+Labelled = Mapping[str, set[str]]
+
+
+def wrong_numbers(cfg: CfgNode, name: str, tasks: Iterable[str]) -> Iterator[str]:
+    """Tasks whose number of classes in the config is not the data set's."""
+    for task in sorted(CLASSES.keys() & set(tasks)):
+        listed = CLASSES[task]
+        key = _DETECTOR_COUNTS.get(cfg.MODEL.META_ARCHITECTURE, {}).get(listed, _COUNTS[listed])
+        classes = getattr(MetadataCatalog.get(name), listed, None)
+        number = operator.attrgetter(key)(cfg)
+        if classes is None:
+            yield f"its metadata have no `{listed}`: register them, detectron2's evaluators need them too"
+        elif len(classes) != number:
+            yield f"it has {len(classes)} `{listed}`, but {key} is {number}: set it to {len(classes)}"
+
+
+def wrong_category_ids(cfg: CfgNode, name: str, records: list[dict[str, Any]]) -> Iterator[str]:
+    """Ids of annotations beyond the classes that the metadata name."""
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    if classes is None or not any(LABELS[task].record_key == "annotations" for task in cfg.MTL.TASKS):
+        return
+    ids = {a["category_id"] for r in records for a in r.get("annotations") or () if "category_id" in a}
+    wrong = sorted(ids - set(range(len(classes))), key=str)
+    if wrong:
+        yield f"`category_id` must be in 0..{len(classes) - 1}, found {wrong}: correct its reader"
+
+
+def wrong_mappings(name: str, tasks: Iterable[str]) -> Iterator[str]:
+    """Mappings of a data set's own ids that leave out a class, or two ids that are one class."""
+    metadata = MetadataCatalog.get(name)
+    for listed in sorted({CLASSES[task] for task in CLASSES.keys() & set(tasks)}):
+        mapping, classes = metadata.get(_MAPPINGS[listed]), metadata.get(listed)
+        if mapping is None or classes is None:
+            continue
+        if sorted(mapping.values()) != list(range(len(classes))):
+            yield (
+                f"`{_MAPPINGS[listed]}` in its metadata must give each of the {len(classes)} `{listed}` one id, "
+                f"found {mapping}: correct it, or leave it out where its files have the ids 0..{len(classes) - 1}"
+            )
+
+
+def wrong_ignored_id(name: str) -> Iterator[str]:
+    """An id of pixels without a label that is no number."""
+    ignored = MetadataCatalog.get(name).get("ignore_label", 255)
+    if not isinstance(ignored, int):
+        yield (
+            f"`ignore_label` in its metadata must be one whole number, found {ignored!r}: correct it, or leave it out "
+            "where the id is MODEL.SEM_SEG_HEAD.IGNORE_VALUE"
+        )
+
+
+def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
+    """One head has one list of classes: the data sets that train it must agree on it, and those that test it."""
+    groups: dict[str, list[str]] = {}
+    for task in cfg.MTL.TASKS:
+        groups.setdefault(CLASSES.get(task, task), []).append(task)
+    for listed, tasks in groups.items():
+        train, test = (
+            {n: _listed(n, listed) for n in names if n in labelled and labelled[n].intersection(tasks)}
+            for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
+        )
+        if not train:
+            continue
+        first = next(iter(train))
+        what = " and ".join(map(repr, tasks))
+        others = [difference for names in train.values() if (difference := _difference(train[first], names))]
+        if others:
+            yield (
+                f"{', '.join(train)} label {what} with different `{listed}`, {others[0]}: "
+                "map them to one list in their readers"
+            )
+        for name, names in test.items():
+            difference = _difference(train[first], names) if name not in train else None
+            if difference:
+                yield (
+                    f"{name}: its `{listed}` are not those of {first}, which trains {what}, {difference}: "
+                    "map them to the same list in its reader"
+                )
+
+
+def _listed(name: str, listed: str) -> list[str]:
+    metadata = MetadataCatalog.get(name)
+    if is_classification(listed):
+        return list((metadata.get("classes") or {}).get(listed, ()))
+    return list(metadata.get(listed) or ())
+
+
+def _difference(first: list[str], other: list[str]) -> str | None:
+    """What two lists of classes differ in; None where they are the same, or one is not known."""
+    if not first or not other or first == other:
+        return None
+    i, a, b = next((i, a, b) for i, (a, b) in enumerate(zip_longest(first, other)) if a != b)
+    known = [f"class {i} is {'missing' if one is None else repr(one)}" for one in (a, b)]
+    return f"{known[0]} in the one and {known[1].removeprefix(f'class {i} is ')} in the other"

@@ -1,0 +1,91 @@
+"""Label maps: what their headers and those of their images say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mtl_d2.data.checks.files import Headers
+from mtl_d2.data.images import Header
+
+MODES = ("L", "P", "1")  # Pillow's, of one channel of at most 8 bits
+PACKED = {"L;2": 85, "L;4": 17}  # bits that Pillow widens to 8 by a factor, which makes other ids of them
+LOSSY = ("JPEG", "MPO", "WEBP")
+
+Records = list[dict[str, Any]]
+KEY = "sem_seg_file_name"
+
+
+def wrong_headers(records: Records, headers: Headers) -> Iterator[str]:
+    """Label maps that cannot be opened, that are none by their headers, or that have another size than their image."""
+    maps = {r[KEY]: headers[r[KEY]] for r in records if r.get(KEY) in headers}
+    of = f"of {len(maps)} label maps"
+    broken = [file for file, header in maps.items() if header is None]
+    if broken:
+        yield f"{len(broken)} {of} cannot be opened, the first is {broken[0]}: fetch them again"
+    opened = {file: header for file, header in maps.items() if header is not None}
+    other = [file for file, header in opened.items() if header.mode not in MODES]
+    if other:
+        header = opened[other[0]]
+        found = "16-bit" if header.bits == 16 else f"{header.mode}"
+        yield (
+            f"{len(other)} {of} are not one 8-bit channel of class ids, the first is {other[0]}, found {found}: "
+            "give the label maps, not their pictures in colours"
+        )
+    packed = [file for file, header in opened.items() if header.packing in PACKED]
+    if packed:
+        factor = PACKED[opened[packed[0]].packing]
+        yield (
+            f"{len(packed)} {of} are grey PNGs of fewer than 8 bits, the first is {packed[0]}, whose ids Pillow "
+            f"multiplies by {factor}: write them with 8 bits"
+        )
+    lossy = [file for file, header in opened.items() if header.kind in LOSSY]
+    if lossy:
+        yield (
+            f"{len(lossy)} {of} are {opened[lossy[0]].kind} files, which keep no ids, the first is {lossy[0]}: "
+            "write the label maps as PNG"
+        )
+    yield from _other_sizes(records, headers)
+
+
+def turned_images(records: Records, headers: Headers) -> Iterator[str]:
+    """Images that EXIF turns or mirrors, which does not show in the size of their label maps, which are not."""
+    pairs = _pairs(records, headers)
+    turned = [
+        r["file_name"]
+        for r, image, labels in pairs
+        if image.orientation != labels.orientation and image.size == labels.size and image.orientation > 1
+    ]
+    if turned:
+        yield (
+            f"{len(turned)} of {len(pairs)} images are turned or mirrored by EXIF, the first is {turned[0]}, but not "
+            "their label maps, which have to be of the image as it is seen: look whether they are"
+        )
+
+
+def _other_sizes(records: Records, headers: Headers) -> Iterator[str]:
+    pairs = _pairs(records, headers)
+    other = [(r, image, labels) for r, image, labels in pairs if image.size != labels.size]
+    turned = [one for one in other if one[1].stored == one[2].size]
+    mends = (
+        (turned, "EXIF turns the image, but not its label map: turn the map, or drop the image's tag"),
+        ([one for one in other if one not in turned], "give the label maps of these images"),
+    )
+    for found, mend in mends:
+        if found:
+            record, image, labels = found[0]
+            sizes = (f"{width} x {height}" for width, height in (labels.size, image.size))
+            yield (
+                f"{len(found)} of {len(pairs)} label maps have another size than their image, the first is "
+                f"{record[KEY]}, {' and not '.join(sizes)}: {mend}"
+            )
+
+
+def _pairs(records: Records, headers: Headers) -> list[tuple[dict[str, Any], Header, Header]]:
+    found = [(r, headers.get(r["file_name"]), headers.get(r[KEY])) for r in records if KEY in r]
+    return [(r, image, labels) for r, image, labels in found if image is not None and labels is not None]
+
+
+def is_usable(header: Header | None) -> bool:
+    """Whether a file with this header may hold class ids."""
+    return header is not None and header.mode in MODES and header.packing not in PACKED and header.kind not in LOSSY

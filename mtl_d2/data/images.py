@@ -1,0 +1,152 @@
+"""Image files: what their headers say, and their pixels as 8-bit images or as maps of class ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.data import detection_utils as utils
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+
+from mtl_d2.data.errors import DataError
+
+ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height are exchanged
+FULL_RANGE = 257  # 65535 / 255
+# What Pillow raises for a file that is no image, by kind of damage.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself before its pixels.
+
+    Attributes:
+        stored: (width, height) of the pixels in the file.
+        orientation: EXIF's, 1 to 8; 1 = the pixels are as they are to be seen.
+        mode: Pillow's.
+        kind: the file's format, by Pillow's name.
+        packing: how Pillow unpacks the pixels, such as "L;4" for a PNG of 4 bits.
+    """
+
+    stored: tuple[int, int]
+    orientation: int
+    mode: str
+    kind: str
+    packing: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as it is to be seen, which is what a run reads."""
+        return self.stored[::-1] if self.orientation >= 5 else self.stored
+
+    @property
+    def bits(self) -> int:
+        """Bits of a channel, or 32 for what has no white: integers and floats of 32 bits."""
+        if self.mode.startswith("I;16") or (self.mode == "I" and self.kind == "PNG"):  # as older releases of Pillow say
+            return 16
+        return 32 if self.mode in ("I", "F") else 8
+
+
+def read_header(path: str) -> Header | None:
+    """The header of an image file; None where it cannot be opened."""
+    try:
+        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+            # Pillow decodes a PNG to look for EXIF behind its pixels, where hardly any has it.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            orientation = image.getexif().get(ORIENTATION, 1) if has_exif else 1
+            packing = str(image.tile[0][3]) if image.tile else ""
+            return Header(image.size, orientation, image.mode, image.format or "", packing)
+    except UNREADABLE:
+        return None
+
+
+def read_file(path: str, image_format: str | None) -> np.ndarray:
+    """An image file as an array (H, W, C); with ``image_format`` None as stored, palette images as their indices.
+
+    Grey images of 16 bits become 8 bits by 257, of which Pillow would clip all but the darkest to white.
+
+    Raises:
+        DataError: no such file, it is cut off or damaged, or its pixels have 32 bits, which no image is known by.
+    """
+    try:
+        bits = 8 if image_format is None else _bits(path)
+        if bits == 32:
+            raise DataError(f"{path}: pixels of 32 bits have no known white: write the image with 8 or 16 bits")
+        if bits == 8:
+            return utils.read_image(path, image_format)
+        deep = utils.read_image(path, None).astype(np.uint32)
+        grey = Image.fromarray(((deep + FULL_RANGE // 2) // FULL_RANGE).astype(np.uint8))
+        return utils.convert_PIL_to_numpy(grey, image_format)
+    except DataError:
+        raise
+    except UNREADABLE as e:
+        raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
+
+
+def read_ids(path: str, table: bytes | None = None) -> np.ndarray:
+    """A label map (H, W) uint8 of class ids, whichever they are; a PNG of one bit holds 0 and 1.
+
+    Args:
+        path: of an image with one 8-bit channel.
+        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
+
+    Raises:
+        DataError: the file cannot be read, or has several channels or more bits.
+    """
+    labels = read_file(path, None)
+    if labels.ndim == 2 and labels.dtype == bool:
+        labels = labels.astype(np.uint8)
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DataError(
+            f"{path}: expected one 8-bit channel of class ids, found shape {labels.shape} of {labels.dtype}: "
+            "give the label map, not its picture in colours"
+        )
+    if table is None:
+        return labels
+    if not isinstance(table, bytes) or len(table) != 256:
+        raise DataError(f"{path}: its `sem_seg_table` must be 256 bytes, a class for each value: correct the reader")
+    return np.frombuffer(table, np.uint8)[labels]
+
+
+def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes | None = None) -> np.ndarray:
+    """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
+
+    Args:
+        path: of an image with one 8-bit channel.
+        num_classes: of the head.
+        ignore_label: the id of pixels without a label.
+        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
+
+    Raises:
+        DataError: the file cannot be read, has several channels, or holds another id.
+    """
+    labels = read_ids(path, table)
+    wrong = wrong_ids(np.bincount(labels.reshape(-1), minlength=256), num_classes, ignore_label)
+    if wrong:
+        raise DataError(f"{path}: holds {unknown_ids(wrong, num_classes, ignore_label)}")
+    return labels
+
+
+def wrong_ids(counts: np.ndarray, num_classes: int, ignore_label: int) -> list[int]:
+    """The ids that are no class and not ignored.
+
+    Args:
+        counts: (256,) pixels of each id.
+        num_classes: of the head.
+        ignore_label: the id of pixels without a label.
+    """
+    return [int(v) for v in np.flatnonzero(counts) if v >= num_classes and v != ignore_label]
+
+
+def unknown_ids(wrong: list[int], num_classes: int, ignore_label: int) -> str:
+    """What is said of ids that are no class."""
+    return (
+        f"the ids {wrong}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes} and the ignored id is {ignore_label}: "
+        "correct the number of classes, or the `ignore_label` in the data set's metadata"
+    )
+
+
+def _bits(path: str) -> int:
+    header = read_header(path)
+    return header.bits if header else 8  # what cannot be opened is said by who reads it
