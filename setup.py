@@ -20,7 +20,6 @@ VERSION = re.findall(r'^__version__ = "(.+)"$', INIT, flags=re.MULTILINE)[0]
 INSTALL_REQUIRES = [
     "torch>=2.4",  # with 2.3 the tests of single-task FCOS models fail
     "torchvision>=0.19",  # the one made for torch 2.4
-    "torchjd>=0.18,<0.19",  # Aligned-MTL, and the tests' oracle; its interface changes between minor versions
     "numpy>=1.24",  # detectron2 is patched for the names that 1.24 removed
     "scipy>=1.10",  # CAGrad's one-dimensional problem; the first release for NumPy 1.24
     "Pillow>=9.4",  # the first that detectron2 and NumPy 1.24 both work with on Python 3.11
@@ -38,6 +37,8 @@ CITYSCAPES_REQUIRES = [
     "cityscapesscripts>=2.3",
 ]
 TEST_REQUIRES = [
+    "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
+    "mpmath>=1.3",  # values with 60 digits; torch's sympy brings it
     "pytest>=8.4",  # older ones call a function named setup before each test of its module
     "pytest-xdist>=3.5",  # --dist worksteal with --maxprocesses
     "ruff>=0.17",  # what it finds and how it formats changes between releases

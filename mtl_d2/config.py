@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.REGULARIZER = CfgNode()
     # What is added to the objective: "" for nothing, or "cosreg".
     cfg.MTL.REGULARIZER.NAME = ""
-    # Modules of the last shared layer (CosReg, GradNorm). Empty: the output convolutions of the pyramid levels that
-    # two tasks or more look at.
+    # Modules of the last shared layer (CosReg, GradNorm, MTL.GRADIENT.LEVEL "last_layer"), which every task reaches.
+    # Empty: the output convolutions of the pyramid levels that two tasks or more look at.
     cfg.MTL.LAST_SHARED_LAYER = ()
 
     cfg.MTL.STEP = CfgNode()
@@ -208,10 +209,35 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
     try:
         if config_file:
-            cfg.merge_from_file(config_file)
-        cfg.merge_from_list(overrides)
+            _merge_file(cfg, config_file, given)
+        cfg.merge_from_list([word for k, value in pairs.items() for word in (k, _as_float(value, known.get(k)))])
     except (ValueError, KeyError, AssertionError) as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode) -> None:
+    """detectron2's ``merge_from_file``, to which a whole number is no float; ``given`` is what the file holds."""
+    default = dict(leaves(cfg))
+    whole = [key for key, value in leaves(given) if type(value) is int and type(default.get(key)) is float]
+    places = [key.rpartition(".")[::2] for key in whole]
+    for node, name in places:
+        _node(cfg, node)[name] = 0
+    cfg.merge_from_file(config_file)
+    for node, name in places:
+        _node(cfg, node)[name] = float(_node(cfg, node)[name])
+
+
+def _node(cfg: CfgNode, path: str) -> CfgNode:
+    for name in path.split(".") if path else ():
+        cfg = cfg[name]
+    return cfg
+
+
+def _as_float(value: Any, default: object) -> Any:
+    """``value``, as a float where it is a whole number and ``default`` a float: yacs lets none stand for the other."""
+    if type(default) is float and (type(value) is int or re.fullmatch(r"[+-]?\d+", str(value))):
+        return float(value)
+    return value
 
 
 def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

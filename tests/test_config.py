@@ -81,6 +81,21 @@ def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
         merge_config(cfg, str(path), [])
 
 
+def test_whole_numbers_stand_for_floats_in_files_and_overrides(tmp_path):
+    path = tmp_path / "whole.yaml"
+    path.write_text("VERSION: 2\nMTL: {GRADIENT: {NASH_MTL: {MAX_NORM: 0}, MCLGS: {A0: 60}}}\nSOLVER: {BASE_LR: 1}\n")
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    merge_config(cfg, str(path), ["MTL.GRADIENT.CAGRAD.C", "0", "MTL.GRADIENT.MCLGS.A0", "7", "SOLVER.MAX_ITER", "3"])
+    gradient = cfg.MTL.GRADIENT
+    found = [gradient.NASH_MTL.MAX_NORM, gradient.MCLGS.A0, cfg.SOLVER.BASE_LR, gradient.CAGRAD.C]
+    assert found == [0.0, 7.0, 1.0, 0.0]
+    assert all(type(value) is float for value in found)
+    assert type(cfg.SOLVER.MAX_ITER) is int
+    with pytest.raises(ConfigError, match=r"Type mismatch.*SOLVER\.MAX_ITER"):
+        merge_config(cfg, "", ["SOLVER.MAX_ITER", "3.0"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -97,6 +97,10 @@ class ToyProblem(nn.Module):
         """No."""
         return False
 
+    def synchronizes(self, task: str | None = None) -> bool:
+        """No."""
+        return False
+
     def last_shared_parameters(self) -> list[nn.Parameter]:
         """Theta."""
         return [self.theta]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -128,9 +129,11 @@ class Balancer(nn.Module):
         exact, G = gramians.get("all"), gramians[self.level]
         what = "the squared gradient norm"
         require_finite(G.diagonal(), self.setup.tasks, what, update, partial(blame, oracle))
+        if self.gradient.aggregator.constant(self.gradient.num_tasks) is None:
+            context = replace(context, rows=c[:, None] * found.coordinates(G, self.level, oracle.last_layer))
         weights = self.gradient(c[:, None] * G * c, context)
         result = UpdateResult(found.terms, found.losses, found.present, c, weights, exact, update=update)
-        result.level_gramian = None if G is exact else G
+        result.level_gramian, result.start_losses = None if G is exact else G, found.start_losses
         if "last_layer" in gramians:
             result.last_layer_norms = gramians["last_layer"].diagonal().sqrt()
         return result

@@ -44,6 +44,9 @@ class Context:
         present: (T,) bool, on the CPU.
         generator: on the CPU, the same on every process, keyed by seed and update.
         indices: places of these tasks among all, where the context is of some of them.
+        rows: (T, r) float64 on the CPU, coordinates of the task gradients in an orthonormal basis of their span, or
+            None where only their Gramian is known: what nearly parallel gradients differ in has more digits here. An
+            ``Aggregator`` always has them.
     """
 
     update: int
@@ -51,11 +54,13 @@ class Context:
     present: Tensor
     generator: torch.Generator
     indices: tuple[int, ...] = ()
+    rows: Tensor | None = None
 
     def of(self, chosen: Tensor) -> Context:
         """The context of the tasks that ``chosen`` ((T,) bool) marks."""
         indices = tuple(chosen.nonzero().flatten().tolist())
-        return replace(self, losses=self.losses[chosen], present=self.present[chosen], indices=indices)
+        rows = None if self.rows is None else self.rows[chosen]
+        return replace(self, losses=self.losses[chosen], present=self.present[chosen], indices=indices, rows=rows)
 
 
 @dataclass
@@ -85,6 +90,7 @@ class UpdateResult:
         level_gramian: (T, T) that the weights were taken from, where it was not ``gramian``.
         last_layer_norms: (T,) norms of the raw gradients at the last shared layer, or None likewise.
         update: number of updates made before.
+        start_losses: (T,) as ``losses``, at the parameters that the update started from, where those are of others.
         scalars: what a strategy says of itself, by name, e.g. ``pacing``.
     """
 
@@ -97,6 +103,7 @@ class UpdateResult:
     last_layer_norms: Tensor | None = None
     level_gramian: Tensor | None = None
     update: int = 0
+    start_losses: Tensor | None = None
     scalars: dict[str, float] = field(default_factory=dict)
 
 

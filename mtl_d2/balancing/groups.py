@@ -46,6 +46,16 @@ class MultiTaskModel(Protocol):
     def mixes_samples(self) -> bool:
         """Whether a sample's features depend on the other samples of the batch."""
 
+    def synchronizes(self, task: str | None = None) -> bool:
+        """Whether passes of the head of ``task``, or of the trunk, wait for those of other processes (SyncBN)."""
+
+    def head_outputs(self, task: str, features: Features) -> list[Tensor]:
+        """Tensors that depend on all that the loss of ``task`` depends on, and on nothing else.
+
+        A process without samples of a task that synchronizes takes part with them: ``features`` are then of no sample,
+        and the head's layers run in the order in which ``task_losses`` runs them before its first collective.
+        """
+
     def last_shared_parameters(self) -> list[nn.Parameter]:
         """Parameters of the last layer that two tasks share."""
 
@@ -56,7 +66,7 @@ class Group:
 
     Attributes:
         indices: places of the samples in the batch.
-        tasks: names of the tasks that supervise one of them.
+        tasks: names of the tasks that supervise one of them, or that this process takes part in for others' sake.
         features: what the trunk made of them; once ``detach`` has been called without their values.
         leaves: what the heads work on.
         gradients: by task, with respect to the leaves that it used.

@@ -172,10 +172,9 @@ class Oracle:
             FloatingPointError: a loss is not finite.
         """
         gramians: dict[str, Tensor] = {}
-        if found.rows:
-            gramians["all"] = gramian(found.rows)
-        if found.rows and last_layer:
-            gramians["last_layer"] = gramian([[row[k] for k in self.last_layer] for row in found.rows])
+        for level in ("all", "last_layer") if last_layer else ("all",):
+            if found.rows:
+                gramians[level] = gramian(found.rows_at(level, self.last_layer))
         device = self.passes.device
         numbers = [found.exchange.total(torch.stack([g.to(device) for g in gramians.values()]))] if gramians else []
         if found.features is not None:

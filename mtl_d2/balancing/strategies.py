@@ -7,12 +7,14 @@ parameters; G the T x T Gramian of the rows g_i.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Context, Gradients, Setup, UpdateResult, Weights, combine
+from mtl_d2.balancing.coordinates import coordinates
 
 if TYPE_CHECKING:
     from mtl_d2.balancing.balancer import Balancer
@@ -165,7 +167,7 @@ class Aggregator(Strategy):
         Args:
             gramian: (K, K) float64 on the CPU with trace 1: of the K >= 1 rows of tasks that are present and have a
                 gradient that is not zero, after c and the row scaling.
-            context: of these K tasks (``context.indices`` are their places among the T).
+            context: of these K tasks (``context.indices`` are their places among the T), with ``context.rows``.
         """
         raise NotImplementedError
 
@@ -215,7 +217,8 @@ class GradientStage(nn.Module):
         if constant is not None or gramian is None:
             weights = context.present.double() * (constant or 0.0)
         else:
-            weights = self._aggregate(alpha[:, None] * gramian * alpha, context)
+            rows = None if context.rows is None else alpha[:, None] * context.rows
+            weights = self._aggregate(alpha[:, None] * gramian * alpha, replace(context, rows=rows))
         alpha = alpha * self.factor
         heads = weights if self.weigh_heads else torch.full_like(weights, 1.0 if constant is None else constant)
         return Weights(weights * alpha, heads * alpha)
@@ -224,8 +227,10 @@ class GradientStage(nn.Module):
         moving = context.present & (gramian.diagonal() > 0)
         weights = torch.zeros(len(gramian), dtype=torch.float64)
         if moving.any():
-            rows = gramian[moving][:, moving]
-            weights[moving] = self.aggregator(rows / rows.trace(), context.of(moving))
+            chosen, gramian = context.of(moving), gramian[moving][:, moving]
+            trace = gramian.trace()
+            rows = coordinates(gramian) if chosen.rows is None else chosen.rows
+            weights[moving] = self.aggregator(gramian / trace, replace(chosen, rows=rows / trace.sqrt()))
         return weights
 
     def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
@@ -238,7 +243,13 @@ class GradientStage(nn.Module):
 
 
 class Regularizer(Strategy):
-    """A term of the objective that belongs to no task."""
+    """A term of the objective that belongs to no task.
+
+    Attributes:
+        needs_last_layer: whether it looks at gradients of the last shared layer.
+    """
+
+    needs_last_layer: ClassVar[bool] = False
 
     @classmethod
     def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:

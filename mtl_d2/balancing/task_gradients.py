@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_d2.balancing.base import Gradients
+from mtl_d2.balancing.coordinates import combined_gramian, coordinates
 from mtl_d2.balancing.groups import Group
 from mtl_d2.balancing.reduction import Exchange
 from mtl_d2.tasks import Task
@@ -27,6 +28,7 @@ class TaskGradients:
         groups: the parts of the batch, where the trunk's backward pass is still to come.
         exchange: knows what the rows are parts of.
         features: (T, T) this process's part of the Gramian of the features, where it was asked for.
+        start_losses: (T,) the same at the parameters that the update starts from, where the gradients are of others.
         unread: waits for what ``take_losses`` takes, on the model's device.
     """
 
@@ -38,7 +40,23 @@ class TaskGradients:
     groups: list[Group] = field(default_factory=list)
     exchange: Exchange = field(default_factory=Exchange)
     features: Tensor | None = None
+    start_losses: Tensor | None = None
     unread: Callable[[], Tensor] | None = None
+
+    def rows_at(self, level: str, last_layer: Sequence[int]) -> list[Gradients]:
+        """The rows of "all" shared parameters, or of those at ``last_layer``; empty where there are none at a level."""
+        if level == "last_layer":
+            return [[row[k] for k in last_layer] for row in self.rows]
+        return self.rows if level == "all" else []
+
+    def coordinates(self, gramian: Tensor, level: str, last_layer: Sequence[int]) -> Tensor:
+        """(T, r) ``coordinates`` of the rows at a level, whose (T, T) Gramian has been read; see there."""
+        rows = self.rows_at(level, last_layer)
+
+        def look(factors: Tensor) -> Tensor:
+            return self.exchange.total(combined_gramian(rows, factors)).cpu()
+
+        return coordinates(gramian, look if rows else None)
 
     def take_losses(self, tasks: Sequence[Task], values: list[float]) -> list[int]:
         """Fills in ``losses`` and ``terms``.

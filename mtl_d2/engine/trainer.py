@@ -28,6 +28,7 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
+from mtl_d2.engine.model_check import check_model
 from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
@@ -63,10 +64,11 @@ class MultiTaskTrainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         share_of_batch(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        balancer = build_balancer(cfg).to(torch.float64)
+        check_model(model, balancer, cfg)
         broadcast_model(model)
         speed_up(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
-        balancer = build_balancer(cfg).to(torch.float64)
         add_weighting_parameters(optimizer, balancer, cfg)
         self._trainer = MultiTaskLoop(
             model,

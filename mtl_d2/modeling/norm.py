@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from detectron2.layers import NaiveSyncBatchNorm
 from torch import nn
 
 
@@ -18,3 +19,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def narrow_norm(name: str) -> str | Callable[[int], nn.Module]:
     """The norm of a config for layers of any width: detectron2's by its name, but ``group_norm`` for ``GN``."""
     return group_norm if name == "GN" else name
+
+
+def synchronizes(module: nn.Module) -> bool:
+    """Whether ``module`` is a batch norm in training whose statistics are those of all processes."""
+    return isinstance(module, nn.SyncBatchNorm | NaiveSyncBatchNorm) and module.training

@@ -33,6 +33,15 @@ def test_two_tasks_by_hand():
     assert cagrad(rows, c=0.5, rescale=2).tolist() == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.parametrize(("scale", "factor"), [("method", 1), ("mean", 1), ("sum", 2)])
+@pytest.mark.parametrize("heads", ["method", "weights"])
+def test_scale_multiplies_rows_and_heads_alike(scale, factor, heads):
+    rows = torch.eye(2, dtype=torch.float64)
+    built = stage(2, "cagrad", scale=scale, heads=heads, c=0.5, rescale=0)(rows, context(2))
+    assert built.shared.tolist() == pytest.approx([0.75 * factor] * 2)
+    assert built.heads.tolist() == pytest.approx([(1.0 if heads == "method" else 0.75) * factor] * 2)
+
+
 def test_worst_task_alone_by_hand():
     # g1 = (1, 0), g2 = (9, 0): g_w . g_0 is smallest for w = (1, 0); d = g_0 + c ||g_0|| u_1 = (1 + c) g_0
     rows = torch.tensor([[1.0, 0], [9, 0]], dtype=torch.float64)

@@ -104,6 +104,16 @@ def test_alpha_can_follow_the_mean_loss():
     assert scaled.scalars["penalty"] == pytest.approx(plain.scalars["penalty"] * float(plain.losses.mean()))
 
 
+def test_mean_loss_is_that_of_the_parameters_that_the_penalty_is_taken_at():
+    # a lookahead's own losses are those after its inner steps, at other parameters for each task
+    model, samples = toy(3), batch(*[ALL] * 4)
+    result, _ = updated(model, samples, regularizer(3, times_loss=True), step="lookahead")
+    here, _ = updated(toy(3), samples, None)
+    penalty = penalty_by_autograd(toy(3), samples, 10.0).item()
+    assert result.scalars["penalty"] == pytest.approx(penalty * float(here.losses.mean()), rel=1e-9)
+    assert abs(float(result.losses.mean() / here.losses.mean()) - 1) > 0.1
+
+
 def test_operator_without_second_derivative_is_named_with_the_mend():
     class Backward(torch.autograd.Function):
         @staticmethod

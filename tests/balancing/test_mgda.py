@@ -4,7 +4,7 @@ import torch
 from torchjd.aggregation import MGDAWeighting
 from toy import context, stage
 
-from mtl_d2.balancing.quadratic import min_norm_point, nonnegative_minimum
+from mtl_d2.balancing.quadratic import min_norm_point, nonnegative_least_squares
 
 
 def gram(*rows):
@@ -42,7 +42,7 @@ def test_it_is_the_shortest_point_of_the_hull(num_tasks, spread):
     # d is it if and only if g_i.d >= ||d||^2 for all i, with equality where w_i > 0
     for seed in range(5):
         rows = drawn(num_tasks, 7, seed, spread)
-        weights = min_norm_point(rows @ rows.T)
+        weights = min_norm_point(rows)
         d = weights @ rows
         slack = (rows @ d - d @ d) / (rows.norm(dim=1) * rows.norm(dim=1).min())
         assert weights.min() >= 0
@@ -77,20 +77,20 @@ def test_loss_of_zero_cannot_normalize():
         mgda(gram([1, 0], [0, 4]), [3.0, 0.0], normalization="loss")
 
 
-def test_nonnegative_quadratic_by_hand():
-    # unconstrained minimum (-1, 3) of |z - (-1, 3)|^2 / 2; with z_1 = 0 and coupling 1/2, z_2 = 3
-    assert nonnegative_minimum(np.eye(2), np.array([1.0, -3.0])).tolist() == [0, 3]
-    assert nonnegative_minimum(np.array([[1, 0.5], [0.5, 1]]), np.array([1.0, -3.0])).tolist() == pytest.approx([0, 3])
+def test_nonnegative_least_squares_by_hand():
+    # unconstrained minimum (-1, 3); with z_1 = 0, z_2 = 3, or a_2'b = 0.6 * -1 + 0.8 * 3 where a_2 leans on a_1
+    assert nonnegative_least_squares(np.eye(2), np.array([-1.0, 3.0])).tolist() == [0, 3]
+    leaning = np.array([[1.0, 0.6], [0.0, 0.8]])
+    assert nonnegative_least_squares(leaning, np.array([-1.0, 3.0])).tolist() == pytest.approx([0, 1.8])
 
 
-def test_nonnegative_quadratic_meets_its_conditions_where_rows_depend():
+def test_nonnegative_least_squares_meets_its_conditions_where_columns_depend():
     generator = np.random.default_rng(0)
     for _ in range(50):
-        rows = generator.normal(size=(8, 3))
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        Q, q = rows @ rows.T, rows @ generator.normal(size=3)
-        z = nonnegative_minimum(Q, q)
-        slope = Q @ z + q
+        A, b = generator.normal(size=(3, 8)), generator.normal(size=3)
+        A /= np.linalg.norm(A, axis=0)
+        z = nonnegative_least_squares(A, b)
+        slope = A.T @ (A @ z - b)
         assert z.min() >= 0
         assert slope.min() > -1e-10
         assert abs(slope @ z) < 1e-10

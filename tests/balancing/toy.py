@@ -48,6 +48,9 @@ class Toy(nn.Module):
     def last_shared_parameters(self):
         return list(self.fine.parameters())
 
+    def synchronizes(self, task=None):
+        return False
+
     def mixes_samples(self):
         return any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.modules())
 

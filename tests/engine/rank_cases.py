@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -17,8 +18,9 @@ from detectron2.utils.events import EventStorage  # noqa: E402
 from fvcore.nn import sigmoid_focal_loss  # noqa: E402
 from small import sample, small_cfg, small_model  # noqa: E402
 from test_combinations import NEEDED, REASONS  # noqa: E402
+from test_near_parallel import Given, drawn  # noqa: E402
 from torch.nn import functional  # noqa: E402
-from toy import batch, toy  # noqa: E402
+from toy import balancer, batch, stage, toy  # noqa: E402
 
 from mtl_d2.balancing import Oracle  # noqa: E402
 from mtl_d2.config import ConfigError  # noqa: E402
@@ -82,6 +84,15 @@ def train_toy(overrides, updates=2, labelled=LABELLED, batch_size=4):
     return train(cfg, toy(2), samples, updates, {"lr": 0.01})
 
 
+def combine_nearly_parallel(mode):
+    """A direction whose weights are large and opposite: ConFIG's of two gradients that differ by a thousandth."""
+    model = Given(drawn(1e-3))
+    oracle = Oracle(model, build_reduction(mode))
+    oracle.load([{}])
+    balancer(3, stage(3, "config"))(oracle, 0, lambda: None)
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
 @contextmanager
 def in_double():
     """FCOS's focal and centerness losses work in float32 whatever they get; compared are sums to 1e-10."""
@@ -108,6 +119,25 @@ def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4):
         return train(cfg, small_model(cfg=cfg).double(), samples, updates, {"lr": 0.01, "momentum": 0.9})
 
 
+NORMS = {
+    "trunk": "MODEL.REGNETS.NORM",
+    "pyramid": "MODEL.FPN.NORM",
+    "detection head": "MODEL.FCOS.NORM",
+    "semantic head": "MODEL.SEM_SEG_HEAD.NORM",
+}
+
+
+def train_synchronized(where, overrides, labelled, batch_size=4):
+    """FCOS and a semantic head with SyncBN in the parts of ``where``, on images of one size."""
+    norms = [x for part in where for x in (NORMS[part], "naiveSyncBN_N")]
+    cfg = prepare(small_cfg(), [*norms, *overrides], batch_size, 2)
+    samples = [sample(*tasks, size=(32, 32), boxes=(i + 1) % 3, seed=i) for i, tasks in enumerate(labelled)]
+    samples = [dict(s, position=i, tasks=tasks) for i, (s, tasks) in enumerate(zip(samples, labelled, strict=True))]
+    with in_double(), EventStorage(), torch.jit.optimized_execution(False):
+        found = train(cfg, small_model(cfg=cfg).double(), samples, 2, {"lr": 0.01, "momentum": 0.9})
+    return {name: value for name, value in found.items() if "running_var" not in name and "tracked" not in name}
+
+
 def assert_same(found, expected, rtol=1e-10):
     """All numbers of one process, up to rounding; a gradient's own scale is that of its tensor."""
     assert found.keys() == expected.keys()
@@ -122,7 +152,8 @@ def join(rank, world_size, rendezvous):
     from detectron2.utils import comm
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
+    limit = timedelta(minutes=2)  # of processes that wait for each other in vain
+    dist.init_process_group("gloo", f"file://{rendezvous}", limit, world_size, rank)
     if hasattr(comm, "create_local_process_group"):
         comm.create_local_process_group(world_size)
 

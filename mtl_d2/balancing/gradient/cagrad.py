@@ -27,8 +27,9 @@ class CAGrad(Aggregator):
     Solved exactly: for r = ||g_w|| / (c ||g_0||), r d is the shortest vector in the convex hull of the g_i + r g_0, and
     ||g_w|| / r falls with r, so r is the root of one equation.
     c = 0 is the mean; the weights of orthonormal rows add up to (1 + c) / (1, 1 + c^2 or 1 + c): scale "mean".
-    Differs from: the authors' code, which then multiplies by T (MTL.GRADIENT.SCALE "sum") and adds 1e-8 inside the
-    square roots; here ||g_w|| is kept above 1e-4 of the shortest g_i. The mean is over the tasks that are present.
+    Differs from: the authors' code, which then multiplies the direction by T and leaves the heads at 1
+    (MTL.GRADIENT.SCALE "sum" multiplies both by T), and adds 1e-8 inside the square roots; here ||g_w|| is kept above
+    1e-4 of the shortest g_i. The mean is over the tasks that are present.
     Rescale 1 and c = 0.4 are what the authors' scripts use; algorithm 1 is rescale 0.
     """
 
@@ -57,24 +58,24 @@ class CAGrad(Aggregator):
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K times the factor of ``rescale``."""
-        mean = torch.full((len(gramian),), 1 / len(gramian), dtype=torch.float64)
-        products = gramian @ mean  # g_i . g_0
-        square = float(mean @ products)
+        assert context.rows is not None
+        rows, mean_row = context.rows, context.rows.mean(0)
+        mean = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
+        square = float(mean_row @ mean_row)
         if self.c == 0 or square < 1e-15:  # without a mean gradient the ball is a point
             return mean * self.shrink
         radius = self.c * math.sqrt(square)
 
         def weights(log_r: float) -> Tensor:
             r = math.exp(log_r)
-            return min_norm_point(gramian + r * (products[:, None] + products) + r * r * square)
+            return min_norm_point(rows + r * mean_row)
 
         def excess(log_r: float) -> float:
             w = weights(log_r)
-            return math.log(max(float(w @ gramian @ w), 1e-300)) / 2 - math.log(radius) - log_r
+            return math.log(max(float((w @ rows).norm()), 1e-150)) - math.log(radius) - log_r
 
-        norms = gramian.diagonal().sqrt()
-        shortest = min_norm_point(gramian)  # no combination is shorter
-        bound = max(FLOOR * float(norms.min()), math.sqrt(max(float(shortest @ gramian @ shortest), 0.0)))
+        norms = rows.norm(dim=1)
+        bound = max(FLOOR * float(norms.min()), float((min_norm_point(rows) @ rows).norm()))  # none is shorter
         low = math.log(bound / radius)
         high = math.log(2 * float(norms.max()) / radius)
         log_r = low if excess(low) <= 0 else brentq(excess, low, high, xtol=1e-10)

@@ -19,17 +19,18 @@ class ConFIG(Aggregator):
         x = pinv([u_1, ..., u_T]') 1,  u_i = g_i / ||g_i||;  update = (sum_i g_i . x) x / ||x||^2
     In terms of the cosine matrix C: x = sum_i z_i u_i with z = pinv(C) 1, ||x||^2 = 1'z.
     Without conflict between orthogonal gradients the weights are 1: scale "sum".
-    Differs from: nothing where such a direction exists; opposite gradients have none, and the update is 0.
+    Differs from: nothing where such a direction exists; opposite gradients have none, and the update is 0. Of gradients
+    that are eps of their length from linear dependence the update has a relative error of about 1e-15 / eps; below
+    1e-14 they count as dependent.
     """
 
     scale = "sum"
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights."""
-        norms = gramian.diagonal().sqrt()
-        z = equal_projections(gramian)
-        square = z.sum()
+        assert context.rows is not None
+        z, x = equal_projections(context.rows)
+        square = x @ x
         if square < 1e-12:
             return torch.zeros_like(z)
-        v = z / norms
-        return (gramian @ v).sum() / square * v
+        return (context.rows @ x).sum() / square * z / gramian.diagonal().sqrt()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.base import Context, Setup
 from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.coordinates import RANK
 from mtl_d2.balancing.quadratic import min_norm_point
 from mtl_d2.balancing.strategies import Aggregator
 
@@ -89,11 +90,12 @@ class ParetoMTL(Aggregator):
         if context.update >= self.init_updates or len(constraints) == 0:
             self.feasible.fill_(True)
         A = torch.cat([own, constraints]) if self.feasible else constraints
-        hull = A @ gramian @ A.T
-        moving = hull.diagonal() > 0
+        assert context.rows is not None
+        hull = A @ context.rows
+        moving = hull.norm(dim=1) > RANK
         if not moving.any():
             return torch.zeros(len(own), dtype=torch.float64)
-        weights = min_norm_point(hull[moving][:, moving]) @ A[moving]
+        weights = min_norm_point(hull[moving]) @ A[moving]
         return len(own) * weights / weights.abs().sum().clamp(min=1e-300)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, cosines
+from mtl_d2.balancing.base import Context
 from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.quadratic import nonnegative_minimum
+from mtl_d2.balancing.quadratic import nonnegative_least_squares
 from mtl_d2.balancing.strategies import Aggregator
 
 
@@ -20,15 +20,17 @@ class UPGrad(Aggregator):
         p_i = the point of {x: g_j . x >= 0 for all j} that is closest to g_i;  update = 1/T sum_i p_i
         p_i = g_i + sum_j l_j g_j with l = argmin_{l >= 0} ||g_i + sum_j l_j g_j||^2
     Without conflict it is the mean: scale "mean".
-    Differs from: nothing; the mean is over the tasks that are present.
+    Differs from: nothing; the mean is over the tasks that are present. Of gradients that are opposite but for eps of
+    their length, what is left has a relative error of about 1e-15 / eps.
     """
 
     scale = "mean"
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K."""
-        norms = gramian.diagonal().sqrt()
-        C = cosines(gramian).numpy()
+        assert context.rows is not None
+        norms = context.rows.norm(dim=1)
+        units = (context.rows / norms[:, None]).numpy()
         # In units of each row's length; for p_i = ||g_i|| (u_i + sum_j z_j u_j), l_j = z_j ||g_i|| / ||g_j||.
-        z = torch.from_numpy(np.stack([nonnegative_minimum(C, q) for q in C]))
+        z = torch.from_numpy(np.stack([nonnegative_least_squares(units.T, -u) for u in units]))
         return (1 + (norms @ z) / norms) / len(gramian)

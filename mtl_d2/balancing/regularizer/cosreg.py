@@ -33,10 +33,12 @@ class CosReg(Regularizer):
     passes are not in half precision, which is too coarse for second derivatives and differences.
     """
 
+    needs_last_layer = True
     defaults = {"alpha": 10.0, "times_loss": False, "double_backward": "exact"}
     help = {
         "alpha": "the paper's alpha >= 0: 10 on NYUv2 and SUN RGB-D, 0.1 together with batch norm",
-        "times_loss": "multiply alpha by the mean of the task losses, as in the paper's NYUv2 runs",
+        "times_loss": "multiply alpha by the mean of the task losses, as in the paper's NYUv2 runs: a constant, taken "
+        "where the penalty is taken, at the parameters that the update starts from",
         "double_backward": "'exact', or 'finite': central differences, for networks whose operators (RoIAlign, SyncBN) "
         "have no second derivative; two more passes for each task",
     }
@@ -66,7 +68,8 @@ class CosReg(Regularizer):
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Gradient of the penalty for the shared parameters and for each head; see ``Regularizer``."""
         tasks = [name for name, here in zip(oracle.names, result.present.tolist(), strict=True) if here]
-        factor = self.alpha * (float(result.losses[result.present].mean()) if self.times_loss else 1.0)
+        losses = result.losses if result.start_losses is None else result.start_losses
+        factor = self.alpha * (float(losses[result.present].mean()) if self.times_loss else 1.0)
         self._value = 0.0
         if len(tasks) < 2:
             return [None] * len(oracle.shared), [[None] * len(own) for own in oracle.heads]

@@ -48,7 +48,7 @@ class Lookahead(Split):
 
     def _gradients(self, oracle: Oracle, balancer: Balancer, update: int, replay: Replay) -> TaskGradients:
         here = oracle.gradients()
-        ahead = TaskGradients(dict(here.terms), here.losses.clone(), here.present, [], [])
+        ahead = TaskGradients(dict(here.terms), here.losses.clone(), here.present, [], [], start_losses=here.losses)
         start = [p.detach().clone() for p in oracle.shared]
         try:
             for i, task in enumerate(oracle.names):

@@ -126,6 +126,11 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         layers = [m for m in self.backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         return list(layers[-1].parameters())
 
+    def reached_parameters(self) -> dict[str, list[str]]:
+        """All of the trunk that moves, for each task."""
+        own = [f"backbone.{name}" for name, p in self.backbone.named_parameters() if p.requires_grad]
+        return {task.name: own for task in self.tasks}
+
     def task_losses(
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:

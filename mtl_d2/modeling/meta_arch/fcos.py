@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -143,6 +144,14 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         detectron2 hands in this process's own count, which is left aside; ``initial_value`` is the buffer's.
         """
         return self._share
+
+    def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """See ``MultiTaskModel``."""
+        levels = [features[name] for name in self.task_levels()[task]]
+        if task == DETECTION.name:
+            return [*levels, *chain(*self.head(levels))]
+        assert self.sem_seg_head is not None
+        return [*levels, self.sem_seg_head.layers(features)]
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
         """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size."""

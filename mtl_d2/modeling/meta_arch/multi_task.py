@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.modeling.norm import synchronizes
 from mtl_d2.tasks import Task, available_tasks, head_parameters
 
 
@@ -59,16 +60,59 @@ class MultiTaskMixin:
         """Whether the trunk has a batch norm that takes its statistics from the batch."""
         return any(isinstance(m, _BatchNorm) and m.training for m in self.backbone.modules())
 
+    def synchronizes(self, task: str | None = None) -> bool:
+        """Whether the head of ``task``, or the trunk, has a batch norm with the statistics of all processes."""
+        model = cast(nn.Module, self)
+        heads = {one.name: one.head_modules for one in self.tasks}
+        parts = [self.backbone] if task is None else [model.get_submodule(name) for name in heads[task]]
+        return any(synchronizes(module) for part in parts for module in part.modules())
+
+    def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """See ``MultiTaskModel``; for models that may have such norms."""
+        raise NotImplementedError(f"{type(self).__name__} has no head_outputs, which SyncBN needs")
+
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The output convolutions of the pyramid levels that two heads or more look at."""
+        """The output convolutions of the pyramid levels that two heads or more look at; of all, if there is one head.
+
+        Empty where there is no such level or convolution.
+        """
         used = Counter(level for levels in self.task_levels().values() for level in levels)
         strides = {level: shape.stride for level, shape in self.backbone.output_shape().items()}
         convolutions = [
             getattr(self.backbone, f"fpn_output{int(log2(strides[level]))}", None)
             for level in sorted(used)
-            if used[level] > 1
+            if used[level] >= min(2, len(self.tasks))
         ]
         return [p for module in convolutions if module is not None for p in module.parameters()]
+
+    def reached_parameters(self) -> dict[str, list[str]]:
+        """For each task the trainable parameters that the features it looks at depend on, in the order of their use.
+
+        A small black image crosses the trunk in evaluation mode, which leaves nothing behind.
+        """
+        model = cast(nn.Module, self)
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        modes, order = {module: module.training for module in model.modules()}, []
+        hooks = [
+            module.register_forward_hook(lambda *_, name=name: order.append(name))
+            for name, module in model.named_modules()
+        ]
+        try:
+            model.eval()
+            features = self.shared_features(self._black_image())
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            for hook in hooks:
+                hook.remove()
+        place = {name: i for i, name in enumerate(order)}
+        named = dict(sorted(named.items(), key=lambda item: place.get(item[0].rpartition(".")[0], -1)))
+        return {task: _reached(named, [features[n] for n in levels]) for task, levels in self.task_levels().items()}
+
+    def _black_image(self) -> Tensor:
+        like = next(cast(nn.Module, self).parameters())
+        side = max(self.backbone.size_divisibility, 64)
+        return like.new_zeros(1, cast(Tensor, cast(Any, self).pixel_mean).numel(), side, side)
 
     def training_losses(self, samples: list[dict]) -> dict[str, Tensor]:
         """All loss terms of a batch, for any trainer that sums them; a task without samples has zeros with a graph.
@@ -96,3 +140,12 @@ class MultiTaskMixin:
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks, in their order."""
         return tuple(task.name for task in self.tasks)
+
+
+def _reached(parameters: dict[str, nn.Parameter], features: list[Tensor]) -> list[str]:
+    """Names of the ``parameters`` that one of the ``features`` depends on."""
+    moving = [f.sum() for f in features if f.requires_grad]
+    if not moving:
+        return []
+    found = torch.autograd.grad(moving, list(parameters.values()), retain_graph=True, allow_unused=True)
+    return [name for name, gradient in zip(parameters, found, strict=True) if gradient is not None]
