@@ -29,6 +29,11 @@ METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose me
 MODULES = "MTL.DATA.MODULES"
 OPTIMIZERS = ("sgd", "adam")
 
+# Of the keys below: those that count updates and those that count samples of a global batch. They follow the number of
+# processes where SOLVER.REFERENCE_WORLD_SIZE asks for it; methods say it of their own options in ``scaling``.
+COUNT_UPDATES = ("MTL.LOG_PERIOD", "MTL.CHECK_REPLICAS", "MTL.GRADIENT.EXACT_EVERY")
+COUNT_SAMPLES = ("MTL.DATA.PER_TASK",)
+
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,17 +24,32 @@ from detectron2.utils.logger import setup_logger
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
+from mtl_d2.config_checks.machine import check_device, check_output, check_weights
+from mtl_d2.config_scaling import follow_processes
 from mtl_d2.data import DataError, check_data, register_all
 from mtl_d2.data.reading import require_same_records
 from mtl_d2.engine import MultiTaskTrainer
+from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer, stored_config
+from mtl_d2.engine.identity import begin_run
 from mtl_d2.engine.launch import process_group, start
 from mtl_d2.engine.pickles import ForbiddenContentError
+from mtl_d2.evaluation.augmented import add_augmented
 from mtl_d2.evaluation.build import check_evaluation
+from mtl_d2.evaluation.errors import EvaluationError
+from mtl_d2.evaluation.results import add_results_row
+from mtl_d2.files import WriteError, naming, refusal
+from mtl_d2.processes import number_of_processes
+
+# What a user can mend: told in a line, without a traceback.
+EXPECTED = (
+    *(ConfigError, DataError, CheckpointError, ForbiddenContentError),
+    *(FloatingPointError, EvaluationError, WriteError),
+)
 
 
 def prepare(args: argparse.Namespace) -> Any:
-    """The config of a run, checked with its data; the data sets are registered.
+    """The config of a run for the processes that there are, checked with its data; the data sets are registered.
 
     Raises:
         ConfigError, DataError: every mistake that can be known before anything is built.
@@ -41,7 +58,9 @@ def prepare(args: argparse.Namespace) -> Any:
     add_mtl_config(cfg)
     register_all()
     merge_config(cfg, args.config_file, args.opts)
-    check_mtl_config(cfg)
+    cfg = follow_processes(cfg, number_of_processes())
+    weights = partial(check_weights, evaluate=args.eval_only, resume=args.resume)
+    check_mtl_config(cfg, check_device, check_output, weights)
     check_data(cfg)
     check_evaluation(cfg)
     return cfg
@@ -67,14 +86,20 @@ def main(args: argparse.Namespace) -> Any:
 
 def run(cfg: Any, args: argparse.Namespace) -> Any:
     """Trains or evaluates, beside the other processes."""
-    default_setup(cfg, args)
+    if comm.is_main_process() and not args.resume and not args.eval_only:
+        begin_run(Path(cfg.OUTPUT_DIR))  # from the moment on that its config is in the folder
+    with naming(Path(cfg.OUTPUT_DIR, "config.yaml")):
+        default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
     require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
-        MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
         results = MultiTaskTrainer.test(cfg, model)
+        if cfg.TEST.AUG.ENABLED:
+            add_augmented(cfg, model, results, MultiTaskTrainer.test)
         if comm.is_main_process():
+            add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results)
             verify_results(cfg, results)
         return results
     trainer = MultiTaskTrainer(cfg)
@@ -88,9 +113,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    logging.raiseExceptions = False  # on a full disk every line of log.txt would print a traceback over the error
     args = parse()
     try:
         start(main, args)
-    except (ConfigError, DataError, CheckpointError, ForbiddenContentError, FloatingPointError) as error:
+    except EXPECTED as error:
         logging.getLogger("mtl_d2").debug("", exc_info=error)
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if not refusal(error):
+            raise
+        sys.exit(f"error: {refusal(error)}")

@@ -26,11 +26,13 @@ class Strategy(nn.Module):
     """A choice that can be named in a config.
 
     ``defaults`` declares its config keys in lower case with their default values; ``help`` says for each what it means
-    (unit, range, symbol in the paper). ``check`` returns complaints about a set of values.
+    (unit, range, symbol in the paper). ``check`` returns complaints about a set of values. ``scaling`` has the rule of
+    ``mtl_d2.balancing.counting`` for each key that belongs to updates, by which it follows the number of processes.
     """
 
     defaults: ClassVar[dict[str, object]] = {}
     help: ClassVar[dict[str, str]] = {}
+    scaling: ClassVar[dict[str, Callable[[Any, float], Any]]] = {}
 
     def __init__(self, setup: Setup, **options: Any) -> None:
         """Args: what the method may know of the run, and its ``defaults`` with the values of the config."""

@@ -26,7 +26,8 @@ from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.reading import read_records, require_same_records
-from mtl_d2.data.sampler import FixedShares, Order, RankBatches, ShuffledStream
+from mtl_d2.data.repeat import repeat_factors
+from mtl_d2.data.sampler import FixedShares, Order, RankBatches, RepeatedStream, ShuffledStream
 from mtl_d2.tasks import LABELS
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def build_train_loader(
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     require_same_records(cfg.DATASETS.TRAIN)
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
-    order = _order([len(s) for s in sets], cfg.MTL.DATA.PER_TASK, seed)
+    order = _order(cfg, sets, seed)
     records = list(chain.from_iterable(sets))
     held = in_memory(records)
     samples = (
@@ -163,5 +164,15 @@ def _has_content(record: dict[str, Any], keys: set[str]) -> bool:
     return others or "annotations" not in record or any(not a.get("iscrowd", 0) for a in record["annotations"])
 
 
-def _order(sizes: Sequence[int], shares: Sequence[int], seed: int) -> Order:
-    return FixedShares(sizes, shares, seed) if shares else ShuffledStream(sum(sizes), seed)
+def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) -> Order:
+    """One stream of all data sets; with ``MTL.DATA.PER_TASK`` one of each, whose classes are counted on their own."""
+    shares = cfg.MTL.DATA.PER_TASK
+    if not shares:
+        return _stream(cfg, list(chain.from_iterable(sets)), seed)
+    return FixedShares([_stream(cfg, one, seed, i) for i, one in enumerate(sets)], [len(one) for one in sets], shares)
+
+
+def _stream(cfg: CfgNode, records: Sequence[dict[str, Any]], *key: int) -> Order:
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        return ShuffledStream(len(records), *key)
+    return RepeatedStream(repeat_factors(records, cfg.DATALOADER), *key)

@@ -6,6 +6,7 @@ takes every Nth of them from the rth on, so that each rank gets its share of eve
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -42,17 +43,52 @@ class ShuffledStream:
         return int(self._permutation[offset])
 
 
+class RepeatedStream:
+    """Record i some ``factors[i]`` times in each epoch, in a new order each, one epoch after the other without a gap.
+
+    Paper: LVIS (Gupta et al.), appendix B.2, as detectron2's RepeatFactorTrainingSampler has it: what of a factor is
+    not whole is the probability of one time more, drawn anew for each epoch.
+    Differs from: detectron2 in the draws, which depend on key and epoch alone.
+
+    Args:
+        factors: (size,) each at least 1.
+        key: what the order depends on besides the epoch, e.g. the seed.
+    """
+
+    def __init__(self, factors: np.ndarray, *key: int) -> None:
+        self._factors = np.asarray(factors, dtype=np.float64)
+        self._key = key
+        self._starts = [0]  # the positions that the epochs begin at
+        self._epoch = -1
+        self._indices = np.empty(0, dtype=np.int64)
+
+    def index(self, position: int) -> int:
+        """Index in [0, size) at ``position``."""
+        while position >= self._starts[-1]:  # epochs are of different lengths
+            self._starts.append(self._starts[-1] + len(self._draw(len(self._starts) - 1)))
+        epoch = bisect_right(self._starts, position) - 1
+        if epoch != self._epoch:
+            self._indices, self._epoch = self._draw(epoch), epoch
+        return int(self._indices[position - self._starts[epoch]])
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        generator = np.random.default_rng((*self._key, epoch))
+        whole = np.floor(self._factors)
+        times = whole + (generator.random(len(whole)) < self._factors - whole)
+        return generator.permutation(np.repeat(np.arange(len(whole)), times.astype(np.int64)))
+
+
 class FixedShares:
     """Every global batch holds ``shares[i]`` records of data set i, each set being an endless stream of its own.
 
     Args:
+        streams: an order for each data set, of its own records.
         sizes: number of records of each data set.
         shares: number of records of each data set in a global batch; their sum is B.
-        seed: the run's seed, not negative.
     """
 
-    def __init__(self, sizes: Sequence[int], shares: Sequence[int], seed: int) -> None:
-        self._streams = [ShuffledStream(size, seed, i) for i, size in enumerate(sizes)]
+    def __init__(self, streams: Sequence[Order], sizes: Sequence[int], shares: Sequence[int]) -> None:
+        self._streams = tuple(streams)
         self._first_index = np.concatenate(([0], np.cumsum(sizes)))
         self._first_slot = np.concatenate(([0], np.cumsum(shares)))
         self._shares = tuple(shares)

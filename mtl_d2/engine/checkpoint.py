@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 
-from mtl_d2.engine.pickles import read_pickle, read_torch
+from mtl_d2.engine.fit import all_fit, enough_fits, some_fits
+from mtl_d2.engine.identity import FILE as RUN_FILE
+from mtl_d2.engine.identity import begin_run, run_of, write_run
+from mtl_d2.engine.pickles import ForbiddenContentError, read_pickle, read_torch
 from mtl_d2.files import remove_partial, replacing, write_atomically
 
 TAG = "last_checkpoint"  # the file that names the newest one, as in detectron2
@@ -24,6 +28,10 @@ class CheckpointError(ValueError):
     """A checkpoint that a training cannot go on from; the message says why and what to do."""
 
 
+class WeightsAloneError(CheckpointError):
+    """A file that holds a model and no training, such as ``model_best.pth``."""
+
+
 class DataOnlyReader(Checkpointer):
     """fvcore's checkpointer, but for how it reads a ``.pth``."""
 
@@ -31,10 +39,33 @@ class DataOnlyReader(Checkpointer):
         return read_torch(f)
 
 
+@dataclass
+class _Found:
+    """The checkpoints in the folder of a run.
+
+    Attributes:
+        run: whose they are to be; None = anybody's.
+        iterations: of those that can be gone on from.
+        faults: what is wrong with others.
+        foreign: those of other runs.
+    """
+
+    run: str | None
+    iterations: dict[Path, int] = field(default_factory=dict)
+    faults: dict[Path, str] = field(default_factory=dict)
+    foreign: list[Path] = field(default_factory=list)
+
+
 class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
     """detectron2's checkpointer; it writes atomically, reads data only, and passes over broken checkpoints."""
 
-    _resuming = False  # the model must then be the same
+    run = ""  # id of the run that writes; see mtl_d2.engine.identity
+    _fits: Callable[[torch.nn.Module, Any], str] = staticmethod(some_fits)  # says what is wrong with a file's tensors
+
+    def begin_run(self) -> None:
+        """What is saved from now on is a new run's, and ``save_dir`` with it."""
+        if self.save_dir and self.save_to_disk:
+            self.run = begin_run(Path(self.save_dir))
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes ``<save_dir>/<name>.pth`` on the main process and names it in ``last_checkpoint``.
@@ -48,7 +79,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        data = {"model": self.model.state_dict(), "run": self.run}
         data |= {key: one.state_dict() for key, one in self.checkpointables.items()}
         data |= kwargs
         _require_plain(data, "checkpoint")
@@ -82,6 +113,20 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
             raise CheckpointError(problem)
         return path
 
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Reads a file; see fvcore.
+
+        Raises:
+            CheckpointError: it is not there, cannot be read, or does not fit.
+            ForbiddenContentError: it holds more than data.
+        """
+        try:
+            return super().load(path, checkpointables)
+        except (CheckpointError, ForbiddenContentError):
+            raise
+        except (OSError, AssertionError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be loaded: {error}") from error
+
     def has_checkpoint(self) -> bool:
         """Whether there is one to resume from."""
         return bool(self.get_checkpoint_file())
@@ -90,42 +135,79 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         """Goes on from the newest readable checkpoint, or loads weights alone from ``path``; see detectron2.
 
         Raises:
-            CheckpointError: the checkpoint is of another model.
+            CheckpointError: the checkpoint is of another model, or no tensor of the weights is of this one.
             ForbiddenContentError: the file holds more than data.
         """
         newest = self.get_checkpoint_file() if resume else ""
         if not newest:
+            self._fits = some_fits
             return self.load(path, checkpointables=[])
-        self._resuming = True
-        return self.load(newest)
+        self._fits = all_fit
+        rest = self.load(newest)
+        self.run = rest.get("run", "")
+        if self.run and self.save_to_disk and run_of(Path(self.save_dir)) is None:
+            write_run(Path(self.save_dir), self.run)
+        return rest
+
+    def load_to_evaluate(self, path: str, resume: bool) -> None:
+        """Loads the newest readable checkpoint, or the weights of ``path``, and nothing but a whole model.
+
+        Raises:
+            CheckpointError: there is neither, or the file does not hold every tensor that a prediction depends on.
+            ForbiddenContentError: the file holds more than data.
+        """
+        path = (self.get_checkpoint_file() if resume else "") or path
+        if not path:
+            raise CheckpointError(
+                f"--eval-only has no weights to evaluate: there is no checkpoint of the last run in {self.save_dir} "
+                "(--resume), and MODEL.WEIGHTS is empty"
+            )
+        self._fits = enough_fits
+        self.load(path, checkpointables=[])
 
     def _newest_readable(self) -> str:
         folder = Path(self.save_dir)
         tag = _tagged(folder)
-        others = [path for path in sorted(folder.glob("*.pth")) if path != tag]
-        faults: dict[Path, str] = {}
-        newest = None
-        for group in ([tag] if tag and tag.is_file() else [], others):  # a whole file is read to check it
-            iterations: dict[Path, int] = {}
-            for path in group:
-                try:
-                    iterations[path] = self._iteration(path)
-                except ValueError as error:
-                    faults[path] = str(error)
-            if iterations:
-                newest = max(iterations, key=iterations.__getitem__)
-                break
-        if newest is None and faults:
+        found = _Found(run_of(folder))
+        if tag and tag.is_file():
+            self._look_at(tag, found)
+        if not found.iterations:  # a whole file is read to check it
+            for path in sorted(folder.glob("*.pth")):
+                if path != tag:
+                    self._look_at(path, found, training=False)
+        newest = max(found.iterations, key=found.iterations.__getitem__, default=None)
+        if newest is None and found.faults:
             raise CheckpointError(
                 f"no checkpoint in {folder} can be read; start anew without --resume, or in another OUTPUT_DIR:\n"
-                + "\n".join(f"  - {fault}" for fault in faults.values())
+                + "\n".join(f"  - {fault}" for fault in found.faults.values())
             )
-        for path, fault in faults.items():
+        for path, fault in found.faults.items():
             self.logger.warning("Checkpoint %s is passed over, %s is taken instead: %s", path.name, newest, fault)
+        if newest is None and found.foreign:
+            self.logger.warning(
+                "%s: the checkpoints of an earlier run (%s) are left alone. The run that was begun after it ended "
+                "before its first checkpoint, so there is nothing of it to go on from; delete %s to go on from the "
+                "earlier one.", folder, ", ".join(path.name for path in found.foreign), folder / RUN_FILE,
+            )  # fmt: skip
         return str(newest or "")
 
-    def _iteration(self, path: Path) -> int:
-        """The last update before a checkpoint was written; its tensors are checked by their sums, not loaded."""
+    def _look_at(self, path: Path, found: _Found, training: bool = True) -> None:
+        """Sorts a file in; one that is no checkpoint of a training is a fault only if it should be one."""
+        try:
+            run, iteration = self._run_and_iteration(path)
+        except WeightsAloneError as error:
+            if training:
+                found.faults[path] = str(error)
+        except ValueError as error:
+            found.faults[path] = str(error)
+        else:
+            if found.run in (None, run):
+                found.iterations[path] = iteration
+            else:
+                found.foreign.append(path)
+
+    def _run_and_iteration(self, path: Path) -> tuple[str, int]:
+        """The run that wrote a checkpoint, and the last update before; its tensors are checked by sums, not loaded."""
         try:
             with zipfile.ZipFile(path) as archive:
                 broken = archive.testzip()
@@ -136,20 +218,15 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         content = read_torch(str(path), mmap=True)
         needed = {"model", "iteration", *self.checkpointables}
         if not isinstance(content, Mapping) or not needed <= set(content):
-            raise CheckpointError(
-                f"{path} is no checkpoint of a training: it does not hold {', '.join(sorted(needed))}"
-            )
-        return int(content["iteration"])
+            kind = WeightsAloneError if isinstance(content, Mapping) and "model" in content else CheckpointError
+            raise kind(f"{path} is no checkpoint of a training: it does not hold {', '.join(sorted(needed))}")
+        return str(content.get("run", "")), int(content["iteration"])
 
     def _load_model(self, checkpoint: Any) -> Any:
         found = super()._load_model(checkpoint)
-        shapes = [name for name, *_ in found.incorrect_shapes]
-        differing = sorted({*found.missing_keys, *found.unexpected_keys, *shapes})
-        if self._resuming and differing:
-            raise CheckpointError(
-                f"--resume goes on with the same model, but {len(differing)} tensors are missing, left over or of "
-                f"another shape, {differing[0]} among them: restore the config, or begin anew without --resume"
-            )
+        problem = self._fits(self.model, found)
+        if problem:
+            raise CheckpointError(problem)
         return found
 
     def _load_file(self, filename: str) -> Any:
@@ -159,7 +236,10 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
             state = read_torch(filename)["model_state"]
             weights = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
             return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
-        return super()._load_file(filename)
+        content = super()._load_file(filename)
+        if not isinstance(content.get("model"), Mapping):
+            raise ValueError(f"its model must be a dict of weights, found {type(content.get('model')).__name__}")
+        return content
 
 
 def stored_config(folder: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -17,13 +17,7 @@ from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
 from mtl_d2.config import ConfigError
-
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def started_by_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun, or what sets the same variables, has started this process as one of a group."""
-    return all(name in environment for name in _TORCHRUN)
+from mtl_d2.processes import started_by_torchrun
 
 
 def start(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.engine import hooks
 from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 
-from mtl_d2.files import write_atomically
+from mtl_d2.files import naming, write_atomically
 
 WINDOW = 20  # values of which the writers log the median, as in detectron2
 
@@ -21,9 +21,16 @@ class MetricsFile(JSONWriter):
 
     def __init__(self, path: Path, last_row: int) -> None:
         """Args: the file; the iteration of the last row that stays, -1 = none."""
-        keep_rows(path, last_row)
-        super().__init__(str(path), WINDOW)
+        self._path = path
+        with naming(path):
+            keep_rows(path, last_row)
+            super().__init__(str(path), WINDOW)
         self._last_write = last_row
+
+    def write(self) -> None:
+        """See detectron2. Raises WriteError: the disk does not take the row."""
+        with naming(self._path):
+            super().write()
 
     @property
     def last_row(self) -> int:
@@ -36,8 +43,14 @@ class TensorboardEvents(TensorboardXWriter):
 
     def __init__(self, folder: Path, last_step: int) -> None:
         """Args: where the event files are; the last step that stays, -1 = none."""
+        self._files = folder / "events.out.tfevents.*"
         super().__init__(str(folder), WINDOW, purge_step=last_step + 1)
         self._last_write = last_step
+
+    def write(self) -> None:
+        """See detectron2. Raises WriteError: the disk did not take the events of an update before."""
+        with naming(self._files):
+            super().write()
 
 
 class LogFiles(hooks.PeriodicWriter):

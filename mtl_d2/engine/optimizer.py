@@ -20,6 +20,34 @@ def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balance
         optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
 
 
+def of_checkpoint(
+    optimizer: torch.optim.Optimizer, state: dict[str, Any], like: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """A checkpoint's state for an optimizer that was built by a config: momenta are the checkpoint's, numbers its own.
+
+    Args:
+        optimizer: of this run, without a state yet.
+        state: of the checkpoint's optimizer.
+        like: an optimizer of the same parameters, in the groups that the checkpoint's had them in.
+
+    Returns:
+        what ``optimizer.load_state_dict`` takes.
+
+    Raises:
+        ValueError: the checkpoint's optimizer had other parameters.
+    """
+    like.load_state_dict(state)
+    optimizer.state.update(like.state)
+    return optimizer.state_dict()
+
+
+def set_rates(scheduler: Any, base_rates: list[float]) -> None:
+    """Has the next update made at the rates of this run's schedule, from ``base_rates`` for each group on."""
+    scheduler.base_lrs = base_rates
+    for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_lr(), strict=True):
+        group["lr"] = rate
+
+
 def build_adam(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
     """Adam with the parameter groups and the clipping of detectron2's optimizer."""
     groups = get_default_optimizer_params(

@@ -20,6 +20,10 @@ class StopTraining(BaseException):  # no error: the training was asked to stop
     """Leaves the loop of updates; not an ``Exception``, which would be logged as a failure."""
 
 
+class DiskRefused(BaseException):  # becomes an error once the loop is left
+    """Leaves the loop of updates without the log of a failure, which would bury what is to be said."""
+
+
 class StopRequest:
     """Hears SIGTERM and SIGINT, and has all processes agree on the update to stop after.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,29 +15,34 @@ from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import CommonMetricPrinter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
-from mtl_d2.data import build_test_loader, build_train_loader, share_of_batch
+from mtl_d2.config_checks.machine import check_device
+from mtl_d2.config_checks.solver import slow_precision
+from mtl_d2.config_scaling import follow_processes, scaled_counts
+from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.holdout import register_held_out
 from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
-from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
+from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
 from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.model_check import check_model
-from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally
+from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
-from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks
+from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
-from mtl_d2.engine.stop import StopRequest, StopTraining
+from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
+from mtl_d2.evaluation.augmented import AugmentedEvaluation
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.results import flat_table, merge_results
+from mtl_d2.files import WriteError, refusal
 
 CONSOLE_PERIOD = 20  # updates between two lines on the console, as in detectron2
 
@@ -57,12 +63,14 @@ class MultiTaskTrainer(DefaultTrainer):
         Raises:
             ConfigError: every mistake in the config at once.
         """
-        check_mtl_config(cfg)
+        cfg = follow_processes(cfg, comm.get_world_size())
+        check_mtl_config(cfg, check_device)
         super(DefaultTrainer, self).__init__()  # DefaultTrainer's own would wrap the model, which fails on a CPU
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        share_of_batch(cfg, comm.get_world_size())
+        for level, line in ((logging.WARNING, slow_precision(cfg)), (logging.INFO, scaled_counts(cfg))):
+            if line:
+                logging.getLogger(__name__).log(level, "%s", line)
         model = self.build_model(cfg)
         balancer = build_balancer(cfg).to(torch.float64)
         check_model(model, balancer, cfg)
@@ -85,6 +93,7 @@ class MultiTaskTrainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = MultiTaskCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self._stop_request = StopRequest()
+        self._refused = False  # by the disk
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -113,6 +122,27 @@ class MultiTaskTrainer(DefaultTrainer):
                 super().train()
             except StopTraining as stop:
                 logging.getLogger(__name__).warning("%s", str(stop).capitalize())
+            except DiskRefused as refused:
+                raise WriteError(
+                    f"{refused}. The training has ended in update {self.iter + 1} of {self.max_iter}; nothing is "
+                    "evaluated and reported of a model that no file holds. What was written before is whole: make room "
+                    "on the disk, and the same command with --resume goes on from the last checkpoint"
+                ) from refused
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Ends the training where the disk takes no more."""
+        try:
+            yield
+        except OSError as error:
+            if not refusal(error):
+                raise
+            self._refused = True
+            raise DiskRefused(refusal(error)) from error
+
+    def build_writers(self) -> list[EventWriter]:
+        """None: ``build_hooks`` has our own, which open their files when the training begins."""
+        return []
 
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
@@ -123,6 +153,8 @@ class MultiTaskTrainer(DefaultTrainer):
         evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
         if self.cfg.MTL.SELECT_BY:
             found.insert(evaluation + 1, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
+        if self.cfg.TEST.AUG.ENABLED:
+            found.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))
         own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
         loop, reduction = self._trainer, self._trainer.oracle.reduction
@@ -136,6 +168,22 @@ class MultiTaskTrainer(DefaultTrainer):
 
     def before_train(self) -> None:
         """detectron2's; a resumed run first ends the update that its checkpoint was written in."""
+        with self._disk():
+            self._begin_or_end_an_update()
+
+    def after_step(self) -> None:
+        """detectron2's; a file that cannot be written ends the training with the file's name."""
+        with self._disk():
+            super().after_step()
+
+    def after_train(self) -> None:
+        """detectron2's, but for a training that the disk ended: its results would be of a model that is lost."""
+        if not self._refused:
+            super().after_train()
+
+    def _begin_or_end_an_update(self) -> None:
+        if self.start_iter == 0:
+            self.checkpointer.begin_run()
         super().before_train()
         if self.start_iter == 0:
             return
@@ -167,11 +215,26 @@ class MultiTaskTrainer(DefaultTrainer):
         """
         require_keys(state_dict, ("iteration", "hooks", "loop", "config", "world_size"), "trainer state")
         require_keys(state_dict["loop"], self._trainer.state_dict(), "state of the loop")
-        compare_configs(state_dict["config"], self.cfg)
-        warn_of_ranks(state_dict["world_size"], comm.get_world_size())
+        compare_configs(state_dict["config"], self.cfg, state_dict["iteration"] + 1)
+        warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
+        rates = list(self.scheduler.base_lrs)
+        try:
+            self._load_loop(state_dict["loop"], state_dict["config"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's state does not fit this config ({error}): restore the config, or begin anew without "
+                "--resume"
+            ) from error
         super(DefaultTrainer, self).load_state_dict(state_dict)
-        self._trainer.load_state_dict(state_dict["loop"])
+        set_rates(self.scheduler, rates)  # the checkpoint's are those of the config that it was written with
         self.start_iter = self.iter + 1
+
+    def _load_loop(self, state: dict[str, Any], stored_config: str) -> None:
+        """Its optimizer is built by this config; the groups that the parameters are in may be others than before."""
+        before = with_values(self.cfg, stored_config, (f"SOLVER.{name}" for name in self.cfg.SOLVER))
+        like = self.build_optimizer(before, self.model)
+        add_weighting_parameters(like, self._trainer.balancer, before)
+        self._trainer.load_state_dict(state | {"optimizer": of_checkpoint(self.optimizer, state["optimizer"], like)})
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Goes on from the newest readable checkpoint in ``OUTPUT_DIR``, or begins with ``MODEL.WEIGHTS``.

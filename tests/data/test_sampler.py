@@ -1,17 +1,32 @@
 from itertools import islice
 
+import numpy as np
 import pytest
+from detectron2.config import get_cfg
 
-from mtl_d2.data.sampler import FixedShares, RankBatches, ShuffledStream
+from mtl_d2.data.repeat import repeat_factors
+from mtl_d2.data.sampler import FixedShares, RankBatches, RepeatedStream, ShuffledStream
 
 
 def batches(n, order, **where):
     return list(islice(RankBatches(order, 8, **where), n))
 
 
-@pytest.fixture(params=["union", "shares"])
+def shares():
+    return FixedShares([ShuffledStream(5, 3, 0), ShuffledStream(7, 3, 1)], (5, 7), (6, 2))
+
+
+ORDERS = {
+    "union": lambda: ShuffledStream(21, 3),
+    "shares": shares,
+    "repeated": lambda: RepeatedStream([1.0, 2.5, 1.2, 3.0], 3),
+    "repeated shares": lambda: FixedShares([RepeatedStream([1.5, 1.0], 3, 0), ShuffledStream(7, 3, 1)], (2, 7), (6, 2)),
+}
+
+
+@pytest.fixture(params=ORDERS)
 def make_order(request):
-    return {"union": lambda: ShuffledStream(21, 3), "shares": lambda: FixedShares((5, 7), (6, 2), 3)}[request.param]
+    return ORDERS[request.param]
 
 
 def test_every_epoch_holds_each_record_once_in_another_order():
@@ -52,7 +67,7 @@ def test_a_resumed_stream_is_the_tail_of_the_uninterrupted_one(make_order, start
 
 
 def test_each_batch_holds_the_shares_and_each_stream_is_shuffled_epochs():
-    indices = [[i for _, i in batch] for batch in batches(35, FixedShares((5, 7), (6, 2), 3))]
+    indices = [[i for _, i in batch] for batch in batches(35, shares())]
     assert all(sum(i < 5 for i in batch) == 6 for batch in indices)
     small = [i for batch in indices for i in batch if i < 5]
     large = [i for batch in indices for i in batch if i >= 5]
@@ -62,5 +77,25 @@ def test_each_batch_holds_the_shares_and_each_stream_is_shuffled_epochs():
 
 def test_ranks_get_balanced_shares():
     for rank in range(2):
-        for batch in batches(5, FixedShares((5, 7), (6, 2), 3), rank=rank, world_size=2):
+        for batch in batches(5, shares(), rank=rank, world_size=2):
             assert sum(i < 5 for _, i in batch) == 3
+
+
+def test_record_is_repeated_as_often_as_its_factor_says():
+    order = RepeatedStream([1.0, 2.0, 1.25], 3)
+    order.index(40_000)
+    starts = order._starts[:9000]
+    counts = np.bincount([order.index(p) for p in range(starts[-1])])
+    epochs = len(starts) - 1
+    assert counts[0] == epochs
+    assert counts[1] == 2 * epochs
+    assert counts[2] == pytest.approx(1.25 * epochs, rel=0.02)
+
+
+def test_factors_are_detectron2s_over_the_records_with_boxes():
+    records = [{"annotations": [{"category_id": 0}]}] * 8 + [{"annotations": [{"category_id": 0}, {"category_id": 1}]}]
+    records += [{"annotations": []}, {"sem_seg_file_name": "a.png"}]
+    options = get_cfg().DATALOADER
+    options.REPEAT_THRESHOLD = 0.4  # class 1 is on 1 of the 10 images with boxes: sqrt(0.4 / 0.1) = 2
+    assert repeat_factors(records, options).tolist() == [1.0] * 8 + [2.0, 1.0, 1.0]
+    assert repeat_factors(records[-1:], options).tolist() == [1.0]

@@ -205,8 +205,65 @@ def test_state_that_could_not_be_read_back_is_refused_when_it_is_written(tmp_pat
         checkpointer(tmp_path, best=[0.0, np.float64(1.0)]).save("model_0000001", iteration=1)
 
 
+def write(path, model):
+    torch.save({"model": model.state_dict()}, path)
+    return str(path)
+
+
 def test_checkpoint_of_another_model_is_refused_for_resuming_only(tmp_path):
-    MultiTaskCheckpointer(nn.Sequential(nn.Linear(2, 4)), str(tmp_path), trainer=State()).save("model_1", iteration=1)
-    with pytest.raises(CheckpointError, match=r"same model, but 2 tensors .*, 0\.bias among them"):
+    other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    MultiTaskCheckpointer(other, str(tmp_path), trainer=State()).save("model_1", iteration=1)
+    with pytest.raises(CheckpointError, match=r"same model, but 2 tensors .*, 1\.bias among them"):
         resumed(tmp_path)
     checkpointer(tmp_path).resume_or_load(str(tmp_path / "model_1.pth"), resume=False)
+
+
+class Detector(nn.Module):
+    """A trunk, a predictor, and a number that only the training looks at."""
+
+    def __init__(self, classes=80, trunk=2):
+        super().__init__()
+        self.backbone, self.predictor = nn.Linear(2, trunk), nn.Linear(trunk, classes)
+        self.register_buffer("normalizer", torch.zeros(()))
+
+
+def test_new_predictor_is_trained_and_not_evaluated(tmp_path):
+    path = write(tmp_path / "coco.pth", Detector(80))
+    model = Detector(1)
+    MultiTaskCheckpointer(model, "").resume_or_load(path, resume=False)
+    message = r"2 of its 5 tensors .*predictor\.bias \(80,\) for \(1,\), predictor\.weight \(80, 2\) for \(1, 2\)"
+    with pytest.raises(CheckpointError, match=message):
+        MultiTaskCheckpointer(model, "").load_to_evaluate(path, resume=False)
+
+
+def test_trunk_alone_is_trained_and_not_evaluated(tmp_path):
+    path = tmp_path / "imagenet.pth"
+    torch.save({"model": {f"backbone.{k}": v for k, v in Detector().backbone.state_dict().items()}}, path)
+    MultiTaskCheckpointer(Detector(), "").resume_or_load(str(path), resume=False)
+    with pytest.raises(CheckpointError, match=r"among them predictor\.bias, predictor\.weight"):
+        MultiTaskCheckpointer(Detector(), "").load_to_evaluate(str(path), resume=False)
+
+
+def test_weights_without_a_number_of_the_training_are_evaluated(tmp_path):
+    path = tmp_path / "others.pth"
+    torch.save({"model": {k: v for k, v in Detector().state_dict().items() if k != "normalizer"}}, path)
+    MultiTaskCheckpointer(Detector(), "").load_to_evaluate(str(path), resume=False)
+
+
+@pytest.mark.parametrize("other", [Detector(7, trunk=5), nn.Conv2d(1, 1, 1)])
+def test_weights_of_which_nothing_fits_are_refused_for_training_too(tmp_path, other):
+    path = write(tmp_path / "other.pth", other)
+    with pytest.raises(CheckpointError, match=r"no tensor of MODEL\.WEIGHTS is one of the model's 5"):
+        MultiTaskCheckpointer(Detector(), "").resume_or_load(path, resume=False)
+
+
+def test_folder_without_a_checkpoint_of_its_run_is_not_evaluated(tmp_path):
+    with pytest.raises(CheckpointError, match="no weights to evaluate"):
+        MultiTaskCheckpointer(Detector(), str(tmp_path)).load_to_evaluate("", resume=True)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"model": [1]}])
+def test_file_of_something_else_is_told_by_its_name(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"weights\.pth cannot be loaded"):
+        checkpointer(tmp_path).load(str(tmp_path / "weights.pth"))

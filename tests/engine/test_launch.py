@@ -8,7 +8,6 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from mtl_d2.config import ConfigError
-from mtl_d2.data import DataError
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine import launch as launching
 
@@ -68,7 +67,7 @@ def test_more_processes_than_gpus_are_refused(started, monkeypatch):
 def test_batch_that_cannot_be_shared_evenly_is_refused_before_anything_is_built(cfg, monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 3)
     monkeypatch.setattr(MultiTaskTrainer, "build_model", None)
-    with pytest.raises(DataError, match=r"IMS_PER_BATCH must be a positive multiple .* 3; found 4: take 3"):
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH must be a positive multiple .* 3; got 4: take 3"):
         MultiTaskTrainer(cfg)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.base import Context, Setup, cosines
 from mtl_d2.balancing.build import ROW_SCALINGS
+from mtl_d2.balancing.counting import factor_per_update, per_update, updates
 from mtl_d2.balancing.strategies import RowScaling
 
 STILL, PATIENCE = 1e-3, 100  # a weight that moves nothing, and for how many updates that is borne in silence
@@ -43,6 +44,7 @@ class MCLGS(RowScaling):
         "cosine of one batch is mostly noise",
         "every": "beyond the paper: take the cosines anew every so many updates, >= 1; the others cost one backward",
     }
+    scaling = {"delta_a": per_update, "r_a": factor_per_update, "every": updates}
 
     cosine: Tensor
     known: Tensor

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.base import Context, Gradients, Setup, cosines
 from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.strategies import Aggregator
 
 RIDGE = 1e-8  # on the cosine matrix: bounds the weights at about 1e4 where gradients cancel
@@ -40,6 +41,7 @@ class NashMTL(Aggregator):
         "max_norm": "longest update of the shared parameters, >= 0; 0: any length",
         "every": "number of updates >= 1 that weights are used for, while the same tasks are present",
     }
+    scaling = {"every": updates}
 
     last: Tensor
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from mtl_d2.balancing.base import Context, Setup
 from mtl_d2.balancing.build import AGGREGATORS
 from mtl_d2.balancing.coordinates import RANK
+from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.quadratic import min_norm_point
 from mtl_d2.balancing.strategies import Aggregator
 
@@ -43,6 +44,7 @@ class ParetoMTL(Aggregator):
         "index": "k, which u_j this run follows, from 0; None: the one closest to (1, ..., 1)",
         "init_updates": "longest first phase in updates >= 0 (the paper's is 2 of 100 epochs); None: 2 % of all",
     }
+    scaling = {"init_updates": updates}
 
     preferences: Tensor
     feasible: Tensor

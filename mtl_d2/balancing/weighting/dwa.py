@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.base import Context, Setup, UpdateResult
 from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.strategies import Weighting
 from mtl_d2.balancing.weighting.options import FLOOR, check_number, check_whole
 
@@ -31,6 +32,7 @@ class DWA(Weighting):
         "period": "updates in a window, >= 1; the paper's is an epoch, on NYUv2 with 2 images in a batch 397 updates",
         "temperature": "> 0; the larger, the more equal the weights (the paper's T)",
     }
+    scaling = {"period": updates}
 
     sums: Tensor
     counts: Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ _DRAWS = 0x57A  # keeps these draws apart from the mapper's, which have the same
 class Allocation:
     """Turns the mini-batches that the loader gives into those that the updates see.
 
-    ``defaults`` and ``help`` declare config keys as for ``mtl_d2.balancing.base.Strategy``.
+    ``defaults``, ``help`` and ``scaling`` declare config keys as for ``mtl_d2.balancing.strategies.Strategy``.
 
     Attributes:
         block: n, mini-batches of a block.
@@ -36,6 +36,7 @@ class Allocation:
 
     defaults: ClassVar[dict[str, object]] = {}
     help: ClassVar[dict[str, str]] = {}
+    scaling: ClassVar[dict[str, Callable[[Any, float], Any]]] = {}
     block: int = 1
     uses: int = 1
 

@@ -96,10 +96,8 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             return found
         for key, value, needed, why in [
             ("MODEL.PROPOSAL_GENERATOR.NAME", model.PROPOSAL_GENERATOR.NAME, "RPN", "proposals are made in training"),
-            ("MODEL.LOAD_PROPOSALS", model.LOAD_PROPOSALS, False, "proposals are made in training"),
             ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, "StandardROIHeads", "its two branches share no parameter"),
             ("MODEL.MASK_ON", model.MASK_ON, INSTANCE.name in cfg.MTL.TASKS, "the mask branch is the task instance"),
-            ("MODEL.KEYPOINT_ON", model.KEYPOINT_ON, False, "there is no task of keypoints"),
             (
                 "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES",
                 model.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,

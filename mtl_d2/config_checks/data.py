@@ -1,0 +1,47 @@
+"""Data sets, held-out images and the metric that chooses the model."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from mtl_d2.config import needs_evaluation
+
+
+def check_data_keys(cfg: CfgNode) -> list[str]:
+    """Batches, held-out images, and what chooses the model."""
+    found = []
+    if not cfg.DATASETS.TRAIN:
+        found.append("DATASETS.TRAIN is empty; name the data sets to train on")
+    per_task, names = cfg.MTL.DATA.PER_TASK, cfg.DATASETS.TRAIN
+    if per_task and len(per_task) != len(names):
+        found.append(f"MTL.DATA.PER_TASK needs one number for each of DATASETS.TRAIN {tuple(names)}, got {per_task}")
+    elif per_task and (sum(per_task) != cfg.SOLVER.IMS_PER_BATCH or min(per_task) < 0):
+        found.append(
+            f"MTL.DATA.PER_TASK {tuple(per_task)} must be counts that add up to SOLVER.IMS_PER_BATCH "
+            f"{cfg.SOLVER.IMS_PER_BATCH}"
+        )
+    return [*found, *_check_validation(cfg)]
+
+
+def _check_validation(cfg: CfgNode) -> list[str]:
+    share, period, found = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
+    metric = cfg.MTL.SELECT_BY
+    if metric and not all(metric.partition("/")):
+        found.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
+    if metric and not cfg.DATASETS.TEST:
+        found.append(
+            f"MTL.SELECT_BY {metric!r} is a metric of an evaluation, but DATASETS.TEST is empty: name test sets"
+        )
+    if not 0 <= share < 1:
+        found.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
+    elif share == 0 and needs_evaluation(cfg):
+        found.append(
+            "MTL.DATA.VALIDATION_SHARE must be > 0, or the weights would be chosen on the test set: "
+            f"MTL.SCALARIZATION.NAME {cfg.MTL.SCALARIZATION.NAME!r} takes accuracies; got {share}, try 0.1"
+        )
+    if period < 1 and needs_evaluation(cfg):
+        found.append(
+            f"TEST.EVAL_PERIOD must be at least 1, got {period}: MTL.SCALARIZATION.NAME "
+            f"{cfg.MTL.SCALARIZATION.NAME!r} takes accuracies every so many updates"
+        )
+    return found

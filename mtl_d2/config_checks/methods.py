@@ -1,0 +1,107 @@
+"""Tasks, and the methods that balance them."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS
+from mtl_d2.config import build_setup, method_options
+from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.tasks import LABELS
+
+
+def check_tasks(cfg: CfgNode) -> list[str]:
+    """The names of the tasks."""
+    found = []
+    if not cfg.MTL.TASKS:
+        found.append("MTL.TASKS is empty; name at least one of " + ", ".join(LABELS))
+    found += [unknown("MTL.TASKS", name, tuple(LABELS)) for name in cfg.MTL.TASKS if name not in LABELS]
+    found += [f"MTL.TASKS names {n!r} twice" for n in sorted(set(cfg.MTL.TASKS)) if list(cfg.MTL.TASKS).count(n) > 1]
+    return found
+
+
+def check_methods(cfg: CfgNode) -> list[str]:
+    """The methods, their options, and what goes with what."""
+    setup = build_setup(cfg)
+    found = []
+    choices = [
+        ("MTL.ALLOCATION", "NAME", cfg.MTL.ALLOCATION, ALLOCATIONS),
+        ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, WEIGHTINGS),
+        ("MTL.GRADIENT", "AGGREGATOR", cfg.MTL.GRADIENT, AGGREGATORS),
+        ("MTL.STEP", "NAME", cfg.MTL.STEP, STEPS),
+    ]
+    if cfg.MTL.GRADIENT.RESCALE:
+        choices.append(("MTL.GRADIENT", "RESCALE", cfg.MTL.GRADIENT, ROW_SCALINGS))
+    if cfg.MTL.REGULARIZER.NAME:
+        choices.append(("MTL.REGULARIZER", "NAME", cfg.MTL.REGULARIZER, REGULARIZERS))
+    for path, key, node, registry in choices:
+        name = node[key]
+        if name not in registry.names():
+            found.append(unknown(f"{path}.{key}", name, registry.names()))
+            continue
+        method = registry.get(name)
+        options = method_options(node, name, method)
+        found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
+    found += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
+    if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
+        found.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
+    for key, value, known in [
+        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
+        ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
+        ("MTL.GRADIENT.LEVEL", cfg.MTL.GRADIENT.LEVEL, ("all", "last_layer", "features")),
+        ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
+    ]:
+        if value not in known:
+            found.append(unknown(key, value, known))
+    return found
+
+
+def _check_communication(cfg: CfgNode) -> list[str]:
+    """Methods that look at whole rows cannot do with parts of them."""
+    known = ("auto", "all_reduce", "reduce_scatter")
+    found = []
+    if cfg.MTL.CHECK_REPLICAS < 0:
+        found.append(f"MTL.CHECK_REPLICAS must be at least 0, got {cfg.MTL.CHECK_REPLICAS}")
+    if cfg.MTL.COMMUNICATION not in known:
+        found.append(unknown("MTL.COMMUNICATION", cfg.MTL.COMMUNICATION, known))
+    if cfg.MTL.COMMUNICATION != "reduce_scatter":
+        return found
+    chosen = [
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
+        ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
+    ]
+    return found + [
+        f"{key} {name!r} looks at whole gradients; MTL.COMMUNICATION 'reduce_scatter' leaves each process a part of "
+        "them: set it to 'auto'"
+        for key, name, registry, attribute in chosen
+        if name in registry.names() and getattr(registry.get(name), attribute)
+    ]
+
+
+def _check_level(cfg: CfgNode) -> list[str]:
+    """At level "features" there are no rows of the parameters."""
+    if cfg.MTL.GRADIENT.LEVEL != "features":
+        return []
+    chosen = [
+        ("MTL.SCALARIZATION.NAME", cfg.MTL.SCALARIZATION.NAME, WEIGHTINGS, "needs_rows"),
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
+        ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
+    ]
+    return [
+        f"{key} {name!r} needs each task's gradient of the parameters; MTL.GRADIENT.LEVEL 'features' has none: set it "
+        "to 'all'"
+        for key, name, registry, attribute in chosen
+        if name in registry.names() and getattr(registry.get(name), attribute)
+    ]
+
+
+def _check_geometric(cfg: CfgNode) -> list[str]:
+    name = cfg.MTL.SCALARIZATION.NAME
+    if cfg.MTL.SCALARIZATION.MEAN != "geometric" or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
+        return []
+    fitting = ", ".join(other for other, method in WEIGHTINGS if method.geometric)
+    return [
+        f"MTL.SCALARIZATION.MEAN 'geometric' is undefined with {name!r}, whose sum has terms that are no weights; "
+        f"it goes with {fitting}"
+    ]

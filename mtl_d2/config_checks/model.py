@@ -1,0 +1,28 @@
+"""The model and its semantic head."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+
+from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+
+
+def check_model(cfg: CfgNode) -> list[str]:
+    """Whether there is such a model, and what it says of its config."""
+    models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
+    name = cfg.MODEL.META_ARCHITECTURE
+    found = models[name].check(cfg) if name in models else [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))]
+    if "semantic" not in cfg.MTL.TASKS:
+        return found
+    heads = {name: cls for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses")}
+    head = cfg.MODEL.SEM_SEG_HEAD.NAME
+    if head not in heads:
+        found.append(
+            f"MODEL.SEM_SEG_HEAD.NAME is {head!r}; a head that trains on its own sub-batch has a method "
+            f"task_losses: {', '.join(heads)}"
+        )
+    elif hasattr(heads[head], "check"):
+        found += heads[head].check(cfg)
+    return found

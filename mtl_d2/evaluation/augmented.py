@@ -1,0 +1,58 @@
+"""Test-time augmentation of detectron2's: boxes and masks of several sizes and flips of each image, ``TEST.AUG``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detectron2.engine import HookBase
+from detectron2.modeling import GeneralizedRCNNWithTTA
+from torch import nn
+
+from mtl_d2.data.reading import read_records
+from mtl_d2.evaluation.build import build_evaluator
+
+SUFFIX = "_TTA"  # of the groups of metrics, as in detectron2's tools/train_net.py
+TASKS = ("detection", "instance")  # that detectron2 augments; pixels are predicted as ever
+
+
+def add_augmented(cfg: Any, model: nn.Module, results: Any, test: Callable[[Any, nn.Module, list], Any]) -> None:
+    """Evaluates boxes and masks with augmentation, and adds them to ``results`` as ``bbox_TTA`` and ``segm_TTA``.
+
+    Args:
+        cfg: of the run, ``TEST.AUG`` included.
+        model: a ``GeneralizedRCNN``.
+        results: of the same model without augmentation, by group of metrics.
+        test: the trainer's; takes config, model and evaluators.
+    """
+    boxes = cfg.clone()
+    boxes.defrost()
+    boxes.MTL.TASKS = tuple(task for task in cfg.MTL.TASKS if task in TASKS)
+    boxes.DATASETS.TEST = tuple(
+        name for name in cfg.DATASETS.TEST if any("annotations" in record for record in read_records(name))
+    )
+    if not boxes.DATASETS.TEST:
+        return
+    folder = Path(cfg.OUTPUT_DIR, "inference" + SUFFIX)
+    evaluators = [build_evaluator(boxes, name, str(folder / name)) for name in boxes.DATASETS.TEST]
+    found = test(boxes, GeneralizedRCNNWithTTA(boxes, model), evaluators)
+    for group, metrics in found.items():
+        kind, at, name = group.partition("@")
+        results[f"{kind}{SUFFIX}{at}{name}"] = metrics
+    if getattr(found, "failures", ()):
+        results.failures = (*results.failures, *(f"{SUFFIX[1:]}: {line}" for line in found.failures))
+
+
+class AugmentedEvaluation(HookBase):
+    """Adds them to the results at the end of a training. It comes right after detectron2's EvalHook."""
+
+    def __init__(self, cfg: Any, test: Callable[[Any, nn.Module, list], Any]) -> None:
+        """Args: see ``add_augmented``."""
+        self.cfg = cfg
+        self.test = test
+
+    def after_train(self) -> None:
+        """Of a training that came to its end."""
+        if self.trainer.iter + 1 >= self.trainer.max_iter and self.cfg.DATASETS.TEST:
+            add_augmented(self.cfg, self.trainer.model, self.trainer._last_eval_results, self.test)

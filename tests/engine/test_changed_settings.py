@@ -1,0 +1,116 @@
+"""A resumed run whose config has changed: it follows the new one from its first update on, or says what it cannot."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from bars import bars_cfg
+from running import rows, train
+
+from mtl_d2.engine import MultiTaskTrainer
+from mtl_d2.engine.checkpoint import CheckpointError
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was stopped after 4 of its 12 updates, at a rate of 0.05."""
+    folder = tmp_path_factory.mktemp("stopped")
+    train(bars_cfg(folder), until=4)
+    Path(folder, "last_checkpoint").write_text("model_0000003.pth")
+    return folder
+
+
+@pytest.fixture
+def cfg(stopped, tmp_path):
+    """To resume a copy of it."""
+    shutil.copytree(stopped, tmp_path / "output")
+    return bars_cfg(tmp_path / "output")
+
+
+def rates(cfg):
+    return [row["lr"] for row in rows(cfg)][4:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], [0.05] * 5 + [0.005] * 3),
+        (["SOLVER.BASE_LR", 0.001], [0.001] * 5 + [0.0001] * 3),
+        (["SOLVER.STEPS", (4,)], [0.005] * 8),
+        (["SOLVER.STEPS", (2,), "SOLVER.GAMMA", 0.5], [0.025] * 8),
+        (["SOLVER.WARMUP_ITERS", 6, "SOLVER.WARMUP_FACTOR", 0.4], [0.04, 0.045, *[0.05] * 3, *[0.005] * 3]),
+        (["SOLVER.MAX_ITER", 6], [0.05] * 2),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.MAX_ITER", 8], [0.025, 0.0154329, 0.0073223, 0.001903]),
+    ],
+)
+def test_changed_schedule_is_followed_from_the_first_update_on(cfg, changes, expected):
+    cfg.merge_from_list(changes)
+    train(cfg, resume=True)
+    assert rates(cfg) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_groups_of_parameters_may_be_others_than_those_of_the_checkpoint(tmp_path, optimizer):
+    cfg = bars_cfg(tmp_path)
+    cfg.MTL.OPTIMIZER = optimizer
+    cfg.MTL.SCALARIZATION.NAME = "uncertainty"  # has parameters of its own
+    first = train(cfg, until=4)
+    momenta = dict(first.optimizer.state)
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    cfg.SOLVER.BIAS_LR_FACTOR, cfg.SOLVER.WEIGHT_DECAY = 2.0, 0.01
+    if optimizer == "sgd":
+        cfg.SOLVER.MOMENTUM = 0.5
+    resumed = MultiTaskTrainer(cfg)
+    resumed.resume_or_load(resume=True)
+    assert len(resumed.optimizer.param_groups) == len(first.optimizer.param_groups) + 1
+    assert {group["lr"] for group in resumed.optimizer.param_groups} == {0.05, 0.1}
+    assert {group["weight_decay"] for group in resumed.optimizer.param_groups} == {0.01, 0.0}
+    if optimizer == "sgd":
+        assert all(group["momentum"] == 0.5 for group in resumed.optimizer.param_groups)
+    pairs = zip(parameters(first), parameters(resumed), strict=True)
+    for before, now in pairs:
+        assert torch.equal(before, now)
+        for name, value in momenta[before].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(resumed.optimizer.state[now][name])), name
+
+
+def parameters(trainer):
+    return [*trainer.model.parameters(), *trainer._trainer.balancer.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["MTL.OPTIMIZER", "adam"], r"MTL\.OPTIMIZER: 'sgd' in the checkpoint, now 'adam'"),
+        (["SEED", 8], "SEED: 7 in the checkpoint, now 8"),
+        (["MODEL.WEIGHTS", "other.pth"], r"MODEL\.WEIGHTS: '' in the checkpoint, now 'other\.pth'"),
+        (["MTL.SCALARIZATION.FIXED.WEIGHTS", (1.0, 2.0)], r"FIXED\.WEIGHTS: \[\] in the checkpoint, now \[1.0, 2.0\]"),
+        (["SOLVER.MAX_ITER", 4], r"has made 4 updates of SOLVER\.MAX_ITER 4: no changed setting can take effect"),
+        (["DATASETS.TRAIN", ("smallest_bars", "smallest_bars")], r"DATASETS\.TRAIN: "),
+    ],
+)
+def test_setting_that_cannot_take_effect_is_refused_by_name(cfg, changes, message):
+    cfg.merge_from_list(changes)
+    with pytest.raises(CheckpointError, match=message):
+        train(cfg, resume=True)
+
+
+def test_options_that_leave_no_trace_in_the_state_take_effect(cfg):
+    cfg.MTL.SCALARIZATION.UNCERTAINTY.INITIAL = 3.0  # of a method that the run does not use
+    cfg.MTL.GRADIENT.EXACT_EVERY = 1
+    train(cfg, resume=True)
+    assert "cosine/class_left_class_right" in rows(cfg)[4]
+
+
+def test_finished_run_with_its_own_config_is_looked_at_once_more_and_with_another_refused(tmp_path):
+    cfg = bars_cfg(tmp_path)
+    train(cfg)
+    assert train(cfg, resume=True).start_iter == 12
+    cfg.SOLVER.BASE_LR = 0.01
+    with pytest.raises(CheckpointError, match="no changed setting can take effect"):
+        train(cfg, resume=True)
+    cfg.SOLVER.MAX_ITER = 13
+    assert train(cfg, resume=True).start_iter == 12
