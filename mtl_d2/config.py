@@ -80,6 +80,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Share in [0, 1) of the images of each data set of DATASETS.TRAIN that is kept from training. Weightings that look
     # at accuracies get those on these images, every TEST.EVAL_PERIOD updates; never those on the test sets.
     cfg.MTL.DATA.VALIDATION_SHARE = 0.0
+    # What is learnt of regions in which objects are not told apart (annotations with iscrowd or ignore 1): "ignore" for
+    # nothing, as evaluation counts nothing there, or "background", as detectron2 trains them; see docs/datasets.md.
+    cfg.MTL.DATA.CROWD_REGIONS = "ignore"
     # Python files that register data sets or methods of your own; executed once, before anything is built.
     cfg.MTL.DATA.MODULES = ()
 
@@ -141,6 +144,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS.NORM = "GN"
     # Initial probability of an object at each anchor point, in (0, 1).
     cfg.MODEL.FCOS.PRIOR_PROB = 0.01
+    # Initial distance of each side of a predicted box from its anchor point, in strides, >= 0. 0.0 is detectron2's:
+    # boxes without area have no gradient, nor has anything below its ReLU, and a side can die in the first updates.
+    cfg.MODEL.FCOS.BOX_BIAS = 2.0
     # An anchor point is positive only within this many strides of the centre of its box.
     cfg.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
     cfg.MODEL.FCOS.FOCAL_LOSS_ALPHA = 0.25

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+
+REGIONS = (
+    "regions_left_out"  # key of a sample: Boxes (K, 4), K >= 1, in pixels, of annotations that ``is_region`` names
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Label:
     Attributes:
         record_key: key of detectron2's dataset dict whose presence says that the record is labelled for the task.
         sample_key: key of the mapped sample that holds the label.
-        annotation_key: key that every annotation of the record must have besides, crowd regions aside; empty = none.
+        annotation_key: key that every annotation of the record must have besides, regions aside; empty = none.
         field: field of the ``Instances`` there that is the label; empty where the whole of it is.
     """
 
@@ -50,7 +55,15 @@ class Label:
             return False
         if not self.annotation_key:
             return True
-        return all(self.annotation_key in a for a in record[self.record_key] if not a.get("iscrowd", 0))
+        return all(self.annotation_key in a for a in record[self.record_key] if not is_region(a))
+
+
+def is_region(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is no object but a region to be left out, where objects are not told apart or not sought.
+
+    Data sets say so by ``iscrowd`` or ``ignore``, 0 or 1; absent = 0.
+    """
+    return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
 
 
 CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin

@@ -5,6 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from mtl_d2.config import needs_evaluation
+from mtl_d2.config_checks.sentences import unknown
 
 
 def check_data_keys(cfg: CfgNode) -> list[str]:
@@ -20,6 +21,8 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
             f"MTL.DATA.PER_TASK {tuple(per_task)} must be counts that add up to SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH}"
         )
+    if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):
+        found.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
     return [*found, *_check_validation(cfg)]
 
 

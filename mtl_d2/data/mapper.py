@@ -13,11 +13,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Instances, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_file, read_label_map
-from mtl_d2.tasks import LABELS, available_tasks
+from mtl_d2.tasks import LABELS, REGIONS, available_tasks, is_region
 
 # Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
 _LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {
@@ -46,7 +46,7 @@ class MultiTaskMapper:
 
     A sample has ``image`` (3, H, W) uint8 in the channel order of ``INPUT.FORMAT``, ``height`` and ``width`` as stored,
     and for training the labels (``instances``, for the task instance with ``gt_masks``; ``sem_seg`` (H, W) int64),
-    ``tasks`` and ``position``.
+    ``tasks`` and ``position``; beside ``instances``, where there are any, ``regions_left_out``, boxes (K, 4).
     """
 
     @configurable
@@ -62,6 +62,7 @@ class MultiTaskMapper:
         seed: int = -1,
         mask_format: str = "polygon",
         boxes_of_masks: bool = False,
+        leave_regions_out: bool = True,
     ) -> None:
         """Args as :meth:`from_config` takes them from the config.
 
@@ -76,6 +77,7 @@ class MultiTaskMapper:
             mask_format: "polygon" or "bitmask", as ``INPUT.MASK_FORMAT``.
             boxes_of_masks: whether boxes are taken of the transformed masks, where there are any: a crop that cuts an
                 object leaves a tighter box than the cut box is.
+            leave_regions_out: whether samples have ``regions_left_out``; without it they are background.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -86,6 +88,7 @@ class MultiTaskMapper:
         self.seed = seed
         self.mask_format = mask_format
         self.boxes_of_masks = boxes_of_masks
+        self.leave_regions_out = leave_regions_out
         self._readers: dict[str, Callable[[dict[str, Any], Geometry], Any]] = {
             "instances": self._read_instances,
             "sem_seg": self._read_sem_seg,
@@ -107,6 +110,7 @@ class MultiTaskMapper:
             "seed": cfg.SEED,
             "mask_format": cfg.INPUT.MASK_FORMAT,
             "boxes_of_masks": cfg.INPUT.CROP.ENABLED,
+            "leave_regions_out": cfg.MTL.DATA.CROWD_REGIONS == "ignore",
         }
 
     def __call__(self, record: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -136,6 +140,9 @@ class MultiTaskMapper:
             label = self._readers[key](record, geometry)
             if label is not None:
                 sample[key] = label
+        regions = _regions(record, geometry) if self.leave_regions_out and "instances" in sample else ()
+        if len(regions):
+            sample[REGIONS] = regions
         sample["tasks"] = available_tasks(sample, self.tasks)
         if position is not None:
             sample["position"] = position
@@ -147,7 +154,7 @@ class MultiTaskMapper:
         annotations = [
             utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)
             for a in record["annotations"]
-            if not a.get("iscrowd", 0)
+            if not is_region(a)
         ]
         instances = utils.annotations_to_instances(annotations, geometry.after, self.mask_format)
         if masks and not annotations:  # detectron2 leaves the field out
@@ -169,6 +176,23 @@ class MultiTaskMapper:
         if (labels == self.ignore_label).all():
             return None
         return torch.as_tensor(labels.astype(np.int64))
+
+
+def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
+    """The boxes of a record's regions as the image shows them; those that a crop leaves nothing of are dropped.
+
+    A region with a mask counts with the box around it: so does evaluation, and it is the lesser harm to leave too much
+    of the background out.
+    """
+    boxes = [
+        utils.transform_instance_annotations(
+            {k: a[k] for k in ("bbox", "bbox_mode")}, geometry.transforms, geometry.after
+        )["bbox"]
+        for a in record["annotations"]
+        if is_region(a)
+    ]
+    found = Boxes(np.array(boxes, np.float32).reshape(-1, 4))
+    return found[found.nonempty(threshold=1e-5)]  # as detectron2 has it for objects
 
 
 def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:

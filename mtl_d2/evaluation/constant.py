@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mtl_d2.data.mapper import read_label_map
 from mtl_d2.data.reading import read_records
+from mtl_d2.tasks import is_region
 
 GRID = (64, 96)  # height and width at which label frequencies are counted
 BOXES_PER_CLASS = 20
@@ -61,7 +62,7 @@ def fit_constant_predictor(cfg: Any) -> ConstantPredictor:
             images += 1
             size = np.array([record["width"], record["height"]] * 2)
             for a in record["annotations"]:
-                if not a.get("iscrowd", 0):
+                if not is_region(a):
                     box = BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS)
                     by_class[a["category_id"]].append(list(np.asarray(box) / size))
         if "sem_seg_file_name" in record:

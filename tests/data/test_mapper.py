@@ -9,6 +9,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from mtl_d2.data import DataError, MultiTaskMapper
+from mtl_d2.tasks import REGIONS
 
 from .tiny_bdd100k import CAR_MASK, HEIGHT, WIDTH, rectangle, write_image, write_png
 
@@ -118,9 +119,48 @@ def test_an_image_without_a_box_is_labelled_for_detection(cfg, record):
     assert "detection" in sample["tasks"]
 
 
-def test_crowd_regions_are_not_trained_on(cfg, record):
+@pytest.mark.parametrize("mark", ["iscrowd", "ignore"])
+def test_regions_are_no_objects_and_follow_the_image(cfg, record, mark):
+    record["annotations"][0][mark] = 1
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "relative", [0.9, 0.9]
+    mapper = MultiTaskMapper(cfg, True)
+    left = []
+    for position in range(12):
+        sample = mapper(record, position)
+        assert len(sample["instances"]) == 0
+        drawn = extent(sample["image"][0].numpy() > 125)
+        (box,) = sample[REGIONS].tensor.numpy()
+        assert np.abs(box - drawn).max() <= 1.5
+        left.append(drawn[0])
+    assert len(set(left)) > 1  # some are flipped
+
+
+def test_regions_outside_the_crop_are_dropped(cfg, record):
     record["annotations"][0]["iscrowd"] = 1
-    assert len(MultiTaskMapper(cfg, True)(record, 0)["instances"]) == 0
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [8, 8]
+    found = [MultiTaskMapper(cfg, True)(record, p).get(REGIONS) for p in range(20)]
+    assert {one is None for one in found} == {True, False}
+    assert all(one.nonempty().all() for one in found if one is not None)
+
+
+def test_regions_are_background_where_the_config_says_so(cfg, record):
+    plain = MultiTaskMapper(cfg, True)(record, 0)
+    record["annotations"].append({**record["annotations"][0], "bbox": [0, 0, 9, 9], "iscrowd": 1})
+    cfg.MTL.DATA.CROWD_REGIONS = "background"
+    sample = MultiTaskMapper(cfg, True)(record, 0)
+    assert sample.keys() == plain.keys()
+    assert same(sample, plain)
+
+
+def test_a_region_needs_no_mask(cfg, record):
+    x1, y1, x2, y2 = record["annotations"][0]["bbox"]
+    record["annotations"][0]["segmentation"] = [[x1, y1, x2, y1, x2, y2]]
+    record["annotations"].append({**record["annotations"][0], "ignore": 1})
+    del record["annotations"][1]["segmentation"]
+    cfg.MTL.TASKS = ("detection", "instance")
+    sample = MultiTaskMapper(cfg, True)(record, 0)
+    assert sample["tasks"] == ("detection", "instance")
+    assert len(sample["instances"]) == len(sample[REGIONS]) == 1
 
 
 def test_boxes_outside_the_crop_are_dropped(cfg, record):

@@ -1,11 +1,15 @@
 """A small model of the kind the demo trains, and batches for it."""
 
+import threading
+
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, PolygonMasks
 
 import mtl_d2.modeling  # noqa: F401
+from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.reduction import Exchange, Reduction
 from mtl_d2.config import add_mtl_config
 
 
@@ -94,3 +98,76 @@ def sample(*tasks, size=(64, 96), boxes=2, seed=0):
 def _diamond(x0, y0, x1, y1):
     """A polygon through the middles of a box's sides."""
     return torch.stack([(x0 + x1) / 2, y0, x1, (y0 + y1) / 2, (x0 + x1) / 2, y1, x0, (y0 + y1) / 2]).double().numpy()
+
+
+class Ranks(Reduction):
+    """One of two processes, as threads that exchange what they sum."""
+
+    world_size = 2
+    slots: list = [None, None]
+    barrier = threading.Barrier(2, timeout=60)
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def _both(self, value):
+        self.slots[self.rank] = value
+        self.barrier.wait()
+        both = list(self.slots)
+        self.barrier.wait()
+        return both
+
+    def total(self, value):
+        return sum(self._both(value))
+
+    def average(self, value):
+        return self.total(value) / 2
+
+    def start_average(self, value):
+        average = self.average(value)
+        return lambda: average
+
+    def everybodys(self, numbers):
+        return self._both(list(numbers))
+
+    def exchange(self, parts=False):
+        return Averages(self)
+
+
+class Averages(Exchange):
+    def __init__(self, ranks):
+        super().__init__()
+        self.ranks = ranks
+
+    def send(self, gradients, like):
+        zeros = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
+        super().send([self.ranks.average(g) for g in zeros], like)
+
+
+def of_two_processes(models, samples):
+    """What each of two processes finds with its model and its half of ``samples``: two ``TaskGradients``."""
+    found = [None, None]
+
+    def update(rank):
+        half = len(samples) // 2
+        oracle = Oracle(models[rank], Ranks(rank))
+        oracle.load(samples[half * rank : half * (rank + 1)])
+        found[rank] = oracle.gradients()
+
+    threads = [threading.Thread(target=update, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def assert_same_gradients(found, expected, rel=1e-10):
+    """Losses, rows and heads of two ``TaskGradients`` agree but for rounding, by default of float64."""
+    assert found.terms.keys() == expected.terms.keys()
+    for key, value in expected.terms.items():
+        assert abs(found.terms[key] - value) <= rel * abs(value) + 1e-14, key
+    for own, wanted in zip([*found.rows, *found.heads], [*expected.rows, *expected.heads], strict=True):
+        for g, e in zip(own, wanted, strict=True):
+            if e is not None:
+                assert (g - e).norm() <= rel * e.norm() + 1e-15

@@ -3,17 +3,10 @@ import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
 from small import sample, small_model
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.tasks import head_parameters, shared_parameters
-
-
-@pytest.fixture(autouse=True)
-def storage():
-    with EventStorage() as events:
-        yield events
 
 
 def plain_fcos(model):

@@ -1,19 +1,16 @@
 """Mask R-CNN as a multi-task model: detectron2's own where every sample has every task, each task's own elsewhere."""
 
-import threading
-
 import pytest
 import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.utils.events import EventStorage
-from small import sample, small_model, small_rcnn_cfg
-from torch.nn import functional as F
+from small import assert_same_gradients, of_two_processes, sample, small_model, small_rcnn_cfg
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.base import combine
-from mtl_d2.balancing.reduction import Exchange, Reduction
+from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.build import build_allocation, build_balancer
@@ -22,19 +19,6 @@ from mtl_d2.tasks import head_parameters, shared_parameters
 
 DET, INS, SEM = "detection", "instance", "semantic"
 D, I, S, DI, ALL = (DET,), (INS,), (SEM,), (DET, INS), (DET, INS, SEM)  # noqa: E741
-
-
-@pytest.fixture(autouse=True)
-def storage():
-    with EventStorage() as events:
-        yield events
-
-
-@pytest.fixture
-def float64(monkeypatch):
-    """Binary cross entropy in its input's precision; torch takes that of the target, single in detectron2's losses."""
-    entropy = F.binary_cross_entropy_with_logits
-    monkeypatch.setattr(F, "binary_cross_entropy_with_logits", lambda x, y, **options: entropy(x, y.to(x), **options))
 
 
 def drawing_cfg(*tasks):
@@ -207,50 +191,6 @@ def test_all_passes_of_an_update_see_the_same_anchors_and_proposals():
         assert again.losses[i].item() == pytest.approx(first.losses[i].item(), rel=1e-6)
 
 
-class Ranks(Reduction):
-    """One of two processes, as threads that exchange what they sum."""
-
-    world_size = 2
-    slots: list = [None, None]
-    barrier = threading.Barrier(2, timeout=60)
-
-    def __init__(self, rank):
-        self.rank = rank
-
-    def _both(self, value):
-        self.slots[self.rank] = value
-        self.barrier.wait()
-        both = list(self.slots)
-        self.barrier.wait()
-        return both
-
-    def total(self, value):
-        return sum(self._both(value))
-
-    def average(self, value):
-        return self.total(value) / 2
-
-    def start_average(self, value):
-        average = self.average(value)
-        return lambda: average
-
-    def everybodys(self, numbers):
-        return self._both(list(numbers))
-
-    def exchange(self, parts=False):
-        return Averages(self)
-
-
-class Averages(Exchange):
-    def __init__(self, ranks):
-        super().__init__()
-        self.ranks = ranks
-
-    def send(self, gradients, like):
-        zeros = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
-        super().send([self.ranks.average(g) for g in zeros], like)
-
-
 @pytest.mark.parametrize(
     "sets",
     [[ALL] * 4, [D, I, I, D], [D, D, I, I], [D, DI, S, (INS, SEM)], [DI, D, ALL, ALL]],
@@ -259,28 +199,12 @@ class Averages(Exchange):
 def test_two_processes_equal_one(float64, sets):
     samples = [sample(*tasks, seed=i, boxes=1 + i % 3, size=(64 + 16 * i, 96)) for i, tasks in enumerate(sets)]
 
-    def update(model, samples, reduction, found):
-        oracle = Oracle(model, reduction)
-        oracle.load(samples)
-        found.append(oracle.gradients())
-
-    whole, parts = [], ([], [])
     models = [rcnn(*ALL).double() for _ in range(3)]
-    update(models[2], samples, None, whole)
-    threads = [
-        threading.Thread(target=update, args=(models[r], samples[2 * r : 2 * r + 2], Ranks(r), parts[r]))
-        for r in (0, 1)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for (part,) in parts:
-        assert part.terms == pytest.approx(whole[0].terms, rel=1e-10, abs=1e-14)
-        for own, expected in zip([*part.rows, *part.heads], [*whole[0].rows, *whole[0].heads], strict=True):
-            for g, e in zip(own, expected, strict=True):
-                if e is not None:
-                    assert (g - e).norm() <= 1e-10 * e.norm() + 1e-15
+    whole = Oracle(models[2])
+    whole.load(samples)
+    expected = whole.gradients()
+    for found in of_two_processes(models, samples):
+        assert_same_gradients(found, expected)
 
 
 def test_heads_and_trunk_divide_the_parameters():

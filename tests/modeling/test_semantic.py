@@ -1,8 +1,9 @@
 import pytest
 import torch
-from small import sample, small_model
+from small import assert_same_gradients, of_two_processes, sample, small_model
 from torch.nn import functional as F
 
+from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.heads.semantic import dice_loss
 
@@ -70,3 +71,25 @@ def test_padding_is_not_labelled():
     both = model.training_losses([small, large])
     small["sem_seg"] = F.pad(small["sem_seg"], (0, 32, 0, 32), value=IGNORE)  # the same, written out
     assert both == model.training_losses([small, large])
+
+
+def test_an_image_of_ignored_pixels_beside_a_labelled_one_changes_nothing():
+    model, labelled, ignored = small_model(), sample("semantic", seed=1), sample("semantic", seed=2)
+    ignored["sem_seg"][:] = IGNORE
+    losses = [model(samples) for samples in ([labelled], [labelled, ignored], [ignored, labelled, ignored])]
+    for key in model.tasks[1].loss_keys:
+        assert losses[0][key] > 0.1
+        for other in losses[1:]:
+            assert other[key].item() == pytest.approx(losses[0][key].item(), rel=1e-5)
+    assert all(model([ignored])[key] == 0 for key in model.tasks[1].loss_keys)
+
+
+def test_a_process_with_ignored_pixels_only_adds_nothing_to_the_mean():
+    labelled, ignored = sample("semantic", seed=1), sample("semantic", seed=2)
+    ignored["sem_seg"][:] = IGNORE
+    models = [small_model("semantic").double() for _ in range(3)]
+    alone = Oracle(models[2])
+    alone.load([labelled])
+    expected = alone.gradients()
+    for found in of_two_processes(models, [labelled, ignored]):
+        assert_same_gradients(found, expected)

@@ -18,6 +18,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from mtl_d2.modeling.half import not_half
+from mtl_d2.modeling.heads.regions import boxes_left_out, regions_of
 
 ANCHORS = "labelled_anchors"  # key of a sample: labels (R,) and matched boxes (R, 4) of its R anchors
 BOUND = 1e6  # of a logit, and of a box's shift in widths of its anchor
@@ -54,15 +55,26 @@ def predict(rpn: RPN, features: dict[str, Tensor]) -> Predictions:
 
 def rpn_losses(rpn: RPN, predictions: Predictions, samples: Sequence[dict]) -> dict[str, Tensor]:
     """detectron2's losses of the RPN over ``samples``, whose anchors are labelled where they are not yet."""
-    missing = [sample for sample in samples if ANCHORS not in sample]
-    if missing:
-        targets = [_targets(sample, predictions.logits[0].device) for sample in missing]
-        labels, boxes = rpn.label_and_sample_anchors(predictions.anchors, targets)
-        for sample, *found in zip(missing, labels, boxes, strict=True):
-            sample[ANCHORS] = found
+    for sample in samples:
+        if ANCHORS not in sample:
+            sample[ANCHORS] = _label_anchors(rpn, Boxes.cat(predictions.anchors), sample)
     labels, boxes = zip(*(sample[ANCHORS] for sample in samples), strict=True)
     anchors, logits, deltas = predictions
     return rpn.losses(anchors, logits, list(labels), deltas, list(boxes))
+
+
+def _label_anchors(rpn: RPN, anchors: Boxes, sample: dict) -> tuple[Tensor, Tensor]:
+    """detectron2's labels (R,) and matched boxes (R, 4); anchors of a region are not there to be sampled."""
+    target, regions = _targets(sample, anchors.device), regions_of(sample, anchors.device)
+    if regions is None:
+        (labels,), (boxes,) = rpn.label_and_sample_anchors([anchors], [target])
+        return labels, boxes
+    # The best anchors of each object stay, and with them what the others are matched to.
+    kept = ~boxes_left_out(anchors, regions, target, rpn.anchor_matcher)
+    (of_kept,), (boxes_of_kept,) = rpn.label_and_sample_anchors([anchors[kept]], [target])
+    labels, boxes = of_kept.new_full((len(anchors),), -1), torch.zeros_like(anchors.tensor)
+    labels[kept], boxes[kept] = of_kept, boxes_of_kept
+    return labels, boxes
 
 
 @torch.no_grad()
@@ -73,8 +85,18 @@ def propose(rpn: RPN, roi_heads: ROIHeads, predictions: Predictions, samples: Se
     # Of what is not finite detectron2 would only raise, and on this process alone; the losses show it on all.
     scores = [_bounded(x.float()) for x in logits]  # non-maximum suppression takes boxes and scores of one type
     found = rpn.predict_proposals(anchors, scores, [_bounded(x) for x in deltas], [t.image_size for t in targets])
+    found = [_outside(*one, roi_heads) for one in zip(found, samples, targets, strict=True)]
     for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(found, targets), strict=True):
         sample[PROPOSALS] = proposals
+
+
+def _outside(proposals: Instances, sample: dict, target: Instances, roi_heads: ROIHeads) -> Instances:
+    """``proposals`` without those of a region, which are no background."""
+    boxes = proposals.proposal_boxes
+    regions = regions_of(sample, boxes.device)
+    if regions is None:
+        return proposals
+    return proposals[~boxes_left_out(boxes, regions, target, roi_heads.proposal_matcher)]
 
 
 def _bounded(prediction: Tensor) -> Tensor:

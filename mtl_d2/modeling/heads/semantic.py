@@ -133,9 +133,9 @@ def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Te
 
 
 def _counts(target: Tensor, ignore_value: int, reduction: Reduction) -> Tensor:
-    """(2,) float64, > 0: labelled pixels and images of all processes, for each process."""
-    labelled = (target != ignore_value).sum().double()
-    return reduction.count(torch.stack([labelled, torch.full_like(labelled, len(target))])).clamp(min=1e-6)
+    """(2,) float64, > 0: labelled pixels of all processes, and images that have any, for each process."""
+    labelled = (target != ignore_value).flatten(1).sum(1)  # (N,)
+    return reduction.count(torch.stack([labelled.sum(), (labelled > 0).sum()]).double()).clamp(min=1e-6)
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_value: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -13,10 +14,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_se
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
 from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.half import not_half
+from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
+from mtl_d2.modeling.heads.regions import points_left_out, without_loss
 from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
@@ -30,8 +34,9 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     """detectron2's FCOS and a semantic head on one feature pyramid; a task that is not configured has no head.
 
     Paper: FCOS (Tian et al.), Panoptic FPN's semantic head (Kirillov et al.); the network of MCLGS's BDD100K setup.
-    Differs from: detectron2's FCOS in its loss normalizer alone: the moving average is of the positives of all
-    processes, stands still in an update without any, and is a buffer, so that checkpoints hold it.
+    Differs from: detectron2's FCOS in its loss normalizer: the moving average is of the positives of all processes,
+    stands still in an update without any, and is a buffer, so that checkpoints hold it. Points in a sample's
+    ``regions_left_out`` have no loss unless they are an object's. ``MODEL.FCOS.BOX_BIAS`` is 0.0 in detectron2.
     """
 
     sem_seg_head: SemanticHead | None
@@ -50,6 +55,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self.tasks = tuple(known[name] for name in tasks)
         self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
         self._share = torch.ones(())  # of this process in the normalizer
+        self._watch = BoxWatch()
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -68,6 +74,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
                 norm=narrow_norm(options.NORM),
                 prior_prob=options.PRIOR_PROB,
             )
+            nn.init.constant_(head.bbox_pred.bias, options.BOX_BIAS)
         return {
             "tasks": tuple(cfg.MTL.TASKS),
             "backbone": backbone,
@@ -90,11 +97,15 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     def check(cls, cfg: Any) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
         known = (DETECTION.name, SEMANTIC)
-        return [
+        found = [
             f"MTL.TASKS: MultiTaskFCOS has no task {name!r}; it has {', '.join(known)}"
             for name in cfg.MTL.TASKS
             if name not in known
         ]
+        bias = cfg.MODEL.FCOS.BOX_BIAS
+        if not 0 <= bias < math.inf:
+            found.append(f"MODEL.FCOS.BOX_BIAS must be a number >= 0, in strides, got {bias}: 0.0 is detectron2's")
+        return found
 
     def task_levels(self) -> dict[str, list[str]]:
         """The pyramid levels that each head looks at."""
@@ -116,7 +127,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         if not samples:
-            self._move_normalizer(torch.zeros((), device=self.device), reduction)
+            self._count(torch.zeros(1 + len(SIDES), device=self.device), reduction)
             return {}
         levels = [features[name] for name in self.head_in_features]
         found = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
@@ -124,19 +135,30 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
-        positives = torch.stack([(one != self.num_classes).sum() for one in labels]).sum()
-        self._move_normalizer(positives, reduction)
+        positive = torch.stack(labels) != self.num_classes  # (N, R)
+        self._count(living_sides(deltas, positive), reduction)
         self._share = (self.loss_normalizer / reduction.world_size).to(logits[0].dtype)
+        left_out = points_left_out(anchors, labels, self.num_classes, samples)
+        if left_out is not None:
+            logits = without_loss(logits, left_out)
         finite = torch.stack([level.detach().isfinite().all() for level in deltas]).all()
         # Of boxes that are not finite the losses would only assert, and on this process alone.
         losses = self.losses(anchors, logits, labels, [d.where(finite, 0.0) for d in deltas], boxes, centerness)
         return {key: loss.where(finite, torch.nan) for key, loss in losses.items()}
 
-    def _move_normalizer(self, positives: Tensor, reduction: Reduction, momentum: float = 0.9) -> None:
-        """Moves the average by the positives of all processes, where there are any; nothing waits for the number."""
-        found = reduction.total(positives.double())
+    def _count(self, counts: Tensor, reduction: Reduction, momentum: float = 0.9) -> None:
+        """Moves the normalizer by the positives of all processes, where there are any; nothing waits for the number.
+
+        Args:
+            counts: of this process, positives first; see ``living_sides``.
+            reduction: sums them.
+            momentum: of the moving average.
+        """
+        counts = reduction.total(counts.double())
+        found = counts[0]
         moved = (self.loss_normalizer * momentum).add_(found, alpha=1 - momentum)
         self.loss_normalizer.copy_(moved.where(found > 0, self.loss_normalizer))
+        self._watch(counts, get_event_storage().iter)
 
     def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> Any:
         """What detectron2 divides this process's losses by: a tensor, so that nothing waits for the device.

@@ -41,9 +41,9 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
 
     Paper: Mask R-CNN (He et al.); Panoptic feature pyramid networks (Kirillov et al.); per-sample tasks as in On
     steering multi-annotations per sample for multi-task learning, section 4.3.
-    Differs from: detectron2 in nothing where every sample has every task; parameters have detectron2's names. There
-    is no instance without detection, which is left untrained in no run of the paper: proposals, and at test time the
-    boxes, would be those of a random network.
+    Differs from: detectron2 in nothing where every sample has every task and no ``regions_left_out``, of which RPN and
+    box branch learn nothing; parameters have detectron2's names. There is no instance without detection, which is left
+    untrained in no run of the paper: proposals, and at test time the boxes, would be those of a random network.
 
     With several processes the draws that sample anchors and proposals are each process's own, as in detectron2.
     """
