@@ -202,7 +202,8 @@ class _Cleaner:
             category = whole_number(category)
             region = whole_number(given.get("iscrowd") or 0) or whole_number(given.get("ignore") or 0)
         except (TypeError, ValueError):
-            self._refuse(NO_CLASS, given, {key: given.get(key) for key in ("category_id", "iscrowd", "ignore")})
+            keys = ("category_id", "iscrowd", "ignore")
+            self._refuse(NO_CLASS, given, {key: given[key] for key in keys if key in given})
             return None
         return {**given, "bbox": box, "bbox_mode": mode, "category_id": category, "iscrowd": int(bool(region))}
 

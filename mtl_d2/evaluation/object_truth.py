@@ -69,7 +69,11 @@ class ObjectTruth:
         images = {i["id"]: i for i in self._images(kind) if only is None or i["id"] in only}
         annotations = [{**a} for a in self.annotations if a["image_id"] in images]
         if kind == "segm":
-            annotations = self._with_pixels(annotations, images)
+            listed = len(annotations)
+            annotations = _with_pixels(annotations, images)
+            if only is None and len(annotations) < listed:
+                left_out = listed - len(annotations)
+                say_once(f"{self.name}: {left_out} objects are left out of mask AP: no pixel of their mask is inside")
         for number, annotation in enumerate(annotations, 1):  # to pycocotools number 0 is no match
             annotation["id"] = number
         categories = [{"id": i, "name": name} for i, name in zip(sorted(self.category_ids), self.classes, strict=True)]
@@ -93,19 +97,6 @@ class ObjectTruth:
 
     def _images(self, kind: str) -> list[dict[str, Any]]:
         return self.images if kind == "bbox" else [image for image in self.images if image["id"] in self.with_masks]
-
-    def _with_pixels(self, annotations: Annotations, images: Mapping[int | str, dict[str, Any]]) -> Annotations:
-        """The annotations, their masks as RLE, but those of which there is no pixel in the image."""
-        for annotation in annotations:
-            image = images[annotation["image_id"]]
-            annotation["segmentation"] = _rle(annotation, image["height"], image["width"])
-        kept = [a for a in annotations if coco_mask.area(a["segmentation"]) > 0]
-        if len(kept) < len(annotations):
-            say_once(
-                f"{self.name}: {len(annotations) - len(kept)} objects are left out of mask AP: "
-                "their mask has no pixel inside the image"
-            )
-        return kept
 
 
 def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
@@ -138,7 +129,7 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
         with_masks={image_ids[image_key(r)] for r in labelled if LABELS["instance"].is_in_record(r)},
         published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
     )
-    for line in (*_found(cleaned), *_gaps(truth, kinds)):
+    for line in (*_other_than_file(records, published), *_found(cleaned), *_gaps(truth, kinds)):
         say_once(f"{name}: {line}")
     return truth
 
@@ -155,6 +146,14 @@ def coco_api(dataset: dict[str, Any]) -> COCO:
 def say_once(line: str) -> None:
     """Warns, but not at every evaluation anew."""
     log_first_n(logging.WARNING, line, name=__name__, key="message")
+
+
+def _other_than_file(records: Records, published: Annotations) -> Iterator[str]:
+    """Objects that a data set's reader leaves out, or adds."""
+    objects = {image_key(r): len(r["annotations"] or ()) for r in records if "annotations" in r}
+    in_file, given = sum(a.get("image_id") in objects for a in published), sum(objects.values())
+    if published and in_file != given:
+        yield f"its json_file has {in_file} annotations of these images, its reader gives {given}: these are evaluated"
 
 
 def _found(cleaned: Cleaned) -> Iterator[str]:
@@ -258,6 +257,14 @@ def _annotations(
             area = next((a for a in (given.get("area"), known) if is_area(a)), None)
             annotation["area"] = min(area_of(given, width * height), most) if area is None else area
             yield annotation
+
+
+def _with_pixels(annotations: Annotations, images: Mapping[int | str, dict[str, Any]]) -> Annotations:
+    """The annotations, their masks as RLE, but those of which there is no pixel in the image."""
+    for annotation in annotations:
+        image = images[annotation["image_id"]]
+        annotation["segmentation"] = _rle(annotation, image["height"], image["width"])
+    return [a for a in annotations if coco_mask.area(a["segmentation"]) > 0]
 
 
 def _rle(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
