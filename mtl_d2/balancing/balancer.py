@@ -129,7 +129,7 @@ class Balancer(nn.Module):
         exact, G = gramians.get("all"), gramians[self.level]
         what = "the squared gradient norm"
         require_finite(G.diagonal(), self.setup.tasks, what, update, partial(blame, oracle))
-        if self.gradient.aggregator.constant(self.gradient.num_tasks) is None:
+        if self.gradient.aggregator.takes_coordinates:
             context = replace(context, rows=c[:, None] * found.coordinates(G, self.level, oracle.last_layer))
         weights = self.gradient(c[:, None] * G * c, context)
         result = UpdateResult(found.terms, found.losses, found.present, c, weights, exact, update=update)

@@ -46,7 +46,7 @@ class Context:
         indices: places of these tasks among all, where the context is of some of them.
         rows: (T, r) float64 on the CPU, coordinates of the task gradients in an orthonormal basis of their span, or
             None where only their Gramian is known: what nearly parallel gradients differ in has more digits here. An
-            ``Aggregator`` always has them.
+            ``Aggregator`` that ``takes_coordinates`` always has them.
     """
 
     update: int

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-
-from mtl_d2.balancing.base import cosines
 
 RANK = 1e-14  # singular values of unit rows below this share of the largest are rounding
 DIGITS = 1e-4  # smallest eigenvalue of the cosine matrix for which the Gramian says enough
 LOOKS = 3  # at the rows, at most; one settles rows that differ on one scale
 CHUNK = 2**16  # elements of the rows that are combined at a time
-EPSILON = torch.finfo(torch.float64).eps
+EPSILON = np.finfo(np.float64).eps
 
 
 def coordinates(gramian: Tensor, look: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -32,24 +31,26 @@ def coordinates(gramian: Tensor, look: Callable[[Tensor], Tensor] | None = None)
         look: gives the Gramian of ``M @ J`` ((K, K) float64 on the CPU) for any M ((K, T)); None where there are no
             rows to look at.
     """
-    lengths = gramian.diagonal().clamp(min=0).sqrt()
-    made = torch.eye(len(gramian), dtype=torch.float64)  # of J: the rows that are looked at
-    found = made.clone()  # their coordinates in these
-    floor = torch.zeros_like(lengths)
+    G = gramian.numpy()  # small: numpy takes a third of torch's time
+    lengths = np.sqrt(np.diagonal(G))
+    made = np.eye(len(G))  # of J: the rows that are looked at
+    found = made  # J's coordinates in these
+    floor = np.zeros_like(lengths)
     for looks in range(LOOKS + 1):
-        norms = gramian.diagonal().clamp(min=0).sqrt()
+        norms = np.sqrt(np.diagonal(G).clip(0))
         there = norms > floor
-        norms, made, found = norms[there], made[there], found[:, there]
-        values, vectors = torch.linalg.eigh(cosines(gramian[there][:, there]))
+        if not there.all():
+            norms, made, found, G = norms[there], made[there], found[:, there], G[np.ix_(there, there)]
+        values, vectors = np.linalg.eigh(G / norms[:, None] / norms)  # one norm after the other: products underflow
         found = found * norms @ vectors
         if look is None or looks == LOOKS or not len(values) or values[0] >= DIGITS:
-            rounding = len(gramian) * EPSILON * values[-1:].sum()
-            return found * values.where(values > rounding, torch.zeros_like(values)).sqrt()
-        roots = values.clamp(min=EPSILON).sqrt()
+            rounding = len(lengths) * EPSILON * values[-1:].sum()
+            return torch.from_numpy(found * np.sqrt(np.where(values > rounding, values, 0.0)))
+        roots = np.sqrt(values.clip(EPSILON))
         found = found * roots
         made = vectors.T / roots[:, None] @ (made / norms[:, None])
-        gramian = look(made)
-        floor = len(lengths) * EPSILON * (made.abs() @ lengths)  # what rounding makes of rows that do not differ
+        G = look(torch.from_numpy(made)).numpy()
+        floor = len(lengths) * EPSILON * (np.abs(made) @ lengths)  # what rounding makes of rows that do not differ
     raise AssertionError("the last look returns")
 
 

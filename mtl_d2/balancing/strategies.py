@@ -154,10 +154,12 @@ class Aggregator(Strategy):
         scale: "sum" if the weights of T equal orthonormal rows add up to T, "mean" if they add up to 1; tells
             ``MTL.GRADIENT.SCALE`` what to multiply by.
         elementwise: whether ``combine`` looks at the rows, so that their Gramian is not enough.
+        takes_coordinates: whether ``forward`` wants ``context.rows``, which tell small differences between gradients.
     """
 
     scale: ClassVar[str] = "mean"
     elementwise: ClassVar[bool] = False
+    takes_coordinates: ClassVar[bool] = False
 
     def constant(self, num_tasks: int) -> float | None:
         """The one weight of all rows and heads if it does not depend on the gradients, else None."""
@@ -169,7 +171,7 @@ class Aggregator(Strategy):
         Args:
             gramian: (K, K) float64 on the CPU with trace 1: of the K >= 1 rows of tasks that are present and have a
                 gradient that is not zero, after c and the row scaling.
-            context: of these K tasks (``context.indices`` are their places among the T), with ``context.rows``.
+            context: of these K tasks (``context.indices`` are their places among the T).
         """
         raise NotImplementedError
 
@@ -219,8 +221,9 @@ class GradientStage(nn.Module):
         if constant is not None or gramian is None:
             weights = context.present.double() * (constant or 0.0)
         else:
-            rows = None if context.rows is None else alpha[:, None] * context.rows
-            weights = self._aggregate(alpha[:, None] * gramian * alpha, replace(context, rows=rows))
+            if context.rows is not None:
+                context = replace(context, rows=alpha[:, None] * context.rows)
+            weights = self._aggregate(alpha[:, None] * gramian * alpha, context)
         alpha = alpha * self.factor
         heads = weights if self.weigh_heads else torch.full_like(weights, 1.0 if constant is None else constant)
         return Weights(weights * alpha, heads * alpha)
@@ -231,8 +234,10 @@ class GradientStage(nn.Module):
         if moving.any():
             chosen, gramian = context.of(moving), gramian[moving][:, moving]
             trace = gramian.trace()
-            rows = coordinates(gramian) if chosen.rows is None else chosen.rows
-            weights[moving] = self.aggregator(gramian / trace, replace(chosen, rows=rows / trace.sqrt()))
+            if self.aggregator.takes_coordinates:
+                rows = coordinates(gramian) if chosen.rows is None else chosen.rows
+                chosen = replace(chosen, rows=rows / trace.sqrt())
+            weights[moving] = self.aggregator(gramian / trace, chosen)
         return weights
 
     def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.layers import Conv2d, NaiveSyncBatchNorm
 from torch import nn
 
 
@@ -24,3 +25,20 @@ def narrow_norm(name: str) -> str | Callable[[int], nn.Module]:
 def synchronizes(module: nn.Module) -> bool:
     """Whether ``module`` is a batch norm in training whose statistics are those of all processes."""
     return isinstance(module, nn.SyncBatchNorm | NaiveSyncBatchNorm) and module.training
+
+
+@contextmanager
+def without_samples(module: nn.Module) -> Iterator[None]:
+    """For passes of ``module`` on no sample, which torch's SyncBN joins in like any other.
+
+    detectron2's convolutions in front of one refuse them, in training: it could not do them once. Nothing else in them
+    asks whether they are in training; their norms, which do, stay in it.
+    """
+    convolutions = [one for one in module.modules() if isinstance(one, Conv2d) and one.training]
+    for one in convolutions:
+        one.training = False
+    try:
+        yield
+    finally:
+        for one in convolutions:
+            one.training = True

@@ -1,7 +1,6 @@
 """SyncBN where a task is absent on some processes: they take part in its passes, and the update is that of one process.
 
-detectron2's naive SyncBN stands for torch's, which does not run on a CPU. Running variances are left out: detectron2's
-is biased, the batch norm of one process is not.
+"SyncBN" is torch's, with its five operators of GPUs written out; "naiveSyncBN_N" is detectron2's, as it is.
 """
 
 import os
@@ -25,7 +24,7 @@ COSREG = ["MTL.REGULARIZER.NAME", "cosreg", "MTL.REGULARIZER.COSREG.DOUBLE_BACKW
 CASES = {
     "one backward, pyramid": (("pyramid",), [], APART),
     "gradnorm and split, pyramid": (("pyramid",), ["MTL.SCALARIZATION.NAME", "gradnorm", *SPLIT], APART),
-    "mgda, trunk": (("trunk",), MGDA, APART),
+    "mgda, trunk": (("trunk",), MGDA, APART, 4, "naiveSyncBN_N"),
     "mgda, heads alone": (EVERYWHERE[2:], MGDA, SOME),
     "features, everywhere": (EVERYWHERE, [*MGDA, "MTL.GRADIENT.LEVEL", "features"], APART),
     "cosreg and lookahead, everywhere": (EVERYWHERE, [*COSREG, *LOOKAHEAD], SOME),
@@ -33,7 +32,7 @@ CASES = {
 }
 THREE = {
     "one backward": (EVERYWHERE, [], [D, D, S, S, (), (), (), S, S, S, D, S], 6),
-    "lookahead": (EVERYWHERE, [*MGDA, *LOOKAHEAD], [D, S, D, S, S, (), S, D, B, (), (), D], 6),
+    "lookahead": (EVERYWHERE, [*MGDA, *LOOKAHEAD], [D, S, D, S, S, (), S, D, B, (), (), D], 6, "naiveSyncBN_N"),
 }
 
 

@@ -28,6 +28,7 @@ class AlignedMTL(Aggregator):
     """
 
     scale = "mean"
+    takes_coordinates = True
     defaults = {"balance": "min"}
     help = {"balance": "s, the squared length of the orthogonal gradients: 'min', 'median' or 'rmse' (mean eigenvalue)"}
 

@@ -34,6 +34,7 @@ class CAGrad(Aggregator):
     """
 
     scale = "mean"
+    takes_coordinates = True
     defaults = {"c": 0.4, "rescale": 1}
     help = {
         "c": "radius of the ball over ||g_0||, in [0, 1); 0 gives the mean",

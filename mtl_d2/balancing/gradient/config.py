@@ -25,6 +25,7 @@ class ConFIG(Aggregator):
     """
 
     scale = "sum"
+    takes_coordinates = True
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights."""

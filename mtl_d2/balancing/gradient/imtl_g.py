@@ -40,6 +40,7 @@ class IMTLG(Aggregator):
     """
 
     scale = "mean"
+    takes_coordinates = True
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights with sum 1, or all 0."""

@@ -29,6 +29,7 @@ class MGDA(Aggregator):
     """
 
     scale = "mean"
+    takes_coordinates = True
     defaults = {"normalization": "none"}
     help = {"normalization": "n_i: 'none', 'l2' (gradient norm), 'loss', or 'loss+' (their product)"}
 

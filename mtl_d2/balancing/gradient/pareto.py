@@ -35,6 +35,7 @@ class ParetoMTL(Aggregator):
     """
 
     scale = "sum"
+    takes_coordinates = True
     defaults = {"preferences": (), "count": 5, "index": None, "init_updates": None}
     help = {
         "preferences": "the u_j one after the other, T numbers >= 0 each, of any length > 0; a larger entry accepts a "

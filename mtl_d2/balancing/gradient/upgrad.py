@@ -25,6 +25,7 @@ class UPGrad(Aggregator):
     """
 
     scale = "mean"
+    takes_coordinates = True
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K."""

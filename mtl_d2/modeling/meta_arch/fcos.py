@@ -167,13 +167,12 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         """
         return self._share
 
-    def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """See ``MultiTaskModel``."""
-        levels = [features[name] for name in self.task_levels()[task]]
+    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """See ``MultiTaskMixin``."""
         if task == DETECTION.name:
-            return [*levels, *chain(*self.head(levels))]
+            return list(chain(*self.head([features[name] for name in self.head_in_features])))
         assert self.sem_seg_head is not None
-        return [*levels, self.sem_seg_head.layers(features)]
+        return [self.sem_seg_head.layers(features)]
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
         """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size."""

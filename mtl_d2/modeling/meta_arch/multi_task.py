@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import log2
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.modeling.norm import synchronizes
+from mtl_d2.modeling.norm import synchronizes, without_samples
 from mtl_d2.tasks import Task, available_tasks, head_parameters
 
 
@@ -54,7 +55,8 @@ class MultiTaskMixin:
 
     def shared_features(self, images: Tensor) -> dict[str, Tensor]:
         """The pyramid of ``images`` ((N, 3, H, W)) by level name."""
-        return self.backbone(images)
+        with nullcontext() if len(images) else without_samples(self.backbone):
+            return self.backbone(images)
 
     def mixes_samples(self) -> bool:
         """Whether the trunk has a batch norm that takes its statistics from the batch."""
@@ -68,8 +70,13 @@ class MultiTaskMixin:
         return any(synchronizes(module) for part in parts for module in part.modules())
 
     def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """See ``MultiTaskModel``; for models that may have such norms."""
-        raise NotImplementedError(f"{type(self).__name__} has no head_outputs, which SyncBN needs")
+        """See ``MultiTaskModel``."""
+        with without_samples(cast(nn.Module, self)):
+            return [*(features[level] for level in self.task_levels()[task]), *self.predictions(task, features)]
+
+    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """All that the head of ``task`` makes of ``features`` of no sample, before losses."""
+        raise NotImplementedError(f"{type(self).__name__}.predictions is needed for SyncBN on several processes")
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
         """The output convolutions of the pyramid levels that two heads or more look at; of all, if there is one head.

@@ -131,18 +131,17 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         }
         return losses[task](features, samples, reduction)
 
-    def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """See ``MultiTaskModel``."""
-        levels = [features[name] for name in self.task_levels()[task]]
+    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """See ``MultiTaskMixin``."""
         if task == SEMANTIC:
             assert self.sem_seg_head is not None
-            return [*levels, self.sem_seg_head.layers(features)]
+            return [self.sem_seg_head.layers(features)]
         rpn, heads = self.proposal_generator, self.roi_heads
         pooled = [features[name] for name in heads.box_in_features]
         if task == INSTANCE.name:
-            return [*levels, heads.mask_head.layers(heads.mask_pooler(pooled, []))]
+            return [heads.mask_head.layers(heads.mask_pooler(pooled, []))]
         logits, deltas = rpn.rpn_head([features[name] for name in rpn.in_features])
-        return [*levels, *logits, *deltas, *heads.box_predictor(heads.box_head(heads.box_pooler(pooled, [])))]
+        return [*logits, *deltas, *heads.box_predictor(heads.box_head(heads.box_pooler(pooled, [])))]
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
