@@ -29,6 +29,8 @@ def follow_processes(cfg: CfgNode, processes: int) -> CfgNode:
     factor = reference / processes
     for key in (*_AT_LEAST_ONE, *COUNT_UPDATES):
         _set(scaled, key, updates(_get(cfg, key), factor))
+    # Rounding may put a step at the end of the training, where there is nothing left for it to do.
+    scaled.SOLVER.STEPS = tuple(step for step in scaled.SOLVER.STEPS if step < scaled.SOLVER.MAX_ITER)
     for key in COUNT_SAMPLES:
         _set(scaled, key, tuple(n * processes // reference for n in _get(cfg, key)))
     for choice, registry in METHODS:

@@ -65,6 +65,14 @@ def is_region(annotation: Mapping[str, Any]) -> bool:
     """
     return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
 
+    def is_in_some(self, records: Iterable[dict]) -> bool:
+        """Whether a data set has this label; images that show nothing do not say whether others have masks."""
+        if not self.annotation_key:
+            return any(self.record_key in r for r in records)
+        annotations = (a for r in records for a in r.get(self.record_key) or ())
+        values = (a.get(self.annotation_key) for a in annotations)
+        return any(value is not None and len(value) > 0 for value in values)
+
 
 CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin
 

@@ -108,6 +108,12 @@ def test_period_stays_at_one_update_where_it_would_round_to_none():
     assert scaled(64, "TEST.EVAL_PERIOD", 0).TEST.EVAL_PERIOD == 0
 
 
+def test_step_that_is_rounded_to_the_end_of_the_training_is_none():
+    cfg = scaled(16, "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (2, 3))
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS) == (2, (1,))
+    check_mtl_config(cfg)
+
+
 @pytest.mark.parametrize(("a0", "delta", "ratio"), [(120.0, 0.1, 0.99)])
 def test_pacing_reaches_the_same_value_after_the_same_samples(a0, delta, ratio):
     node = scaled(4, "MTL.GRADIENT.MCLGS.DELTA_A", delta, "MTL.GRADIENT.MCLGS.R_A", ratio).MTL.GRADIENT.MCLGS

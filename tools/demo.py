@@ -26,6 +26,7 @@ from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.evaluation.constant import fit_constant_predictor
 from mtl_d2.evaluation.results import add_results_row
 from mtl_d2.report import write_report
+from mtl_d2.results_file import own_row
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / "configs"
@@ -74,8 +75,8 @@ def compare(run: Path, args: argparse.Namespace) -> None:
     train("sample_scenes_equal.yaml", probe, of_length(args, PROBE), "DATASETS.TEST", "()")
     updates = round(seconds / seconds_per_update(probe))
     train("sample_scenes_equal.yaml", args.output / "equal", of_length(args, updates))
-    rows = json.loads((args.output / "equal" / "results.json").read_text(encoding="utf-8"))
-    add_results_row(run, f"equal weights ({updates} updates)", next(iter(rows.values())))
+    results = json.loads((args.output / "equal" / "results.json").read_text(encoding="utf-8"))
+    add_results_row(run, f"equal weights ({updates} updates)", results[own_row(results)])
     say(f"detectron2's SimpleTrainer for the same {seconds:.0f} s")
     updates = round(seconds / simple_training(of_length(args, PROBE))[1])
     model, _ = simple_training(of_length(args, updates))

@@ -37,6 +37,7 @@ from mtl_d2.engine.pickles import ForbiddenContentError
 from mtl_d2.evaluation.augmented import add_augmented
 from mtl_d2.evaluation.build import check_evaluation
 from mtl_d2.evaluation.errors import EvaluationError
+from mtl_d2.evaluation.rehearsal import Notes, rehearse
 from mtl_d2.evaluation.results import add_results_row
 from mtl_d2.files import WriteError, naming, refusal
 from mtl_d2.processes import number_of_processes
@@ -81,17 +82,18 @@ def main(args: argparse.Namespace) -> Any:
     cfg = prepare(args)
     with process_group(cfg.MODEL.DEVICE):
         settle_seed(cfg, args.resume)
-        return run(cfg, args)
+        return run(cfg, args, rehearse(cfg))
 
 
-def run(cfg: Any, args: argparse.Namespace) -> Any:
-    """Trains or evaluates, beside the other processes."""
+def run(cfg: Any, args: argparse.Namespace, notes: Notes) -> Any:
+    """Trains or evaluates, beside the other processes; ``notes`` are for the log."""
     if comm.is_main_process() and not args.resume and not args.eval_only:
         begin_run(Path(cfg.OUTPUT_DIR))  # from the moment on that its config is in the folder
     with naming(Path(cfg.OUTPUT_DIR, "config.yaml")):
         default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
     require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    notes.log()
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
         MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
@@ -99,8 +101,9 @@ def run(cfg: Any, args: argparse.Namespace) -> Any:
         if cfg.TEST.AUG.ENABLED:
             add_augmented(cfg, model, results, MultiTaskTrainer.test)
         if comm.is_main_process():
-            add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results)
+            add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results, own=True, notes=results.remarks)
             verify_results(cfg, results)
+        results.require_complete()
         return results
     trainer = MultiTaskTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)

@@ -114,7 +114,8 @@ def _such_as(paths: list[Path]) -> str:
 
 def _check_remote(address: str) -> Iterator[str]:
     try:
-        PathManager.get_local_path(address)
+        if not os.path.isfile(PathManager.get_local_path(address)):
+            raise ValueError(f"nothing reads addresses that begin with {address.partition('//')[0]}//")
     except Exception as error:  # noqa: BLE001  # every kind of address has its own way of failing
         yield (
             f"MODEL.WEIGHTS {address} cannot be fetched ({_first_line(error)}): correct the address, or download it by "

@@ -11,7 +11,9 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from mtl_d2.evaluation.results import Results
+from mtl_d2.evaluation.results import EvaluationResults, Results
+from mtl_d2.files import replacing
+from mtl_d2.results_file import metric_names
 
 logger = logging.getLogger(__name__)
 
@@ -37,22 +39,48 @@ class BestEvaluation(HookBase):
     def after_train(self) -> None:
         """Looks at the last results, and puts the best in their place."""
         self._look()
-        if self._best and self.trainer.iter + 1 >= self.trainer.max_iter:
-            self.trainer._last_eval_results = self._best["results"]
+        last = getattr(self.trainer, "_last_eval_results", None)
+        if not last or not comm.is_main_process() or self.trainer.iter + 1 < self.trainer.max_iter:
+            return
+        notes = getattr(last, "notes", ())
+        if not self._best:
+            notes = (*notes, f"MTL.SELECT_BY: {self.metric} never had a value, so no model was chosen by it")
+            logger.warning("%s", notes[-1])
+        best = EvaluationResults(self._best.get("results", last))
+        best.notes, best.definitions = tuple(notes), getattr(last, "definitions", {})
+        self.trainer._last_eval_results = best
 
     def _look(self) -> None:
         results = getattr(self.trainer, "_last_eval_results", None)
         if not results or results is self._seen or not comm.is_main_process():
             return
         self._seen = results
-        value = _find(results, self.metric)
+        value = self._value(results)
         if value > self._best.get("value", -math.inf):
             update = min(self.trainer.iter + 1, self.trainer.max_iter)
-            self._best = {"value": value, "update": update, "results": results}
+            plain = {group: dict(metrics) for group, metrics in results.items()}
+            self._best = {"value": value, "update": update, "results": plain}
             logger.info("%s %.3f is the best so far, after %d updates", self.metric, value, update)
             # Not by the checkpointer, which would take it for the last checkpoint.
-            torch.save({"model": self.trainer.model.state_dict()}, self.path.with_suffix(".tmp"))
-            self.path.with_suffix(".tmp").replace(self.path)
+            with replacing(self.path) as file:
+                torch.save({"model": self.trainer.model.state_dict()}, file)
+
+    def _value(self, results: Results) -> float:
+        """Of the metric; NaN, with a warning, where it has none.
+
+        Raises:
+            ValueError: no evaluator gives it.
+        """
+        group, _, name = self.metric.partition("/")
+        if name not in results.get(group, {}) and not getattr(results, "failures", ()):
+            there = ", ".join(metric_names(results))
+            raise ValueError(
+                f"MTL.SELECT_BY must be a metric of the evaluation, got {self.metric!r}; there are: {there}"
+            )
+        value = float(results.get(group, {}).get(name, math.nan))
+        if math.isnan(value):
+            logger.warning("%s has no value after %d updates: not chosen", self.metric, self.trainer.iter + 1)
+        return value
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""
@@ -61,11 +89,3 @@ class BestEvaluation(HookBase):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See ``state_dict``."""
         self._best = dict(state_dict)
-
-
-def _find(results: Results, metric: str) -> float:
-    group, _, name = metric.rpartition("/")
-    if name not in results.get(group, {}):
-        there = ", ".join(f"{g}/{n}" for g, metrics in results.items() for n in metrics if "-" not in n)
-        raise ValueError(f"MTL.SELECT_BY must be a metric of the evaluation, got {metric!r}; there are: {there}")
-    return float(results[group][name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from detectron2.engine import HookBase, hooks
@@ -15,7 +15,8 @@ from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import generator_states
 from mtl_d2.engine.stop import StopRequest, StopTraining
-from mtl_d2.evaluation.results import Results, add_results_row
+from mtl_d2.evaluation.errors import EvaluationError
+from mtl_d2.evaluation.results import EvaluationResults, add_results_row
 from mtl_d2.report import write_report
 from mtl_d2.report.pictures import write_pictures
 
@@ -26,11 +27,21 @@ class ValidationHook(HookBase):
     It comes before CheckpointHook, so that a checkpoint of the same update holds what was seen.
     """
 
-    def __init__(self, period: int, evaluate: Callable[[], Results], weighting: Weighting) -> None:
-        """Args: updates between evaluations, >= 1; what evaluates, run by all processes; who is shown the metrics."""
+    def __init__(
+        self, period: int, evaluate: Callable[[], EvaluationResults], weighting: Weighting, failed: FailedEvaluations
+    ) -> None:
+        """Builds it.
+
+        Args:
+            period: updates between evaluations, >= 1.
+            evaluate: what evaluates, run by all processes.
+            weighting: is shown the metrics.
+            failed: hears of evaluations that fail; the weighting then keeps its accuracies.
+        """
         self.period = period
         self.evaluate = evaluate
         self.weighting = weighting
+        self.failed = failed
 
     def after_step(self) -> None:
         """Evaluates after every ``period``-th update, the last one included."""
@@ -39,7 +50,50 @@ class ValidationHook(HookBase):
         results = comm.all_gather(self.evaluate())[0]
         metrics = {f"validation/{name}": float(value) for name, value in flatten_results_dict(results).items()}
         self.trainer.storage.put_scalars(smoothing_hint=False, **metrics)
-        self.weighting.on_evaluation(results)
+        if results.failures:
+            self.failed.add(self.trainer.iter + 1, results.failures)
+        else:
+            self.weighting.on_evaluation(results)
+
+
+class FailedEvaluations(HookBase):
+    """Remembers the evaluations that failed, resumed runs included, to be said once the training is over.
+
+    It comes right after detectron2's EvalHook.
+    """
+
+    def __init__(self) -> None:
+        """None so far."""
+        self.lines: list[str] = []
+        self._seen: object = None
+
+    def add(self, updates: int, failures: Sequence[str]) -> None:
+        """Notes the failures of one evaluation, after so many updates."""
+        self.lines += [f"after {updates} updates: {line}" for line in failures]
+
+    def after_step(self) -> None:
+        """Looks at the results, if there are new ones."""
+        results = getattr(self.trainer, "_last_eval_results", None)
+        if results is not None and results is not self._seen:
+            self._seen = results
+            self.add(min(self.trainer.iter + 1, self.trainer.max_iter), getattr(results, "failures", ()))
+
+    def after_train(self) -> None:
+        """Looks at the last results."""
+        self.after_step()
+
+    def require_none(self) -> None:
+        """Raises EvaluationError: there are some."""
+        if self.lines:
+            raise EvaluationError("\n".join(self.lines))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lines."""
+        return {"lines": list(self.lines)} if self.lines else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See ``state_dict``."""
+        self.lines = list(state_dict["lines"])
 
 
 class CheckpointHook(hooks.PeriodicCheckpointer):
@@ -80,16 +134,18 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
 class ReportHook(HookBase):
     """Writes ``report.html`` after training, also after one that failed."""
 
-    def __init__(self, cfg: Any) -> None:
-        """Args: ``cfg`` of the run."""
+    def __init__(self, cfg: Any, failed: FailedEvaluations) -> None:
+        """Args: ``cfg`` of the run; what it tells beside its results."""
         self.cfg = cfg
+        self.failed = failed
 
     def after_train(self) -> None:
         """Pictures only of a training that came to its end; the report of whatever there is."""
         output = self.cfg.OUTPUT_DIR
         results = getattr(self.trainer, "_last_eval_results", None)
-        if results:
-            add_results_row(output, method_name(self.cfg), results)
+        notes = [*self.failed.lines, *getattr(results, "notes", ())]
+        if results is not None and (results or notes):
+            add_results_row(output, method_name(self.cfg), results, own=True, notes=notes)
         if self.trainer.iter + 1 >= self.trainer.max_iter and self.cfg.DATASETS.TEST:
             write_pictures(self.trainer.model, self.cfg, output)
         write_report(output)

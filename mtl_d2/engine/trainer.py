@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.engine import DefaultTrainer, HookBase, hooks
-from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
@@ -29,7 +28,7 @@ from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
 from mtl_d2.engine.generators import restore_generators
-from mtl_d2.engine.hooks import CheckpointHook, ReportHook, ValidationHook
+from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.model_check import check_model
@@ -41,7 +40,9 @@ from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
 from mtl_d2.evaluation.augmented import AugmentedEvaluation
 from mtl_d2.evaluation.build import build_evaluator
-from mtl_d2.evaluation.results import flat_table, merge_results
+from mtl_d2.evaluation.evaluate import evaluate_test_sets
+from mtl_d2.evaluation.independent import IndependentEvaluators
+from mtl_d2.evaluation.results import EvaluationResults
 from mtl_d2.files import WriteError, refusal
 
 CONSOLE_PERIOD = 20  # updates between two lines on the console, as in detectron2
@@ -104,6 +105,9 @@ class MultiTaskTrainer(DefaultTrainer):
 
         Returns:
             the results of the last evaluation, None if there was none.
+
+        Raises:
+            EvaluationError: an evaluation failed, now that everything else is done and written.
         """
         self._stop_request.listen()
         comm.synchronize()  # from the first word of the log on, all processes hear the signals
@@ -112,6 +116,7 @@ class MultiTaskTrainer(DefaultTrainer):
             comm.synchronize()  # one that a signal ended now would take the others with it
         finally:
             self._stop_request.forget()
+        self._failed_evaluations.require_none()
         return getattr(self, "_last_eval_results", None)
 
     def _train_until_stopped(self) -> None:
@@ -151,10 +156,12 @@ class MultiTaskTrainer(DefaultTrainer):
             found.pop()  # detectron2's writers, all at one period
         found = [hook for hook in found if not isinstance(hook, hooks.PeriodicCheckpointer)]
         evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
+        self._failed_evaluations = FailedEvaluations()
+        found.insert(evaluation + 1, self._failed_evaluations)
         if self.cfg.MTL.SELECT_BY:
-            found.insert(evaluation + 1, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
+            found.insert(evaluation + 2, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
         if self.cfg.TEST.AUG.ENABLED:
-            found.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))
+            found.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
         own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
         loop, reduction = self._trainer, self._trainer.oracle.reduction
@@ -163,7 +170,7 @@ class MultiTaskTrainer(DefaultTrainer):
         if comm.is_main_process():
             found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
             found.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))
-            found.append(ReportHook(self.cfg))
+            found.append(ReportHook(self.cfg, self._failed_evaluations))
         return found
 
     def before_train(self) -> None:
@@ -197,7 +204,9 @@ class MultiTaskTrainer(DefaultTrainer):
         cfg.defrost()
         cfg.DATASETS.TEST = register_held_out(cfg)
         weighting = self._trainer.balancer.scalarization.weighting
-        return ValidationHook(cfg.TEST.EVAL_PERIOD, partial(self.test, cfg, self._trainer.model), weighting)
+        return ValidationHook(
+            cfg.TEST.EVAL_PERIOD, partial(self.test, cfg, self._trainer.model), weighting, self._failed_evaluations
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration, the hooks and the loop; and what is to be the same in the run that goes on."""
@@ -271,16 +280,23 @@ class MultiTaskTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluators:
-        """The evaluators that the data set's metadata asks for."""
+    def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> IndependentEvaluators:
+        """The evaluators that the data set's labels ask for."""
         return build_evaluator(cfg, dataset_name, output_folder)
 
     @classmethod
-    def test(cls, cfg: Any, model: torch.nn.Module, evaluators: Any = None) -> OrderedDict:
-        """Evaluates on every test set and gives one table: ``{"bbox": {"AP": ...}, "sem_seg": {"mIoU": ...}}``."""
-        results = super().test(cfg, model, evaluators)
-        if not comm.is_main_process():
-            return OrderedDict()
-        merged = merge_results(results, cfg.DATASETS.TEST)
-        logging.getLogger(__name__).info("Evaluation results:\n%s", flat_table(merged))
-        return merged
+    def test(cls, cfg: Any, model: torch.nn.Module, evaluators: Any = None) -> EvaluationResults:
+        """Evaluates on every test set and gives one table: ``{"bbox": {"AP": ...}, "sem_seg": {"mIoU": ...}}``.
+
+        An evaluator that fails costs its own metrics alone; ``failures`` of what is returned says so.
+
+        Args:
+            cfg: of the run.
+            model: is evaluated.
+            evaluators: detectron2's, one for each of ``DATASETS.TEST``; by default those of ``build_evaluator``.
+        """
+        if evaluators is None:
+            return evaluate_test_sets(cfg, model, cls.build_test_loader, cls.build_evaluator)
+        given = [evaluators] if isinstance(evaluators, DatasetEvaluator) else list(evaluators)
+        by_name = dict(zip(cfg.DATASETS.TEST, given, strict=True))
+        return evaluate_test_sets(cfg, model, cls.build_test_loader, lambda _, name: by_name[name])

@@ -1,42 +1,37 @@
-"""Evaluators by what a data set's metadata says of its labels."""
+"""Evaluators by what a data set's records are labelled for."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
-
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.reading import read_records
-from mtl_d2.evaluation.cityscapes import CityscapesEvaluator, require_scripts
-from mtl_d2.evaluation.classification import ClassificationEvaluator
-from mtl_d2.evaluation.coco import coco_evaluator
-from mtl_d2.evaluation.semantic import semantic_evaluator
-
-logger = logging.getLogger(__name__)
+from mtl_d2.evaluation.independent import IndependentEvaluators
+from mtl_d2.evaluation.tools import OFFICIAL, PLAIN, Tools, evaluator_type, tools_of
 
 
-def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluators:
+def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> IndependentEvaluators:
     """The evaluators of one test set, for those of its labels that a task of the config predicts.
 
     Args:
-        cfg: of the run.
-        dataset_name: its metadata's ``evaluator_type`` is a key of ``EVALUATORS``.
+        cfg: of the run; ``MTL.TASKS`` and ``OUTPUT_DIR``.
+        dataset_name: its records say what it is labelled for; its metadata's ``evaluator_type`` matters where it names
+            an official tool (``tools.OFFICIAL``).
         output_folder: for predictions; by default ``OUTPUT_DIR/inference/<dataset_name>``.
 
     Raises:
-        DataError: the evaluator type is another, or the scripts that it takes are missing.
+        DataError: none of its labels is one of a task.
     """
-    build = _builder(dataset_name)
+    tools = tools_of(dataset_name, read_records(dataset_name), cfg.MTL.TASKS)
+    if not tools:
+        raise DataError(f"{dataset_name}: {_unlabelled(cfg.MTL.TASKS)}")
     folder = Path(output_folder or Path(cfg.OUTPUT_DIR, "inference", dataset_name))
     folder.mkdir(parents=True, exist_ok=True)
-    return TimedEvaluators(dataset_name, build(cfg, dataset_name, folder))
+    builders = {tasks: partial(tool.build, dataset_name, tasks, folder) for tool, tasks in tools.items()}
+    return IndependentEvaluators(dataset_name, builders, folder)
 
 
 def check_evaluation(cfg: Any) -> None:
@@ -46,91 +41,48 @@ def check_evaluation(cfg: Any) -> None:
         DataError: one line for each that cannot.
     """
     mistakes = []
-    for name in cfg.DATASETS.TEST:
-        try:
-            _builder(name)
-        except DataError as error:
-            mistakes.append(str(error))
+    for name in dict.fromkeys(cfg.DATASETS.TEST):
+        tools = tools_of(name, read_records(name), cfg.MTL.TASKS)
+        if not tools:
+            mistakes.append(f"{name}: {_unlabelled(cfg.MTL.TASKS)}")
+        for tool in tools:
+            try:
+                tool.require(name)
+            except DataError as error:
+                mistakes.append(str(error))
     if mistakes:
         raise DataError("\n".join(mistakes))
 
 
-class TimedEvaluators(DatasetEvaluators):
-    """Several evaluators of one data set, and what they cost."""
+def unknown_types(tools: Mapping[str, Tools]) -> list[str]:
+    """A line for each data set whose metadata name a tool that is not known here.
 
-    def __init__(self, dataset_name: str, evaluators: list[DatasetEvaluator]) -> None:
-        """Args: the data set's name, for the log; its evaluators."""
-        super().__init__(evaluators)
-        self._name = dataset_name
-        self._start = 0.0
-
-    def reset(self) -> None:
-        """Starts the clock."""
-        super().reset()
-        self._start = time.perf_counter()
-
-    def evaluate(self) -> OrderedDict:
-        """The metrics of all of them; logs the seconds that predicting and that the metrics took."""
-        predicted = time.perf_counter()
-        results = super().evaluate()
-        end = time.perf_counter()
-        logger.info(
-            "%s: evaluated in %.1f s, %.1f s of them for predictions and %.1f s for metrics",
-            self._name, end - self._start, predicted - self._start, end - predicted,
-        )  # fmt: skip
-        return results
+    Args:
+        tools: by data set.
+    """
+    notes = []
+    for name, its_tools in tools.items():
+        kind = evaluator_type(name)
+        if kind not in (*PLAIN, *OFFICIAL):
+            by = ", ".join(f"{' and '.join(tasks)} by {tool.title}" for tool, tasks in its_tools.items())
+            notes.append(f"{name}: its evaluator_type {kind!r} is not known here; it is evaluated for {by}")
+    return notes
 
 
-def _builder(name: str) -> Callable[[Any, str, Path], list[DatasetEvaluator]]:
-    kind = MetadataCatalog.get(name).get("evaluator_type")
-    if kind not in EVALUATORS:
-        raise DataError(
-            f"data set {name!r} has evaluator_type {kind!r}, which is none of {', '.join(map(repr, EVALUATORS))}; "
-            f"set it with MetadataCatalog.get({name!r}).set(evaluator_type=...)"
-        )
-    if EVALUATORS[kind] is _cityscapes:
-        require_scripts(name)
-    return EVALUATORS[kind]
+def unevaluated(cfg: Any, labelled: Iterable[str]) -> list[str]:
+    """A line for each task that is trained and not among the tasks ``labelled`` in the test sets, if there are any."""
+    if not cfg.DATASETS.TEST:
+        return []
+    missing = [task for task in cfg.MTL.TASKS if task not in set(labelled)]
+    return [
+        f"{task!r} is trained and not evaluated: no data set of DATASETS.TEST ({', '.join(cfg.DATASETS.TEST)}) labels "
+        "it; add one that does"
+        for task in missing
+    ]
 
 
-def _coco(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
-    """Boxes, and masks where they are predicted and labelled."""
-    masks = "instance" in cfg.MTL.TASKS and any(
-        "segmentation" in a for record in read_records(name) for a in record.get("annotations", ())
+def _unlabelled(tasks: Sequence[str]) -> str:
+    return (
+        f"its records have no label for any of MTL.TASKS {tuple(tasks)}, so nothing of it can be evaluated: take it "
+        "out of DATASETS.TEST, or add its task"
     )
-    return [coco_evaluator(name, ("bbox", "segm") if masks else ("bbox",), folder)]
-
-
-def _sem_seg(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
-    return [semantic_evaluator(name, folder)]
-
-
-def _classification(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
-    return [ClassificationEvaluator(cfg.MTL.TASKS)]
-
-
-def _cityscapes(cfg: Any, name: str, folder: Path) -> list[DatasetEvaluator]:
-    """Masks and classes of pixels by Cityscapes' scripts; boxes, which those do not know, by COCO's."""
-    labelled = CITYSCAPES_TASKS[MetadataCatalog.get(name).evaluator_type]
-    tasks = [task for task in cfg.MTL.TASKS if task in labelled]
-    found: list[DatasetEvaluator] = []
-    if "detection" in tasks:
-        found.append(coco_evaluator(name, ("bbox",), folder))
-    scripted = [task for task in tasks if task != "detection"]
-    if scripted:
-        found.append(CityscapesEvaluator(name, scripted, folder))
-    return found
-
-
-# What each kind of a Cityscapes data set labels: ours, and detectron2's two.
-CITYSCAPES_TASKS = {
-    "cityscapes": ("detection", "instance", "semantic"),
-    "cityscapes_instance": ("detection", "instance"),
-    "cityscapes_sem_seg": ("semantic",),
-}
-EVALUATORS: dict[str, Callable[[Any, str, Path], list[DatasetEvaluator]]] = {
-    "coco": _coco,
-    "sem_seg": _sem_seg,
-    "classification": _classification,
-    **dict.fromkeys(CITYSCAPES_TASKS, _cityscapes),
-}

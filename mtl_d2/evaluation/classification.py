@@ -28,12 +28,12 @@ class ClassificationEvaluator(DatasetEvaluator):
         self._seen: Counter[str] = Counter()
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Counts one batch; a sample without a task's label is not counted for it."""
+        """Counts one batch; a sample without a task's label is not counted for it, one without an answer is wrong."""
         for sample, output in zip(inputs, outputs, strict=True):
             for task in self._tasks:
-                if task in sample and task in output["classes"]:
+                if task in sample:
                     self._seen[task] += 1
-                    self._right[task] += output["classes"][task] == sample[task]
+                    self._right[task] += output["classes"].get(task) == sample[task]
 
     def evaluate(self) -> OrderedDict | None:
         """``{"accuracy": {task: percent, ..., "harmonic_mean": percent}}`` over all processes, on the first one."""

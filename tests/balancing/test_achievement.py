@@ -113,9 +113,10 @@ def test_metric_that_does_not_exist_is_named_with_those_that_do(found):
     assert ("bbox/AP50, sem_seg/mIoU" if found else "no metric") in str(error.value)
 
 
-def test_potentials_are_read_from_the_last_row_of_single_task_results(tmp_path):
+def test_potentials_are_read_from_the_own_row_of_single_task_results(tmp_path):
     for name, group, metrics in [("d", "bbox", {"AP": 50.0}), ("s", "sem_seg", {"mIoU": 80.0})]:
-        rows = {"early": {group: dict.fromkeys(metrics, 1.0)}, "sum": {group: metrics}}
+        rows = {row: {group: dict.fromkeys(metrics, 1.0)} for row in ("untrained", "sum", "best constant")}
+        rows |= {"sum": {group: metrics}, "own_row": "sum"}
         (tmp_path / name).write_text(json.dumps(rows))
     options = {**TWO, "potentials": (), "potentials_from": (str(tmp_path / "d"), str(tmp_path / "s"))}
     assert complaints(**options) == []
@@ -127,8 +128,8 @@ def test_potentials_are_read_from_the_last_row_of_single_task_results(tmp_path):
     [
         (None, "cannot be read from"),
         ("{", "cannot be read from"),
-        ("{}", "no row of results"),
-        ('{"a": {"bbox": {"AP50": 3.0}}}', "'bbox/AP' is not in the last row"),
+        ("{}", "no row of the run's own"),
+        ('{"a": {"bbox": {"AP50": 3.0}}}', "'bbox/AP' is not in the row 'a' of"),
         ('{"a": {"bbox": {"AP": null}}}', "must be a number > 0, got nan"),
     ],
 )

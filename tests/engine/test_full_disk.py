@@ -87,7 +87,7 @@ def test_row_of_the_log_that_was_not_written_ends_the_run(cfg):
         train(cfg)
 
 
-def test_best_model_keeps_its_last_whole_file(tmp_path):
+def test_checkpoint_that_is_written_again_keeps_its_last_whole_file(tmp_path):
     checkpointer = MultiTaskCheckpointer(torch.nn.Linear(100, 100), str(tmp_path))
     checkpointer.save("model_0000001", iteration=1)
     before = (tmp_path / "model_0000001.pth").read_bytes()

@@ -12,7 +12,8 @@ from running import rows, train
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine import MultiTaskTrainer
-from mtl_d2.engine.hooks import CheckpointHook, ValidationHook
+from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ValidationHook
+from mtl_d2.evaluation.results import EvaluationResults
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ACHIEVEMENT = [
@@ -117,8 +118,8 @@ def ask_rank_0(rank, rendezvous):
     if hasattr(comm, "create_local_process_group"):
         comm.create_local_process_group(2)
     seen = []
-    results = {"bbox": {"AP": 20.0}} if rank == 0 else {}
-    hook = ValidationHook(2, lambda: results, SimpleNamespace(on_evaluation=seen.append))
+    results = EvaluationResults(bbox={"AP": 20.0}) if rank == 0 else EvaluationResults()
+    hook = ValidationHook(2, lambda: results, SimpleNamespace(on_evaluation=seen.append), FailedEvaluations())
     with EventStorage() as storage:
         for update in range(3):
             hook.trainer = SimpleNamespace(iter=update, storage=storage)

@@ -1,6 +1,7 @@
 """Cityscapes' own scripts, run on predictions that are made of the truth."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -247,8 +248,8 @@ def test_what_the_scripts_complain_of_is_passed_on(cfg):
     evaluator.reset()
     record = DatasetCatalog.get(NAME)[0]
     evaluator.process([record], [{"sem_seg": torch.zeros(19, HEIGHT, WIDTH)}])
-    with pytest.raises(RuntimeError, match=r"Unable to load .*labelIds\.png"):
-        evaluator.evaluate()
+    assert not evaluator.evaluate()
+    assert re.search(r"Unable to load .*labelIds\.png", *evaluator.failures.values())
 
 
 def evaluate_on(rank, root, rendezvous, output):

@@ -27,3 +27,7 @@ def test_samples_without_a_label_are_not_counted():
 
 def test_nothing_right_has_harmonic_mean_0():
     assert evaluate([{"class_a": 1}], [{"class_a": 0}], ("class_a",)) == {"class_a": 0.0, "harmonic_mean": 0.0}
+
+
+def test_image_without_an_answer_is_wrong():
+    assert evaluate([{"class_a": 1}] * 2, [{"class_a": 1}, {}], ("class_a",))["class_a"] == 50.0

@@ -11,7 +11,6 @@ from tiny_bdd100k import write_tiny_bdd100k  # noqa: E402
 
 from mtl_d2.data import register_all  # noqa: E402
 from mtl_d2.engine import MultiTaskTrainer  # noqa: E402
-from mtl_d2.evaluation.build import build_evaluator  # noqa: E402
 from mtl_d2.evaluation.constant import _hitting_boxes, fit_constant_predictor  # noqa: E402
 
 
@@ -49,9 +48,20 @@ def test_boxes_are_picked_by_how_many_they_hit():
     assert picked[0][0] == pytest.approx(often)
 
 
-def test_unknown_kind_of_data_set_is_told(cfg):
-    from detectron2.data import MetadataCatalog
+def test_masks_fill_the_boxes_where_masks_are_predicted(sets):
+    name = sets.register("masks", sets.records(masks=True))
+    cfg = sets.config(name, tasks=("detection", "instance"))
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    (output,) = fit_constant_predictor(cfg)([{"height": 24, "width": 32}])
+    found = output["instances"]
+    assert found.pred_masks.shape == (len(found), 24, 32)
+    assert found.pred_masks.sum((1, 2)).tolist() == [5 * 6] * len(found)  # 10 x 12 pixels of 64 x 48, halved
 
-    MetadataCatalog.get("odd_set").evaluator_type = "odd"
-    with pytest.raises(ValueError, match=r"evaluator_type 'odd', which is none of 'coco', 'sem_seg'"):
-        build_evaluator(cfg, "odd_set")
+
+def test_ignored_ids_of_a_data_set_are_no_class(sets):
+    name = sets.register("maps", sets.records(boxes=False, maps=True), ignore_label=2)
+    cfg = sets.config(name, tasks=("semantic",))
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 256  # else 255 is refused
+    frequencies = fit_constant_predictor(cfg).frequencies
+    assert frequencies[2].sum() == 0
+    assert frequencies[0].sum() > 0

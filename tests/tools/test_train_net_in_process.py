@@ -83,6 +83,7 @@ def test_evaluation_of_a_new_run_in_an_old_folder_does_not_take_the_old_model(co
         (["MODEL.WEIGHTS", "configs/Base-RCCN.yaml"], "such as configs/Base-"),
         (["MODEL.WEIGHTS", "configs"], "MODEL.WEIGHTS configs is a folder"),
         (["MODEL.WEIGHTS", "http://127.0.0.1:9/R-50.pkl"], "http://127.0.0.1:9/R-50.pkl cannot be fetched"),
+        (["MODEL.WEIGHTS", "s3://bucket/R-50.pkl"], "nothing reads addresses that begin with s3://"),
         (["OUTPUT_DIR", "setup.py/output"], "setup.py is no folder"),
         (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty"),
         (["OUTPUT_DIR", "/proc/output"], "no file can be written in /proc"),

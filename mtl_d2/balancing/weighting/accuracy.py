@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Setup
 from mtl_d2.balancing.weighting.options import check_length
+from mtl_d2.results_file import metric_names, own_row
 
 logger = logging.getLogger(__name__)
 
@@ -97,30 +98,31 @@ def find_metric(results: Results, metric: str, where: str = "the evaluation") ->
     """
     group, _, name = metric.partition("/")
     if name not in results.get(group, {}):
-        there = ", ".join(f"{g}/{n}" for g, metrics in results.items() for n in metrics if "-" not in n) or "no metric"
+        there = ", ".join(metric_names(results)) or "no metric"
         raise ValueError(f"metric {metric!r} is not in {where}, which has {there}; name one of those in METRICS")
     value = results[group][name]
     return math.nan if value is None else float(value)
 
 
 def read_reference(path: str, metric: str) -> float:
-    """The value > 0 of ``metric`` in the last row of a run's ``results.json``.
+    """The value > 0 of ``metric`` in a run's own row of its ``results.json``.
 
     Raises:
         ValueError: there is no such file, row or metric, or its value is not a number > 0.
     """
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"results of a single-task run cannot be read from {path}: {error}; train and evaluate that task alone "
             "first, or give its value in POTENTIALS"
         ) from error
-    if not isinstance(rows, dict) or not rows:
-        raise ValueError(f"{path} has no row of results; evaluate that run, or give its value in POTENTIALS")
-    value = find_metric(rows[list(rows)[-1]], metric, f"the last row of {path}")
+    row = own_row(content) if isinstance(content, dict) else None
+    if row is None:
+        raise ValueError(f"{path} has no row of the run's own; evaluate that run, or give its value in POTENTIALS")
+    value = find_metric(content[row], metric, f"the row {row!r} of {path}")
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{metric} in the last row of {path} must be a number > 0, got {value}; see POTENTIALS")
+        raise ValueError(f"{metric} in the row {row!r} of {path} must be a number > 0, got {value}; see POTENTIALS")
     return value
 
 

@@ -1,0 +1,53 @@
+"""Metrics that a config names, which the evaluation has to give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mtl_d2.balancing import WEIGHTINGS
+from mtl_d2.config import method_options, needs_evaluation
+from mtl_d2.evaluation.results import Results
+from mtl_d2.results_file import metric_names
+
+
+def missing_in_tests(cfg: Any, results: Results) -> Iterator[str]:
+    """What the config wants of the test sets and they do not give.
+
+    Args:
+        cfg: ``MTL.SELECT_BY`` and ``TEST.EXPECTED_RESULTS``.
+        results: a perfect model's on ``DATASETS.TEST``.
+    """
+    if cfg.MTL.SELECT_BY:
+        yield from _missing("MTL.SELECT_BY", cfg.MTL.SELECT_BY, results, "DATASETS.TEST")
+    for expected in cfg.TEST.EXPECTED_RESULTS:
+        yield from _missing("TEST.EXPECTED_RESULTS", "/".join(expected[:2]), results, "DATASETS.TEST")
+
+
+def missing_in_held_out(cfg: Any, results: Results) -> Iterator[str]:
+    """What the weighting wants of the held-out images and they do not give.
+
+    Args:
+        cfg: ``MTL.SCALARIZATION``.
+        results: a perfect model's on the held-out part of ``DATASETS.TRAIN``.
+    """
+    if not needs_evaluation(cfg):
+        return
+    node, name = cfg.MTL.SCALARIZATION, cfg.MTL.SCALARIZATION.NAME
+    for metric in method_options(node, name, WEIGHTINGS.get(name)).get("metrics", ()):
+        yield from _missing(f"MTL.SCALARIZATION.{name.upper()}.METRICS", metric, results, "the images held out")
+
+
+def _missing(key: str, metric: str, results: Results, where: str) -> Iterator[str]:
+    group, _, name = metric.partition("/")
+    there = ", ".join(m for m in metric_names(results) if not math.isnan(_value(results, m)))
+    if name not in results.get(group, {}):
+        yield f"{key}: {metric!r} is no metric of {where}; there are {there}"
+    elif math.isnan(_value(results, metric)):
+        yield f"{key}: {metric!r} is not defined on {where}, which show nothing of it; there are {there}"
+
+
+def _value(results: Results, metric: str) -> float:
+    group, _, name = metric.partition("/")
+    return results[group][name]

@@ -1,0 +1,189 @@
+"""One evaluator, given the truth and given nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation.sample import choose
+from mtl_d2.evaluation.tools import Tool
+from mtl_d2.evaluation.truth import Record, Truth, truths_of
+from mtl_d2.tasks import LABELS
+
+Metrics = dict[str, float]
+Groups = dict[str, Metrics]
+
+PIXELS = 200_000_000  # of all masks, or of all classes' maps, that one evaluator is given: some seconds
+ROUNDING = 1e-3  # percent
+# Of objects of one size: one of another size may take their place, so that even the truth is not perfect.
+INEXACT = ("APs", "APm", "APl")
+SHOWN = 4  # metrics that a line names
+
+logger = logging.getLogger(__name__)
+
+
+class Trial:
+    """The rehearsal of one evaluator of a data set; every process does its share, and all know what came of it.
+
+    Attributes:
+        tool: builds the evaluator.
+        records: those that are labelled for a task of it.
+        crowded: how many of them even the truth is not perfect for.
+        sample: of the others, if there are any: what is looked at.
+    """
+
+    def __init__(self, cfg: Any, name: str, tool: Tool, tasks: Sequence[str], records: Sequence[Record]) -> None:
+        """Does nothing yet.
+
+        Args:
+            cfg: of the run.
+            name: of the data set.
+            tool: builds the evaluator.
+            tasks: that it evaluates.
+            records: of the data set, as its reader gives them.
+        """
+        self.cfg, self.name, self.tool, self.tasks = cfg, name, tool, tasks
+        self.total = len(records)
+        self.records = [r for r in records if any(LABELS[task].record_key in r for task in tasks)]
+        self.evaluator = DatasetEvaluator()
+        self.truths: list[Truth] = []
+        self.crowded = 0
+        self.sample: list[Record] = []
+
+    def __call__(self, folder: Path) -> Groups:
+        """The metrics of the truth; none where the truth of the data set is not published.
+
+        Args:
+            folder: to write to, the same for all processes.
+
+        Raises:
+            DataError: on all processes, in a line or more, what is wrong with the evaluation.
+        """
+        _, error = self._together(lambda: self._prepare(folder))
+        if error:
+            raise DataError(f"{error}: correct its files or its reader")
+        metrics, complaint = self._perfect(self.sample)
+        if complaint:
+            raise DataError(self._located(complaint, lambda part: self._perfect(part)[1]))
+        complaint = self._not_zero(self.sample, metrics)
+        if complaint:
+            raise DataError(self._located(complaint, lambda part: self._not_zero(part, self._perfect(part)[0])))
+        return metrics
+
+    def _prepare(self, folder: Path) -> Groups:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.evaluator = self.tool.build(self.name, self.tasks, folder)
+        self.truths = truths_of(self.cfg, self.name, self.tasks)
+        exact = [record for record in self.records if self.tool.can_be_perfect(record)]
+        self.crowded = len(self.records) - len(exact)
+        self.sample = choose(exact or self.records, self.tool.images, self._pixels, PIXELS)
+        return {}
+
+    def _pixels(self, record: Record) -> int:
+        return sum(truth.pixels(record) for truth in self.truths)
+
+    @property
+    def cut(self) -> bool:
+        """Whether there are images that are not looked at."""
+        return len(self.sample) < len(self.records)
+
+    def _perfect(self, records: Sequence[Record]) -> tuple[Groups, str]:
+        """The metrics of the truth, and what is wrong with them, if anything is."""
+        found, error = self._try(records, "right")
+        if error:
+            return {}, error
+        low = [f"{name} {value:.2f}" for name, value in _flat(found).items() if self._is_low(name, value)]
+        if low and self.crowded < len(self.records):
+            return {}, f"{self.tool.title} gives the ground truth itself {_some(low)} instead of 100"
+        return found, ""
+
+    def _is_low(self, name: str, value: float) -> bool:
+        return value < self.tool.perfect - ROUNDING and not name.endswith(INEXACT)
+
+    def _not_zero(self, records: Sequence[Record], perfect: Groups) -> str:
+        """What is wrong with the metrics of no predictions: where the truth has a value, they must be 0."""
+        if not perfect or any(truth.wrong(records[0]) is None for truth in self.truths):
+            return ""
+        found, error = self._try(records, "wrong")
+        if error:
+            return f"given no predictions at all, {error}"
+        values = _flat(found)
+        high = [
+            f"{name} {values.get(name, math.nan):.2f}"
+            for name, value in _flat(perfect).items()
+            if not math.isnan(value) and not abs(values.get(name, math.nan)) <= ROUNDING
+        ]
+        return f"{self.tool.title} gives no predictions at all {_some(high)} instead of 0" if high else ""
+
+    def _located(self, complaint: str, check: Callable[[Sequence[Record]], str]) -> str:
+        """The complaint with the first record that raises it alone, if there is one."""
+        records = list(self.sample)
+        while len(records) > 1:
+            half = (len(records) + 1) // 2
+            for part in (records[:half], records[half:]):
+                alone = check(part)
+                if alone:
+                    records, complaint = part, alone
+                    break
+            else:
+                return f"{complaint} for {len(records)} images together, from {_file(records[0])} on: {self.tool.mend}"
+        return f"{_file(records[0])}: {complaint}: {self.tool.mend}"
+
+    def _try(self, records: Sequence[Record], kind: str) -> tuple[Groups, str]:
+        """The metrics of predictions, the first process's for all; or what an outside tool raised.
+
+        Raises:
+            DataError: on all processes, what one of ours says.
+        """
+        _, error = self._together(lambda: self._feed(records, kind))
+        if error:
+            return {}, error
+        return self._together(lambda: self._evaluate(records))
+
+    def _together(self, call: Callable[[], Groups]) -> tuple[Groups, str]:
+        """What the first process gets, and what the first one raised that did, on all processes."""
+        found, error, line = {}, "", ""
+        try:
+            found = call()
+        except DataError as e:
+            line = str(e)
+        except Exception as e:  # of a record that is not what it should be, or of an outside tool
+            logger.debug("the rehearsal failed", exc_info=True)
+            error = f"{self.tool.title} fails ({type(e).__name__}: {' '.join(str(e).split())})"
+        everywhere = comm.all_gather((found, error, line))
+        for _, _, line in everywhere:
+            if line:
+                raise DataError(line)
+        return everywhere[0][0], next((error for _, error, _ in everywhere if error), "")
+
+    def _feed(self, records: Sequence[Record], kind: str) -> Groups:
+        self.evaluator.reset()
+        for record in records[comm.get_rank() :: comm.get_world_size()]:
+            output = {truth.key: getattr(truth, kind)(record) for truth in self.truths}
+            self.evaluator.process([record], [output])
+        return {}
+
+    def _evaluate(self, records: Sequence[Record]) -> Groups:
+        whole = len(records) == self.total
+        found = self.evaluator.evaluate() if whole else self.tool.evaluate_on(self.evaluator, records)
+        return {group: {name: float(v) for name, v in metrics.items()} for group, metrics in (found or {}).items()}
+
+
+def _flat(groups: Groups) -> Metrics:
+    return {f"{group}/{name}": value for group, metrics in groups.items() for name, value in metrics.items()}
+
+
+def _some(metrics: Sequence[str]) -> str:
+    rest = len(metrics) - SHOWN
+    return ", ".join(metrics[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _file(record: Record) -> str:
+    return str(record.get("sem_seg_file_name") if "annotations" not in record else record.get("file_name"))

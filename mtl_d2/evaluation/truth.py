@@ -1,0 +1,197 @@
+"""What a model would say of a record if it were right about all of it, or about none of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import annotations_to_instances
+from detectron2.structures import Boxes, BoxMode, Instances
+from torch import Tensor
+
+from mtl_d2.data.annotations import clean_annotations
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.image_size import image_size
+from mtl_d2.data.mapper import read_label_map
+from mtl_d2.tasks import LABELS
+
+Record = dict[str, Any]
+
+
+class Truth(Protocol):
+    """Predictions of one kind, of a data set's records as its reader gives them.
+
+    Attributes:
+        key: of a model's output.
+    """
+
+    key: str
+
+    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
+        """Args: the run's config; the data set; the tasks whose labels are of this kind."""
+
+    def right(self, record: Record) -> Any:
+        """All of it, in the ids of the training sets, which are the model's."""
+
+    def wrong(self, record: Record) -> Any:
+        """Nothing of it; None where nothing can be wrong, as with a single class."""
+
+    def pixels(self, record: Record) -> int:
+        """How many are looked at: what it costs."""
+
+
+class Objects:
+    """Boxes, and masks where they are predicted.
+
+    Those are left out that training leaves out too.
+    """
+
+    key = "instances"
+
+    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
+        """See ``Truth``."""
+        self._masks = "instance" in tasks
+        self._ids = model_ids(cfg, name, "thing_classes")
+
+    def right(self, record: Record) -> Instances:
+        """Every object that is no crowd region, with score 1, and after them those without a pixel."""
+        (cleaned,) = clean_annotations([record], self._masks, "bitmask").records
+        objects = [a for a in cleaned["annotations"] if not a.get("iscrowd", 0)]
+        if self._masks:
+            objects = [a if a.get("segmentation") else {**a, "segmentation": _outline(a)} for a in objects]
+        else:
+            objects = [{k: v for k, v in a.items() if k != "segmentation"} for a in objects]
+        size = size_of(cleaned)
+        truth = annotations_to_instances(objects, size, "bitmask")
+        found = Instances(size, pred_boxes=truth.gt_boxes, scores=torch.ones(len(truth)))
+        found.pred_classes = truth.gt_classes if self._ids is None else self._ids[truth.gt_classes]
+        if self._masks:
+            found.pred_masks = truth.gt_masks.tensor if objects else torch.zeros(0, *size, dtype=torch.bool)
+            found.scores[~found.pred_masks.flatten(1).any(1)] = 0.5  # can be found by its box alone
+        return found[found.pred_classes >= 0]
+
+    def wrong(self, record: Record) -> Instances:
+        """No object at all."""
+        size = size_of(record)
+        found = Instances(size, pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+        found.pred_classes = torch.zeros(0, dtype=torch.long)
+        if self._masks:
+            found.pred_masks = torch.zeros(0, *size, dtype=torch.bool)
+        return found
+
+    def pixels(self, record: Record) -> int:
+        """Of all masks."""
+        return self._masks * len(record.get("annotations") or ()) * math.prod(size_of(record))
+
+
+class LabelMap:
+    """A class for each pixel."""
+
+    key = "sem_seg"
+
+    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
+        """See ``Truth``."""
+        metadata = MetadataCatalog.get(name)
+        self._classes = len(metadata.stuff_classes)
+        self._ignored = getattr(metadata, "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+        self._ids = model_ids(cfg, name, "stuff_classes")
+        self._channels = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+
+    def right(self, record: Record) -> Tensor:
+        """(C, H, W) uint8, 1 for the class of each pixel; class 0 where none is known, which must not matter."""
+        return self._scores(record, 0)
+
+    def wrong(self, record: Record) -> Tensor | None:
+        """Everywhere the class that is farthest in the list, so that it is not in the same group of classes either."""
+        return self._scores(record, self._channels // 2) if self._channels > 1 else None
+
+    def _scores(self, record: Record, shift: int) -> Tensor:
+        path, table = record["sem_seg_file_name"], record.get("sem_seg_table")
+        labels = torch.from_numpy(read_label_map(path, self._classes, self._ignored, table).astype(np.int64))
+        if tuple(labels.shape) != size_of(record):  # a model's output has the size of the image
+            size = size_of(record)
+            raise DataError(f"{path}: size {tuple(labels.shape)} (height, width), but its image has {size}: correct it")
+        labels[labels >= self._classes] = 0
+        labels = labels if self._ids is None else self._ids[labels].clamp(min=0)
+        labels = (labels + shift) % self._channels
+        return torch.zeros(self._channels, *labels.shape, dtype=torch.uint8).scatter_(0, labels[None], 1)
+
+    def pixels(self, record: Record) -> int:
+        """Of all classes."""
+        return self._channels * math.prod(size_of(record))
+
+
+class Classes:
+    """Classes of a whole image."""
+
+    key = "classes"
+
+    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
+        """See ``Truth``."""
+        self._tasks = tuple(tasks)
+
+    def right(self, record: Record) -> dict[str, int]:
+        """Each class that the record has."""
+        return {task: int(record[task]) for task in self._tasks if task in record}
+
+    def wrong(self, record: Record) -> dict[str, int]:
+        """No class at all."""
+        return {}
+
+    def pixels(self, record: Record) -> int:
+        """None."""
+        return 0
+
+
+# By the key of the mapped sample that holds the label; others are classes of a whole image.
+TRUTHS: dict[str, type[Truth]] = {"instances": Objects, "sem_seg": LabelMap}
+
+
+def truths_of(cfg: Any, name: str, tasks: Sequence[str]) -> list[Truth]:
+    """One for each kind of label that ``tasks`` have."""
+    kinds: dict[type[Truth], list[str]] = {}
+    for task in tasks:
+        kinds.setdefault(TRUTHS.get(LABELS[task].sample_key, Classes), []).append(task)
+    return [kind(cfg, name, own) for kind, own in kinds.items()]
+
+
+def model_ids(cfg: Any, name: str, listed: str) -> Tensor | None:
+    """Of each class of a data set, the id that a model gives it which was trained on ``DATASETS.TRAIN``.
+
+    Args:
+        cfg: of the run.
+        name: of the data set.
+        listed: ``thing_classes`` or ``stuff_classes``.
+
+    Returns:
+        (C,) int64, -1 for a class that no training set has; None where no list is known.
+    """
+    lists = [MetadataCatalog.get(n).as_dict().get(listed) for n in (*cfg.DATASETS.TRAIN, name)]
+    trained, own = next((classes for classes in lists[:-1] if classes), None), lists[-1]
+    if not trained or not own:
+        return None
+    ids = {name: i for i, name in enumerate(trained)}
+    return torch.tensor([ids.get(name, -1) for name in own])
+
+
+def size_of(record: Record) -> tuple[int, int]:
+    """Height and width of a record's image.
+
+    Raises:
+        DataError: neither it nor its file says so.
+    """
+    size = (record["width"], record["height"]) if {"width", "height"} <= record.keys() else image_size(record)
+    if size is None:
+        raise DataError(f"{record['file_name']} cannot be opened, and its record does not say its size: correct it")
+    width, height = map(int, size)
+    return height, width
+
+
+def _outline(annotation: dict[str, Any]) -> list[list[float]]:
+    """The box of an object without a mask: a model gives every object one."""
+    x1, y1, x2, y2 = BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)
+    return [[x1, y1, x2, y1, x2, y2, x1, y2]]

@@ -1,0 +1,50 @@
+"""``results.json`` of a run: rows of metrics, of which one is the run's own.
+
+{ROW: {GROUP: {METRIC: value or null}}, ..., "own_row": ROW, "notes": [one line each], "definitions": {GROUP: words}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+OWN_ROW = "own_row"
+NOTES = "notes"
+DEFINITIONS = "definitions"
+# Rows for comparison that tools/demo.py added before files said which row is the run's own.
+_OTHERS = ("untrained", "best constant", "equal weights (", "SimpleTrainer (")
+
+
+def rows_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a parsed file, in its order."""
+    return {name: row for name, row in content.items() if isinstance(row, Mapping)}  # type: ignore[misc]
+
+
+def own_row(content: Mapping[str, Any]) -> str | None:
+    """The name of the run's own row; in files that do not say it, the first that is not there for comparison.
+
+    Args:
+        content: of a parsed file.
+
+    Returns:
+        None if it has no such row.
+    """
+    rows = rows_of(content)
+    if content.get(OWN_ROW) in rows:
+        return content[OWN_ROW]
+    return next((name for name in rows if not name.startswith(_OTHERS)), None)
+
+
+def notes_of(content: Mapping[str, Any]) -> list[str]:
+    """What is to be known of the run's own row: what failed, what was not evaluated."""
+    return list(content.get(NOTES, ()))
+
+
+def definitions_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """By group of the run's own row, whose definition its metrics follow and what it is, where there are several."""
+    return dict(content.get(DEFINITIONS, {}))
+
+
+def metric_names(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Every ``group/metric`` that is not of a single class."""
+    return (f"{group}/{name}" for group, metrics in results.items() for name in metrics if "-" not in name)
