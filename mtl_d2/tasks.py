@@ -57,14 +57,6 @@ class Label:
             return True
         return all(self.annotation_key in a for a in record[self.record_key] if not is_region(a))
 
-
-def is_region(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation is no object but a region to be left out, where objects are not told apart or not sought.
-
-    Data sets say so by ``iscrowd`` or ``ignore``, 0 or 1; absent = 0.
-    """
-    return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
-
     def is_in_some(self, records: Iterable[dict]) -> bool:
         """Whether a data set has this label; images that show nothing do not say whether others have masks."""
         if not self.annotation_key:
@@ -72,6 +64,14 @@ def is_region(annotation: Mapping[str, Any]) -> bool:
         annotations = (a for r in records for a in r.get(self.record_key) or ())
         values = (a.get(self.annotation_key) for a in annotations)
         return any(value is not None and len(value) > 0 for value in values)
+
+
+def is_region(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is no object but a region to be left out, where objects are not told apart or not sought.
+
+    Data sets say so by ``iscrowd`` or ``ignore``, 0 or 1; absent = 0.
+    """
+    return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
 
 
 CLASSIFICATION = "class_"  # how the names of tasks that classify a whole image begin
