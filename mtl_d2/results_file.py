@@ -17,7 +17,7 @@ _OTHERS = ("untrained", "best constant", "equal weights (", "SimpleTrainer (")
 
 def rows_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The rows of a parsed file, in its order."""
-    return {name: row for name, row in content.items() if isinstance(row, Mapping)}  # type: ignore[misc]
+    return {name: row for name, row in content.items() if isinstance(row, Mapping) and name != DEFINITIONS}  # type: ignore[misc]
 
 
 def own_row(content: Mapping[str, Any]) -> str | None:

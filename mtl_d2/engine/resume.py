@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -140,6 +140,22 @@ def warn_of_ranks(before: int, now: int, reference: int) -> None:
         before,
         now,
     )
+
+
+def require_same_data(changed: Sequence[str]) -> None:
+    """Refuses to go on with other training records: the data's position counts samples in their order.
+
+    Args:
+        changed: a line for each data set that is not what it was.
+
+    Raises:
+        CheckpointError: there are such lines.
+    """
+    if changed:
+        raise CheckpointError(
+            "--resume goes on with the same training data; to begin anew from the weights, give MODEL.WEIGHTS the "
+            "checkpoint, another OUTPUT_DIR, and leave out --resume:\n" + _listed(changed)
+        )
 
 
 def require_keys(state: Mapping[str, Any], needed: Collection[str], what: str) -> None:

@@ -24,6 +24,7 @@ from mtl_d2.config_checks.solver import slow_precision
 from mtl_d2.config_scaling import follow_processes, scaled_counts
 from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.holdout import register_held_out
+from mtl_d2.data.reading import changed_records, digests
 from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
@@ -35,7 +36,7 @@ from mtl_d2.engine.model_check import check_model
 from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
-from mtl_d2.engine.resume import compare_configs, require_keys, warn_of_ranks, with_values
+from mtl_d2.engine.resume import compare_configs, require_keys, require_same_data, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
 from mtl_d2.evaluation.augmented import AugmentedEvaluation
@@ -214,17 +215,19 @@ class MultiTaskTrainer(DefaultTrainer):
         state["loop"] = self._trainer.state_dict()
         state["config"] = self.cfg.dump()
         state["world_size"] = comm.get_world_size()
+        state["records"] = digests(self.cfg.DATASETS.TRAIN)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues after the update that ``state_dict`` was taken in.
 
         Raises:
-            CheckpointError: it was taken in a run of other tasks or methods, or by another version.
+            CheckpointError: it was taken in a run of other tasks, methods or training records, or by another version.
         """
         require_keys(state_dict, ("iteration", "hooks", "loop", "config", "world_size"), "trainer state")
         require_keys(state_dict["loop"], self._trainer.state_dict(), "state of the loop")
         compare_configs(state_dict["config"], self.cfg, state_dict["iteration"] + 1)
+        require_same_data(changed_records(state_dict.get("records", {})))  # earlier versions kept none
         warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
         rates = list(self.scheduler.base_lrs)
         try:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
 from detectron2.modeling import BACKBONE_REGISTRY
 from running import train
 from torch.nn.functional import dropout
 
+from mtl_d2.data import reading
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError
 from mtl_d2.engine.metrics import keep_rows
@@ -223,3 +225,13 @@ def test_run_that_begins_anew_keeps_the_old_rows_beside_its_own(run):
     train(run)
     assert [row["iteration"] for row in rows(run.OUTPUT_DIR)] == [0]
     assert Path(run.OUTPUT_DIR, "metrics.old.json").exists()
+
+
+def test_other_records_are_not_gone_on_with(run, monkeypatch):
+    train(run, until=2)
+    name = run.DATASETS.TRAIN[0]
+    read = DatasetCatalog.get
+    monkeypatch.setattr(reading, "_FIRST", {})  # as in another process
+    monkeypatch.setattr(DatasetCatalog, "get", lambda asked: read(asked)[: -1 if asked == name else None])
+    with pytest.raises(CheckpointError, match=f"{name}: its records, or their order, are not those"):
+        train(run, resume=True)

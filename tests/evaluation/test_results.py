@@ -62,6 +62,7 @@ def test_definitions_stay_beside_the_own_row(tmp_path):
     add_results_row(tmp_path, "sum", results, own=True)
     add_results_row(tmp_path, "another", {"bbox": BOX})
     assert definitions_of(written(tmp_path)) == {"bbox": "AP as by pycocotools"}
+    assert list(rows_of(written(tmp_path))) == ["sum", "another"]
 
 
 def test_run_that_goes_on_with_another_method_has_that_row_and_its_notes(tmp_path):
