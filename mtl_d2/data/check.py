@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,46 +95,47 @@ def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings:
 
 
 def _look_into_files(cfg: CfgNode, name: str, read: Records, listing: Listing, findings: Findings) -> None:
-    """Headers of images and label maps, and pixels of some maps."""
+    """Headers of all label maps and of their images, and of a few images that have none; pixels of some maps."""
+    start = time.monotonic()
     named = [r for r in read if "image" not in r]
     maps = [r for r in named if label_maps.KEY in r] if "semantic" in cfg.MTL.TASKS else []
-    start = time.monotonic()
+    others = [r for r in named if label_maps.KEY not in r] if maps else named
+    sample = [_without_map(r) for r in files.spread(others, files.LOOKED_AT)]
     # At random: where time does not reach for all, those that are looked at are spread over the data set.
     order = np.random.default_rng(0).permutation(len(maps))
-    headers = files.read_headers((maps[i] for i in order), listing) if maps else {}
-    sample = [] if maps else files.spread(named, files.LOOKED_AT)
-    headers |= files.read_headers(({"file_name": r["file_name"]} for r in sample), listing)
-    findings.refuse(files.wrong_images(maps or sample, headers), name)
+    headers = files.read_headers((*sample, *(maps[i] for i in order)), listing)
+    findings.refuse(files.wrong_images([*maps, *sample], headers), name)
     if not maps:
         return
     findings.refuse(label_maps.wrong_headers(maps, headers), name)
     findings.warn(label_maps.turned_images(maps, headers), name)
-    findings.warn(_not_looked_at(maps, headers, listing), name)
-    odd = list(classes.wrong_ignored_id(name))
-    findings.refuse(odd, name)
-    if odd:
-        return
-    head, metadata = cfg.MODEL.SEM_SEG_HEAD, MetadataCatalog.get(name)
-    meaning = pixels.Meaning(
-        list(metadata.get("stuff_classes") or ()), head.NUM_CLASSES, metadata.get("ignore_label", head.IGNORE_VALUE)
-    )
+    findings.warn(label_maps.not_looked_at(maps, headers, listing), name)
     usable = [r for r in maps if label_maps.is_usable(headers.get(r[label_maps.KEY]))]
-    found = pixels.count_pixels(usable, meaning)
-    findings.refuse(pixels.unknown_classes(found, meaning), name)
-    findings.warn(pixels.unseen_classes(found, meaning), name)
+    looked_at = _look_at_pixels(cfg, name, usable, findings)
     logger.info(
         "%s: %d headers and the pixels of %d label maps looked at in %.1f s",
-        name, len(headers), len(found.counts), time.monotonic() - start,
+        name, len(headers), looked_at, time.monotonic() - start,
     )  # fmt: skip
 
 
-def _not_looked_at(maps: Records, headers: files.Headers, listing: Listing) -> Iterator[str]:
-    left = sum(r[label_maps.KEY] not in headers and listing.has(r[label_maps.KEY]) for r in maps)
-    if left:
-        yield (
-            f"in {files.HEADER_SECONDS:.0f} s the headers of {len(maps) - left} of {len(maps)} label maps were looked "
-            "at: what is wrong with the others is said when they are read"
-        )
+def _without_map(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without the label map that no task reads."""
+    return {key: value for key, value in record.items() if key != label_maps.KEY}
+
+
+def _look_at_pixels(cfg: CfgNode, name: str, maps: Records, findings: Findings) -> int:
+    """How many label maps were looked at."""
+    odd = list(classes.wrong_ignored_id(name))
+    findings.refuse(odd, name)
+    if odd:
+        return 0
+    head, metadata = cfg.MODEL.SEM_SEG_HEAD, MetadataCatalog.get(name)
+    names = metadata.get("stuff_classes") or ()
+    meaning = pixels.Meaning(names, head.NUM_CLASSES, metadata.get("ignore_label", head.IGNORE_VALUE))
+    found = pixels.count_pixels(maps, meaning)
+    findings.refuse(pixels.unknown_classes(found, meaning), name)
+    findings.warn(pixels.unseen_classes(found, meaning), name)
+    return len(found.counts)
 
 
 def _compare_images(cfg: CfgNode, known: dict[str, _Known], findings: Findings) -> None:

@@ -209,3 +209,15 @@ def test_more_maps_are_looked_at_while_a_class_is_missing(tmp_path, monkeypatch,
     meaning = pixels.Meaning(["a", "b", "c"][: 2 + rare], 2 + rare, 255)
     assert len(pixels.count_pixels(records, meaning).counts) == looked_at
     assert len(pixels.count_pixels(records, meaning, seconds=-1).counts) == 4
+
+
+def test_a_class_that_is_ignored_is_never_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(pixels, "SAMPLE", 1)
+    records = [{"sem_seg_file_name": str(tmp_path / f"{i}.png")} for i in range(2)]
+    for record in records:
+        cv2.imwrite(record["sem_seg_file_name"], np.eye(3, dtype=np.uint8))
+    meaning = pixels.Meaning(["void", "road"], 2, ignored=0)
+    found = pixels.count_pixels(records, meaning)
+    assert len(found.counts) == 1  # others would not show it either
+    (line,) = pixels.unseen_classes(found, meaning)
+    assert line.startswith("1 of its 2 classes, 'void' (0, the ignored id), is in none of the 1 of its 2 label maps")

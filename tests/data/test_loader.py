@@ -88,6 +88,10 @@ def test_a_set_may_have_records_of_either_task(cfg, tiny_root, own_sets):
     check_data(cfg)
     (batch,) = first(1, cfg)
     assert Counter(s["tasks"] for s in batch) == {("detection",): DETECTION, ("semantic",): SEMANTIC}
+    for i in (2, DETECTION + 2):
+        records[i] = {**records[i], "width": 7}
+    with pytest.raises(DataError, match="2 of 11 images looked at have another size than their record says"):
+        check_data(cfg)
 
 
 def test_filtering_everything_away_is_an_error(cfg, tiny_root):

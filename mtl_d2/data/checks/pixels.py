@@ -87,7 +87,7 @@ def count_pixels(records: Records, meaning: Meaning, seconds: float = SECONDS) -
                     pixels.broken.append(counts)
                 else:
                     pixels.counts[record["sem_seg_file_name"]] = counts
-            if time.monotonic() - start > seconds or not _unseen(pixels, meaning):
+            if time.monotonic() - start > seconds or set(_unseen(pixels, meaning)) <= {meaning.ignored}:
                 break
     return pixels
 
