@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,9 @@ class Label:
         """Whether a data set has this label; images that show nothing do not say whether others have masks."""
         if not self.annotation_key:
             return any(self.record_key in r for r in records)
-        annotations = (a for r in records for a in r.get(self.record_key) or ())
+        annotations = (a for r in records for a in r.get(self.record_key) or () if isinstance(a, Mapping))
         values = (a.get(self.annotation_key) for a in annotations)
-        return any(value is not None and len(value) > 0 for value in values)
+        return any(value is not None and not (isinstance(value, Sized) and len(value) == 0) for value in values)
 
 
 def is_region(annotation: Mapping[str, Any]) -> bool:

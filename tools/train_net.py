@@ -82,6 +82,7 @@ def main(args: argparse.Namespace) -> Any:
     cfg = prepare(args)
     with process_group(cfg.MODEL.DEVICE):
         settle_seed(cfg, args.resume)
+        require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
         return run(cfg, args, rehearse(cfg))
 
 
@@ -92,7 +93,6 @@ def run(cfg: Any, args: argparse.Namespace, notes: Notes) -> Any:
     with naming(Path(cfg.OUTPUT_DIR, "config.yaml")):
         default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
-    require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     notes.log()
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
@@ -115,13 +115,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return default_argument_parser(__doc__).parse_args(arguments)
 
 
+def keep_traceback(error: Exception) -> None:
+    """In the file of the log alone: on a terminal the error is one line."""
+    logger = logging.getLogger("mtl_d2")
+    where = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(logger.name, logging.DEBUG, __file__, 0, "The run ended here:", (), where)
+    for handler in logger.handlers:
+        if getattr(handler, "stream", None) not in (sys.stdout, sys.stderr):
+            handler.handle(record)
+
+
 if __name__ == "__main__":
     logging.raiseExceptions = False  # on a full disk every line of log.txt would print a traceback over the error
     args = parse()
     try:
         start(main, args)
     except EXPECTED as error:
-        logging.getLogger("mtl_d2").debug("", exc_info=error)
+        keep_traceback(error)
         sys.exit(f"error: {error}")
     except OSError as error:
         if not refusal(error):

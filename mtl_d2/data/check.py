@@ -14,11 +14,12 @@ from detectron2.data import MetadataCatalog
 from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.checks import classes, files, label_maps, pixels, records
 from mtl_d2.data.checks.findings import Findings
-from mtl_d2.data.checks.labels import labels, unlabelled, without_objects
+from mtl_d2.data.checks.labels import unlabelled, without_objects
 from mtl_d2.data.classification import wrong_classes
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, Places, image_paths
 from mtl_d2.data.once import speaks
+from mtl_d2.tasks import LABELS
 
 logger = logging.getLogger(__name__)
 Records = list[dict[str, Any]]
@@ -73,7 +74,7 @@ def check_data(cfg: CfgNode) -> None:
 
 
 def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings: Findings) -> _Known:
-    labelled = {task for task in cfg.MTL.TASKS if labels(read, task)}
+    labelled = {task for task in cfg.MTL.TASKS if LABELS[task].is_in_some(read)}
     mask_format = cfg.INPUT.MASK_FORMAT if name in cfg.DATASETS.TRAIN else "bitmask"  # evaluation reads any
     cleaned = clean_annotations(read, "instance" in labelled, mask_format)
     images = image_paths(read)
@@ -85,7 +86,7 @@ def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings:
         classes.wrong_numbers(cfg, name, labelled),
         classes.wrong_mappings(name, labelled),
         wrong_classes(cfg, name, read),
-        classes.wrong_category_ids(cfg, name, read),
+        classes.wrong_category_ids(cfg, name, cleaned.records),
         records.not_divisible(cfg, name, read),
         records.not_told_apart(read) if name in cfg.DATASETS.TEST else (),
     ):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from detectron2.data import MetadataCatalog
 
 from mtl_d2.evaluation import cityscapes
@@ -26,17 +24,3 @@ def definition(dataset_name: str, group: str) -> str:
     if group == "sem_seg":
         return CONVENTIONS[semantic_convention(dataset_name)].definition
     return COCO if group in ("bbox", "segm") else ""
-
-
-def definitions(groups: Mapping[str, Iterable[str]]) -> list[str]:
-    """A line for each data set: what its groups of metrics are.
-
-    Args:
-        groups: by data set; its results are such a mapping.
-    """
-    lines = []
-    for name, its_groups in groups.items():
-        known = {group: definition(name, group) for group in its_groups}
-        if any(known.values()):
-            lines.append(f"{name}: " + "; ".join(f"{group} is {what}" for group, what in known.items() if what))
-    return lines

@@ -46,5 +46,5 @@ def _form(annotation: Any) -> Any:
     if not isinstance(annotation, dict):
         return type(annotation)
     segmentation = annotation.get("segmentation")
-    inner = type(segmentation[0]) if isinstance(segmentation, list) and segmentation else bool(segmentation)
+    inner = type(segmentation[0]) if isinstance(segmentation, list) and segmentation else segmentation is None
     return (*annotation, type(segmentation), inner, bool(annotation.get("iscrowd")), type(annotation.get("bbox")))

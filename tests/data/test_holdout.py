@@ -104,10 +104,3 @@ def test_a_share_that_leaves_nothing_is_refused(cfg, tiny_root):
     cfg.MTL.DATA.VALIDATION_SHARE = 0.95
     with pytest.raises(DataError, match=r"0\.95 of the 6 in bdd100k_det_train is all: lower it"):
         check_data(cfg)
-
-
-def test_a_set_that_cannot_be_evaluated_is_refused(cfg, tiny_root):
-    cfg.MTL.DATA.VALIDATION_SHARE = 0.2
-    del MetadataCatalog.get("bdd100k_det_train").evaluator_type
-    with pytest.raises(DataError, match=r"bdd100k_det_train: its metadata have no `evaluator_type`"):
-        check_data(cfg)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from detectron2.config import CfgNode
 
 from mtl_d2.tasks import LABELS
 
 Labelled = Mapping[str, set[str]]  # data set -> tasks of the config that it labels
-
-
-def labels(records: list[dict[str, Any]], task: str) -> bool:
-    """Whether a data set labels a task; images that show nothing do not say whether others have masks."""
-    label = LABELS[task]
-    if label.annotation_key:
-        return any(label.annotation_key in a for r in records for a in r.get(label.record_key) or ())
-    return any(label.record_key in r for r in records)
 
 
 def unlabelled(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:

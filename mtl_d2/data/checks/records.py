@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from mtl_d2.data.annotations import image_key
 from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
@@ -112,8 +112,6 @@ def not_divisible(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
         divide(records, share, cfg.SEED, name)
     except DataError as e:
         yield str(e)
-    if MetadataCatalog.get(name).get("evaluator_type") is None:
-        yield "its metadata have no `evaluator_type`, but MTL.DATA.VALIDATION_SHARE of it is evaluated: register it"
 
 
 def wrong_shares(cfg: CfgNode) -> Iterator[str]:
