@@ -17,7 +17,7 @@ _OTHERS = ("untrained", "best constant", "equal weights (", "SimpleTrainer (")
 
 def rows_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The rows of a parsed file, in its order."""
-    return {name: row for name, row in content.items() if isinstance(row, Mapping) and name != DEFINITIONS}  # type: ignore[misc]
+    return {n: row for n, row in content.items() if isinstance(row, Mapping) and n != DEFINITIONS}  # type: ignore[misc]
 
 
 def own_row(content: Mapping[str, Any]) -> str | None:
@@ -30,8 +30,9 @@ def own_row(content: Mapping[str, Any]) -> str | None:
         None if it has no such row.
     """
     rows = rows_of(content)
-    if content.get(OWN_ROW) in rows:
-        return content[OWN_ROW]
+    named = content.get(OWN_ROW)
+    if isinstance(named, str) and named in rows:
+        return named
     return next((name for name in rows if not name.startswith(_OTHERS)), None)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -29,7 +28,8 @@ from mtl_d2.comparison.progress import Progress
 from mtl_d2.comparison.runner import Runner, is_locked
 from mtl_d2.comparison.spec import Comparison, read_comparison
 from mtl_d2.comparison.state import CONSOLE, FAILED, FINISHED, changes, read_outcome, set_aside
-from mtl_d2.comparison.tables import metric_title
+from mtl_d2.comparison.tables import DECIMALS, metric_title
+from mtl_d2.report.precision import metric_precision
 from mtl_d2.report.tables import duration
 
 TRAIN = Path(__file__).resolve().parent / "train_net.py"
@@ -111,7 +111,8 @@ def result(run: PlannedRun, collected: Collected) -> str:
         return f"{outcome.state}: {outcome.reason}"
     row = next(row for row in collected.rows if row.entry == run.entry)
     metrics = next(record.metrics for record in row.records if record.seed == str(run.seed))
-    figures = [f"{metric_title(m.name)} {metrics.get(m.name, math.nan):.4g}" for m in collected.metrics]
+    there = {m.name: metrics[m.name] for m in collected.metrics if m.name in metrics}
+    figures = [f"{metric_title(name)} {metric_precision(name, [v], DECIMALS)(v)}" for name, v in there.items()]
     return ", ".join([f"finished in {duration(outcome.seconds)}", *figures])
 
 

@@ -45,7 +45,7 @@ def read_methods(folder: Path) -> dict[str, list[Run]]:
 def first_epoch(run: Run) -> tuple[float, float]:
     """Standard deviation of the cosine in the first epoch, and the harmonic mean of the last validation accuracies."""
     series = run.series[COSINE]
-    accuracy = next(iter(run.results.values()))[VALIDATION]["harmonic_mean"]
+    accuracy = run.own_results[VALIDATION]["harmonic_mean"]
     return float(series.values[series.updates < EPOCH].std()), float("nan" if accuracy is None else accuracy)
 
 

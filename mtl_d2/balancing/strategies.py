@@ -43,6 +43,11 @@ class Strategy(nn.Module):
         """One sentence for every rule that ``options`` (the keys of ``defaults``) break; empty if none."""
         return []
 
+    @classmethod
+    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+        """Whether the update is the same without it, with these values of ``defaults``: tables say so."""
+        return False
+
 
 class Weighting(Strategy):
     """Gives each task loss its weight in S. Its parameters are trained on plain dS/ds.

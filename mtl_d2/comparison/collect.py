@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_d2.comparison.measures import found_metrics
+from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
 from mtl_d2.comparison.spec import Comparison, Entry
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
@@ -101,7 +102,7 @@ class Collected:
         if isinstance(given, Mapping):
             return {str(name): float(value) for name, value in given.items()}
         found: dict[str, float] = {}
-        for row in self._base_rows:
+        for row in self.base_rows:
             for metric in self.metrics:
                 summary = row.summary(metric.name)
                 if summary.count:
@@ -112,11 +113,14 @@ class Collected:
     def base_name(self) -> str:
         """The base in words."""
         given = self.comparison.delta_base
-        return "the values given" if isinstance(given, Mapping) else ", ".join(r.entry.name for r in self._base_rows)
+        return "the values given" if isinstance(given, Mapping) else ", ".join(r.entry.name for r in self.base_rows)
 
     @property
-    def _base_rows(self) -> list[Row]:
+    def base_rows(self) -> list[Row]:
+        """The rows whose means are the base; none where values are given."""
         given = self.comparison.delta_base
+        if isinstance(given, Mapping):
+            return []
         if given is not None:
             return [row for row in self.rows if row.entry.name == given]
         return [row for row in self.rows if row.entry.baseline] or list(self.rows[:1])
@@ -129,21 +133,7 @@ class Collected:
     @property
     def notes(self) -> list[str]:
         """Every run that does not count, with the reason, and what else a reader must know."""
-        found = [
-            f"{row.entry.name}, seed {record.seed}: {record.outcome.state}"
-            + (f": {record.outcome.reason}" if record.outcome.reason else "")
-            for row in self.rows
-            for record in row.records
-            if not record.finished
-        ]
-        missing = [m.name for m in self.metrics if not any(row.summary(m.name).count for row in self.rows)]
-        there = sorted({n for row in self.rows for r in row.finished for n in r.metrics if "-" not in n})
-        if there:
-            found += [f"No finished run has the metric {name}; there are {', '.join(there)}." for name in missing]
-        lacking = [metric.name for metric in self.metrics if metric.task and metric.name not in self.base]
-        if lacking and there:
-            found.append(f"No Delta: its base, {self.base_name}, has no {', '.join(lacking)}.")
-        return found
+        return [*unfinished(self), *missing(self), *remarks_of_runs(self)]
 
 
 def collect(comparison: Comparison, folders: Mapping[str, Mapping[str, Path]]) -> Collected:
@@ -184,13 +174,8 @@ def _judged(seed: str, outcome: Outcome, run: Run) -> Record:
 
 
 def _metrics(run: Run) -> dict[str, float]:
-    """The first row of results.json, which is the run's own, else what the log has; and the cosines."""
-    groups = next(iter(run.results.values()), None) or run.last_evaluation()
-    found = {
-        f"{group}/{name}": math.nan if value is None else value
-        for group, metrics in groups.items()
-        for name, value in metrics.items()
-    }
+    """The run's own results, and the cosines."""
+    found = {f"{group}/{name}": value for group, metrics in run.own_results.items() for name, value in metrics.items()}
     for name, series in run.series.items():
         if name.startswith(COSINES) and len(series.values):
             found[name] = float(series.values.mean())

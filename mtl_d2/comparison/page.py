@@ -6,14 +6,16 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from mtl_d2.comparison.collect import Collected
+from mtl_d2.comparison.collect import Collected, Row
 from mtl_d2.comparison.curves import curve_sections
 from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
-from mtl_d2.comparison.tables import Table, cosine_table, cost_table, grid_tables, main_table
+from mtl_d2.comparison.tables import NONE, Table, cosine_table, cost_table, grid_tables, main_table
 from mtl_d2.files import write_atomically
-from mtl_d2.report.markup import Section, folded, table
+from mtl_d2.report.markup import Section, folded, listed, table
 from mtl_d2.report.page import document
+from mtl_d2.report.settings import method_of
 
 PAGE = "comparison.html"
 
@@ -60,9 +62,16 @@ def _head(collected: Collected, notes: Sequence[str]) -> str:
     finished = sum(len(row.finished) for row in collected.rows)
     planned = sum(len(row.records) for row in collected.rows)
     line = f"{len(collected.rows)} methods, {finished} of {planned} runs finished."
-    warnings = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    listed = f'<ul class="warnings">{warnings}</ul>' if warnings else ""
-    return f'<p class="summary">{escape(line)}</p>{listed}'
+    return f'<p class="summary">{escape(line)}</p>{listed(notes, warning=True)}'
+
+
+def _methods(row: Row) -> str:
+    """What the runs of a row were, by their configs, whatever the row is called."""
+    return "; ".join(dict.fromkeys(filter(None, (method_of(record.run) for record in row.records)))) or NONE
+
+
+def _overrides(pairs: Sequence[tuple[str, Any]]) -> str:
+    return " ".join(shlex.quote(f"{key}={value}") for key, value in pairs)
 
 
 def _runs(collected: Collected) -> Section:
@@ -73,12 +82,12 @@ def _runs(collected: Collected) -> Section:
         for record in row.records
     ]
     settings = [
-        [escape(row.entry.name), escape(" ".join(shlex.quote(f"{k}={v}") for k, v in row.entry.overrides) or "–")]
+        [escape(row.entry.name), escape(_methods(row)), escape(_overrides(row.entry.overrides) or NONE)]
         for row in collected.rows
-        if not row.entry.folders
     ]
-    common = " ".join(f"{key}={value}" for key, value in collected.comparison.overrides)
-    body = table(("method", "what it changes"), settings, numeric=False) if settings else ""
-    body += f"<p>All runs: {escape(str(collected.comparison.base))} {escape(common)}</p>" if settings else ""
+    body = table(("name", "method by its config", "what it changes"), settings, numeric=False)
+    if collected.comparison.base:
+        common = _overrides(collected.comparison.overrides)
+        body += f"<p>All runs: {escape(str(collected.comparison.base))} {escape(common)}</p>"
     body += folded("Folders of the runs", table(("method", "seed", "state", "folder"), lines, numeric=False))
     return Section("runs", "Runs", body)

@@ -82,7 +82,7 @@ def runs_csv(collected: Collected) -> str:
     lines = [["method", "seed", "state", "reason", "seconds_per_update", "seconds", "memory_bytes", *names, "folder"]]
     for row, record in records:
         cost = [_plain(record.seconds_per_update), _plain(record.seconds), str(record.outcome.memory or "")]
-        values = [_plain(record.metrics.get(name, math.nan)) for name in names]
+        values = [repr(float(record.metrics[name])) if name in record.metrics else "" for name in names]
         state = [record.outcome.state, record.outcome.reason]
         lines.append([row.entry.name, record.seed, *state, *cost, *values, str(record.run.folder)])
     return _csv(lines)

@@ -7,13 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mtl_d2.comparison.collect import COSINES, Collected, Row
+from mtl_d2.comparison.notes import delta_gaps
 from mtl_d2.comparison.spec import word
 from mtl_d2.comparison.statistics import Summary, marks, summarize
 from mtl_d2.engine.diagnostics import spread_name
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.markup import group_title
+from mtl_d2.report.precision import UNDEFINED, is_percentage, precision_of
 
 NONE = "–"
+DECIMALS = 2  # of percentages
+MARKS = (
+    "Bold: the best; underlined: several of which nobody knows which is the best, since they are within one standard "
+    "error of their difference."
+)
 MIB = 2.0**20
 
 
@@ -53,25 +60,41 @@ class Table:
 
 @dataclass(frozen=True)
 class Measure:
-    """One quantity of a row: a metric or a Delta, with its heading, direction (None: none is better) and decimals."""
+    """One quantity of a row.
+
+    Attributes:
+        title: its heading.
+        summary: its value.
+        higher: whether higher is better; None: neither is.
+        decimals: None for as many as fit the values.
+        metric: its name, "" if it is none.
+    """
 
     title: str
     summary: Callable[[Row], Summary]
     higher: bool | None
     decimals: int | None = None
+    metric: str = ""
 
 
 def measures(collected: Collected) -> list[Measure]:
     """The metrics, then Delta in each convention, where there is a base."""
     found = [
-        Measure(f"{metric_title(m.name)} {_arrow(m.higher)}", _of_metric(m.name), m.higher) for m in collected.metrics
+        Measure(
+            f"{metric_title(m.name)} {_arrow(m.higher)}",
+            _of_metric(m.name),
+            m.higher,
+            DECIMALS if is_percentage(m.name) else None,
+            m.name,
+        )
+        for m in collected.metrics
     ]
     counted = [metric.name for metric in collected.metrics if metric.task]
     if counted and all(name in collected.base for name in counted):
         for name in collected.comparison.conventions:
             kind = CONVENTIONS[name]
             title = " ".join(filter(None, ("Δ", name, kind.unit, _arrow(kind.higher))))
-            found.append(Measure(title, _of_delta(collected, name), kind.higher, 2))
+            found.append(Measure(title, _of_delta(collected, name), kind.higher, DECIMALS))
     return found
 
 
@@ -91,7 +114,12 @@ def main_table(collected: Collected) -> Table:
     conventions = [f"Δ {name}: {CONVENTIONS[name].what}" for name in collected.comparison.conventions]
     if any(m.title.startswith("Δ") for m in chosen):
         note += f" Δ against {collected.base_name}; " + "; ".join(conventions) + "."
-    note += " Bold: the best; underlined: within one standard error of it."
+    note += f" {MARKS}"
+    gaps = delta_gaps(collected) if any(m.title.startswith("Δ") for m in chosen) else []
+    note += f" No Δ: {'; '.join(gaps)}." if gaps else ""
+    runs = [record.run for row in collected.rows for record in row.finished]
+    definitions = dict.fromkeys(pair for run in runs for pair in run.definitions.items())
+    note += "".join(f" {group_title(group)}: {words}." for group, words in definitions)
     table = Table("Results", ("method", "runs", *(m.title for m in chosen)), note=note)
     columns = [_column(collected.rows, measure) for measure in chosen]
     for i, row in enumerate(collected.rows):
@@ -159,27 +187,27 @@ def _grid(name: str, rows: Sequence[Row], measure: Measure) -> Table:
 
 def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list[Cell]:
     summaries = [measure.summary(row) for row in rows]
-    signs = marks(summaries, measure.higher) if measure.higher is not None else ["" for _ in rows]
-    digits = _decimals(summaries) if measure.decimals is None else measure.decimals
+    precision = precision_of((s.mean for s in summaries), measure.decimals)
+    texts = [precision(s.mean) for s in summaries]
+    signs = marks(summaries, texts, measure.higher) if measure.higher is not None else ["" for _ in rows]
     shades = _shades(summaries, measure.higher) if shaded else [None for _ in rows]
-    return [
-        _cell(row, s, digits, sign, shade) for row, s, sign, shade in zip(rows, summaries, signs, shades, strict=True)
-    ]
+    cells = []
+    for row, s, text, sign, shade in zip(rows, summaries, texts, signs, shades, strict=True):
+        error = "" if math.isnan(s.error) else precision(s.error)
+        cells.append(Cell(text + _few(row, s, shaded), error, sign, shade) if s.count else Cell(_nothing(row, measure)))
+    return cells
 
 
-def _cell(row: Row, summary: Summary, digits: int, mark: str, shade: float | None) -> Cell:
-    """A cell says how many runs it is of where the column of runs does not; grids, which have shades, have none."""
-    if not summary.count:
-        return Cell(_nothing(row))
-    told = row.records if shade is not None else row.finished
-    few = f" (of {summary.count})" if summary.count < len(told) else ""
-    error = "" if math.isnan(summary.error) else f"{summary.error:.{digits}f}"
-    mean = round(summary.mean, digits) or 0.0  # no negative zero
-    return Cell(f"{mean:.{digits}f}{few}", error, mark, shade)
+def _few(row: Row, summary: Summary, shaded: bool) -> str:
+    """How many runs a value is of, where the column of runs does not say it; grids, which have shades, have none."""
+    told = row.records if shaded else row.finished
+    return f" (of {summary.count})" if summary.count < len(told) else ""
 
 
-def _nothing(row: Row) -> str:
-    """What stands for a value that no run has: the runs' state where none is finished."""
+def _nothing(row: Row, measure: Measure) -> str:
+    """What stands for a value that no run has: the runs' state where none is finished, `nan` where it is no number."""
+    if any(measure.metric in record.metrics for record in row.finished):
+        return UNDEFINED
     states = {record.outcome.state for record in row.records}
     return NONE if row.finished or len(states) != 1 else states.pop()
 
@@ -192,12 +220,6 @@ def _shades(summaries: Sequence[Summary], higher: bool | None) -> list[float | N
         None if not s.count else (s.mean - low) / span if higher is not False else (high - s.mean) / span
         for s in summaries
     ]
-
-
-def _decimals(summaries: Sequence[Summary]) -> int:
-    """Four digits of the largest value, at most five of them after the point."""
-    largest = max((abs(s.mean) for s in summaries if s.count), default=0.0)
-    return 2 if largest == 0 else min(max(3 - math.floor(math.log10(largest)), 0), 5)
 
 
 def _memory(row: Row) -> list[float]:

@@ -11,6 +11,7 @@ from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
 from mtl_d2.config import AMP_DTYPES, build_setup, method_options
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
+from mtl_d2.method_name import describe_method
 
 
 def build_balancer(cfg: Any) -> Balancer:
@@ -63,9 +64,5 @@ def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Stra
 
 
 def method_name(cfg: Any) -> str:
-    """A short name of a run's method for tables: the choices that are not the plainest, such as ``mclgs + mean``."""
-    mtl = cfg.MTL
-    parts = [mtl.ALLOCATION.NAME, mtl.SCALARIZATION.NAME, mtl.SCALARIZATION.MEAN, mtl.GRADIENT.RESCALE]
-    parts += [mtl.GRADIENT.AGGREGATOR, mtl.REGULARIZER.NAME, mtl.STEP.NAME]
-    plain = ("full", "fixed", "arithmetic", "", None, "", "joint")
-    return " + ".join(part for part, usual in zip(parts, plain, strict=True) if part != usual)
+    """The name of a run's method for tables, such as ``mclgs (a0 5.0) + mean``."""
+    return describe_method(cfg.MTL)

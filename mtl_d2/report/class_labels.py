@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_d2.report.drawing import Image
+from mtl_d2.report.palette import class_name
 from mtl_d2.tasks import CLASSIFICATION
 
 WIDTH = 216  # pixels
@@ -33,7 +34,7 @@ def draw_classes(image: npt.NDArray[np.uint8], ids: Mapping[str, int], metadata:
     text = np.full((LINE * len(ids) + 4, large.shape[1], 3), 255, np.uint8)
     names = metadata.get("classes", {})
     for line, (task, k) in enumerate(ids.items()):
-        name = names[task][k] if task in names else str(k)
+        name = class_name(list(names.get(task, ())), k)
         where = (4, LINE * (line + 1) - 4)
         label = f"{task.removeprefix(CLASSIFICATION)}: {name}"
         cv2.putText(text, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)

@@ -24,37 +24,53 @@ def picture_section(run: Run) -> Section:
     """Pairs of pictures, embedded, as many of each data set as the budget allows."""
     entries = [e for e in _list(run.pictures.get("pictures")) if isinstance(e, dict)]
     if not entries:
-        text = "No pictures were drawn: they are made after the evaluation, which this run did not reach."
-        return Section("pictures", "Predictions beside ground truth", missing(text))
-    shown, more, lost = _embedded(run.folder, _taking_turns(entries))
-    body = _introduction(run) + _legend(run) + "".join(shown)
+        return Section("pictures", "Predictions beside ground truth", missing(_why_none(run)) + _failed(run))
+    shown: list[str] = []
+    more: list[str] = []
+    lost: list[str] = []
+    embedded: list[dict[str, Any]] = []
+    left = BUDGET
+    for turn, entry in _taking_turns(entries):
+        files = {kind: jpeg for kind in KINDS if (jpeg := _jpeg(run.folder, entry.get(kind))) is not None}
+        if len(files) < len(KINDS):
+            lost.append(str(entry.get("prediction", "?")))
+            continue
+        left -= sum(map(len, files.values()))
+        if left < 0 and embedded:
+            break
+        embedded.append(entry)
+        (shown if turn < SHOWN else more).append(_pair(entry, files))
+    body = _introduction(run) + _legend(run, embedded) + "".join(shown)
     if more:
         body += folded(f"{len(more)} more images", "".join(more))
     if lost:
         body += missing(f"Pictures that cannot be read: {', '.join(lost)}.")
-    rest = len(entries) - len(shown) - len(more) - len(lost)
+    body += _failed(run)
+    rest = len(entries) - len(embedded) - len(lost)
     if rest:
         text = f"{rest} more are in the folder {PICTURE_FOLDER}; they are left out here to keep this file small."
         body += paragraph(text)
     return Section("pictures", "Predictions beside ground truth", body)
 
 
-def _embedded(folder: Path, entries: Sequence[tuple[int, dict[str, Any]]]) -> tuple[list[str], list[str], list[str]]:
-    """Pairs to show, pairs to fold away, and the names of what cannot be read."""
-    shown: list[str] = []
-    more: list[str] = []
-    lost: list[str] = []
-    left = BUDGET
-    for turn, entry in entries:
-        files = {kind: data for kind in KINDS if (data := _jpeg(folder, entry.get(kind))) is not None}
-        if len(files) < len(KINDS):
-            lost.append(str(entry.get("prediction", "?")))
-            continue
-        left -= sum(map(len, files.values()))
-        if left < 0 and shown:
-            break
-        (shown if turn < SHOWN else more).append(_pair(entry, files))
-    return shown, more, lost
+def _why_none(run: Run) -> str:
+    if run.config and not run.setting("DATASETS.TEST"):
+        return "No pictures were drawn: DATASETS.TEST names no test set, and they are of test images."
+    if run.pictures:
+        return "No picture could be drawn."
+    return "No pictures were drawn: they are made after the evaluation, which this run did not reach."
+
+
+def _failed(run: Run) -> str:
+    """A line for each reason why pictures could not be drawn, with their names."""
+    images: dict[tuple[str, str], list[str]] = {}
+    for entry in _list(run.pictures.get("failed")):
+        if isinstance(entry, dict):
+            key = str(entry.get("dataset")), str(entry.get("reason"))
+            images.setdefault(key, []).append(str(entry.get("image")))
+    return "".join(
+        missing(f"Not drawn: {dataset}: {', '.join(names)}: {reason}") for (dataset, reason), names in images.items()
+    )
 
 
 def _taking_turns(entries: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
@@ -86,18 +102,16 @@ def _introduction(run: Run) -> str:
     return paragraph(text + "Regions in plain image colours have no label.")
 
 
-def _legend(run: Run) -> str:
-    legends = run.pictures.get("legend")
-    lines = []
-    for kind, classes in legends.items() if isinstance(legends, Mapping) else ():
-        keys = "".join(
-            f'<span><i style="background:{escape(str(color))}"></i>{escape(str(name))}</span>'
-            for name, color in (pair for pair in _list(classes) if isinstance(pair, list) and len(pair) == 2)
-            if COLOR.match(str(color))
-        )
-        if keys:
-            lines.append(f'<div class="legend"><b>{escape(str(kind))}</b>{keys}</div>')
-    return "".join(lines)
+def _legend(run: Run, embedded: Sequence[Mapping[str, Any]]) -> str:
+    """The classes that the pictures of this page show, each once."""
+    colors = run.pictures.get("colors")
+    seen = {str(name) for entry in embedded for name in _list(entry.get("classes"))}
+    keys = "".join(
+        f'<span><i style="background:{escape(str(color))}"></i>{escape(str(name))}</span>'
+        for name, color in (colors.items() if isinstance(colors, Mapping) else ())
+        if str(name) in seen and COLOR.match(str(color))
+    )
+    return f'<div class="legend">{keys}</div>' if keys else ""
 
 
 def _pair(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
@@ -109,7 +123,15 @@ def _pair(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
         f'{base64.b64encode(files[kind]).decode("ascii")}"><figcaption>{escape(captions[kind])}</figcaption></figure>'
         for kind in KINDS
     )
-    return f'<div class="pair"><h3>{image} <small>{dataset}</small></h3><div class="grid">{shown}</div></div>'
+    left_out = entry.get("left_out")
+    given = left_out if isinstance(left_out, Mapping) else {}
+    notes = [
+        f"Not drawn of the {captions[kind]}: {', '.join(map(str, _list(given[kind])))}."
+        for kind in KINDS
+        if kind in given
+    ]
+    below = missing(" ".join(notes)) if notes else ""
+    return f'<div class="pair"><h3>{image} <small>{dataset}</small></h3><div class="grid">{shown}</div>{below}</div>'
 
 
 def _list(value: Any) -> list[Any]:

@@ -66,6 +66,12 @@ def missing(text: str) -> str:
     return f'<p class="missing">{escape(text)}</p>'
 
 
+def listed(lines: Sequence[str], *, warning: bool) -> str:
+    """Sentences in a box, one below the other; nothing where there is none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="{"warnings" if warning else "notes"}">{items}</ul>' if items else ""
+
+
 def folded(summary: str, body: str) -> str:
     """HTML that opens on a click."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"

@@ -11,10 +11,11 @@ from mtl_d2.files import write_atomically
 from mtl_d2.report.curves import cosine_section, gradient_section, loss_section, other_section, time_section
 from mtl_d2.report.files import REPORT
 from mtl_d2.report.gallery import picture_section
-from mtl_d2.report.markup import Section
+from mtl_d2.report.markup import Section, listed
 from mtl_d2.report.run import Run, read_run
+from mtl_d2.report.settings import settings_section
 from mtl_d2.report.style import STYLE
-from mtl_d2.report.tables import metrics_section, settings_section, summary
+from mtl_d2.report.tables import metrics_section, summary
 
 
 def write_report(output_dir: str | Path, title: str | None = None) -> Path:
@@ -86,5 +87,4 @@ def _warnings(run: Run) -> str:
     planned = run.setting("SOLVER.MAX_ITER")
     if isinstance(planned, int) and run.updates < planned:
         problems.insert(0, f"Training stopped early: the log ends at update {run.updates} of {planned}.")
-    lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    return f'<ul class="warnings">{lines}</ul>' if lines else ""
+    return listed(problems, warning=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,24 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as d2_io
+from detectron2.data.catalog import Metadata
 from torch import nn
 
 from mtl_d2 import data
 from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
 from mtl_d2.report.class_labels import draw_classes
-from mtl_d2.report.drawing import Image, class_colors, draw
+from mtl_d2.report.drawing import Image, draw
 from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX
+from mtl_d2.report.palette import Palette
 
 __all__ = ["draw", "write_pictures"]
 
 MAX_WIDTH = 960  # pixels of a written picture
 JPEG_QUALITY = 82
+LONGEST = 300  # letters of a reason
+
+logger = logging.getLogger(__name__)
 
 
 def write_pictures(
@@ -35,7 +41,9 @@ def write_pictures(
 ) -> Path:
     """Draws prediction and ground truth of some images of every test set.
 
-    Writes `OUTPUT_DIR/pictures/<dataset>_<i>_{prediction,truth}.jpg` and their `index.json`. Call it on one process.
+    Writes `OUTPUT_DIR/pictures/<dataset>_<i>_{prediction,truth}.jpg` and their `index.json`. A picture that cannot be
+    drawn is left out and named there with the reason, whatever it is: a report has more than pictures. Call it on one
+    process.
 
     Args:
         model: a detectron2 model; it is run in evaluation mode and left in the mode it came in.
@@ -54,25 +62,108 @@ def write_pictures(
         raise ValueError(f"count must be at least 1 picture per data set, found {count}")
     folder = Path(output_dir) / PICTURE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    names = tuple(cfg.DATASETS.TEST)
-    things = _metadata_with("thing_classes", (*names, *cfg.DATASETS.TRAIN))
-    stuff = _metadata_with("stuff_classes", (*names, *cfg.DATASETS.TRAIN))
+    artist = _Artist(model, cfg, folder, score_threshold)
     with _evaluating(model):
-        for name in names:
-            for i, (record, sample) in enumerate(_spread(cfg, name, count)):
-                stem = folder / f"{name}_{i}"
-                if "image" in record:
-                    shown = _write_classes(model, record, MetadataCatalog.get(name), stem)
-                else:
-                    shown = _write_pair(model, record, sample, (things, stuff), stem, score_threshold)
-                entries.append({"dataset": name, "image": Path(record["file_name"]).name, **shown})
+        for name in cfg.DATASETS.TEST:
+            artist.draw_some(cfg, name, count)
+    seen = {name for entry in artist.entries for name in entry["classes"]}
     index = {
         "score_threshold": score_threshold,
-        "legend": {"boxes": _legend(things, "thing"), "segmentation": _legend(stuff, "stuff")},
-        "pictures": entries,
+        "colors": {name: "#{:02x}{:02x}{:02x}".format(*artist.palette[name]) for name in artist.palette.in_order(seen)},
+        "pictures": artist.entries,
+        "failed": artist.failed,
     }
     return write_atomically(folder / PICTURE_INDEX, json.dumps(index, indent=1))
+
+
+class _Artist:
+    """Draws pictures into a folder, and notes what the index says of them."""
+
+    def __init__(self, model: nn.Module, cfg: CfgNode, folder: Path, score_threshold: float) -> None:
+        self.model, self.folder, self.score_threshold = model, folder, score_threshold
+        train, test = (tuple(names) for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
+        self.palette = Palette(MetadataCatalog.get(name) for name in (*test, *train))
+        # A prediction's classes are those that were trained; a label's are those of its own data set, if it has any.
+        self.names = (*train, *test)
+        self.entries: list[dict[str, Any]] = []
+        self.failed: list[dict[str, str]] = []
+
+    def draw_some(self, cfg: CfgNode, name: str, count: int) -> None:
+        """Pictures of `count` images of a test set, the middles of as many equal parts of it."""
+        try:
+            records = {record["file_name"]: record for record in read_records(name)}
+            samples: Any = data.build_test_loader(cfg, name).dataset
+            total = len(samples)
+        except Exception as error:  # noqa: BLE001  # named on the page
+            self._fail(name, "all images", error)
+            return
+        for i in range(min(count, total)):
+            image = f"image {int((i + 0.5) * total / min(count, total))} of {total}"
+            try:
+                sample = samples[int((i + 0.5) * total / min(count, total))]
+                image = Path(sample["file_name"]).name
+                shown = self._write(records[sample["file_name"]], sample, name, f"{name}_{i}")
+            except Exception as error:  # noqa: BLE001  # named on the page
+                self._fail(name, image, error)
+            else:
+                self.entries.append({"dataset": name, "image": image, **shown})
+
+    def _fail(self, dataset: str, image: str, error: Exception) -> None:
+        line = " ".join(str(error).split())[:LONGEST]
+        reason = line if isinstance(error, data.DataError) else f"{type(error).__name__}: {line}"
+        if not any(entry["dataset"] == dataset and entry["reason"] == reason for entry in self.failed):
+            logger.warning("no picture of %s, %s: %s", dataset, image, reason)
+            logger.debug("", exc_info=error)
+        self.failed.append({"dataset": dataset, "image": image, "reason": reason})
+
+    def _write(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
+        """Writes both pictures of an image; returns what the index says of them."""
+        if "image" in record:
+            return self._write_classes(record, MetadataCatalog.get(name), stem)
+        return self._write_pair(record, sample, name, stem)
+
+    def _write_pair(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
+        image = np.ascontiguousarray(d2_io.read_image(record["file_name"], format="RGB"))  # (H, W, 3)
+        output = self.model([sample])[0]
+        instances = output.get("instances")
+        if instances is not None:
+            instances = instances.to("cpu")
+            if instances.has("scores"):
+                instances = instances[~(instances.scores < self.score_threshold)]  # NaN stays, to be counted
+        logits = output.get("sem_seg")  # (C, H, W)
+        predicted = None if logits is None else logits.argmax(dim=0).cpu().numpy()
+        truth = _true_segmentation(record)
+        pictures = {
+            "prediction": draw(image, *self._metadata(), instances, predicted, self.palette),
+            "truth": draw(image, *self._metadata(name), record.get("annotations"), truth, self.palette),
+        }
+        for kind, picture in pictures.items():
+            _write_jpeg(self.folder / f"{stem}_{kind}.jpg", picture.pixels)
+        shows = {"boxes": record.get("annotations") is not None, "segmentation": truth is not None}
+        return {
+            **{kind: f"{stem}_{kind}.jpg" for kind in pictures},
+            "labels": [label for label, shown in shows.items() if shown],
+            "classes": self.palette.in_order(frozenset().union(*(p.classes for p in pictures.values()))),
+            "left_out": {kind: list(picture.left_out) for kind, picture in pictures.items() if picture.left_out},
+        }
+
+    def _write_classes(self, record: dict, metadata: Any, stem: str) -> dict[str, Any]:
+        """An image that its record holds twice: with the classes that were found, and with the true ones."""
+        found = self.model([record])[0]["classes"]
+        truth = {task: record[task] for task in found if task in record}
+        files = {}
+        for kind, ids in (("prediction", found), ("truth", truth)):
+            files[kind] = f"{stem}_{kind}.jpg"
+            _write_jpeg(self.folder / files[kind], draw_classes(record["image"].numpy(), ids, metadata))
+        return {**files, "labels": list(truth), "classes": []}
+
+    def _metadata(self, *first: str) -> tuple[Any, Any]:
+        """Catalog metadata with the names of things and of stuff, of the first data set that has them."""
+        found = [MetadataCatalog.get(name) for name in (*first, *self.names)]
+        things, stuff = (
+            next((one for one in found if one.get(f"{kind}_classes")), Metadata()) for kind in ("thing", "stuff")
+        )
+        return things, stuff
 
 
 @contextmanager
@@ -86,51 +177,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in was_training:
             module.training = training
-
-
-def _spread(cfg: CfgNode, name: str, count: int) -> Iterator[tuple[dict, dict]]:
-    """Records and mapped samples of `count` images, the middles of as many equal parts of the data set."""
-    records = {record["file_name"]: record for record in read_records(name)}
-    samples: Any = data.build_test_loader(cfg, name).dataset
-    total = len(samples)
-    for i in range(min(count, total)):
-        sample = samples[int((i + 0.5) * total / min(count, total))]
-        yield records[sample["file_name"]], sample
-
-
-def _write_pair(
-    model: nn.Module, record: dict, sample: dict, metadata: tuple[Any, Any], stem: Path, score_threshold: float
-) -> dict[str, Any]:
-    """Writes both pictures of an image; returns what the index says of them."""
-    image = np.ascontiguousarray(d2_io.read_image(record["file_name"], format="RGB"))  # (H, W, 3)
-    output = model([sample])[0]
-    instances = output.get("instances")
-    if instances is not None:
-        instances = instances.to("cpu")
-        instances = instances[instances.scores >= score_threshold]
-    logits = output.get("sem_seg")  # (C, H, W)
-    predicted = None if logits is None else logits.argmax(dim=0).cpu().numpy()
-    truth = _true_segmentation(record)
-    pictures = {
-        "prediction": draw(image, *metadata, instances, predicted),
-        "truth": draw(image, *metadata, record.get("annotations"), truth),
-    }
-    for kind, picture in pictures.items():
-        _write_jpeg(stem.with_name(f"{stem.name}_{kind}.jpg"), picture)
-    shows = {"boxes": "annotations" in record, "segmentation": truth is not None}
-    files = {kind: f"{stem.name}_{kind}.jpg" for kind in pictures}
-    return {**files, "labels": [label for label, shown in shows.items() if shown]}
-
-
-def _write_classes(model: nn.Module, record: dict, metadata: Any, stem: Path) -> dict[str, Any]:
-    """Writes an image that its record holds twice: with the classes that were found, and with the true ones."""
-    found = model([record])[0]["classes"]
-    truth = {task: record[task] for task in found if task in record}
-    files = {}
-    for kind, ids in (("prediction", found), ("truth", truth)):
-        files[kind] = f"{stem.name}_{kind}.jpg"
-        _write_jpeg(stem.with_name(files[kind]), draw_classes(record["image"].numpy(), ids, metadata))
-    return {**files, "labels": list(truth)}
 
 
 def _true_segmentation(record: dict) -> npt.NDArray | None:
@@ -149,18 +195,3 @@ def _write_jpeg(path: Path, picture: Image) -> None:
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f"output_dir: the picture {path} cannot be written; free some space or choose another folder")
-
-
-def _metadata_with(attribute: str, names: Sequence[str]) -> Any:
-    """Catalog metadata of the first data set that has the attribute; of the first one where none has."""
-    found = [MetadataCatalog.get(name) for name in names]
-    return next((metadata for metadata in found if metadata.get(attribute)), found[0])
-
-
-def _legend(metadata: Any, kind: str) -> list[list[str]]:
-    """Class names with their colours as `#rrggbb`."""
-    names = metadata.get(f"{kind}_classes", ()) or ()
-    return [
-        [str(name), "#{:02x}{:02x}{:02x}".format(*color)]
-        for name, color in zip(names, class_colors(metadata, kind), strict=False)
-    ]

@@ -12,7 +12,7 @@ import numpy as np
 from mtl_d2.report.series import Floats, Series, running_average, thinned
 
 WIDTH, HEIGHT = 400, 230
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34
 COLORS = 8  # the style sheet's classes c0 .. c7
 UPDATE = "update"  # label of an axis of whole numbers
 FEW = 60  # fewer points than these are drawn larger
@@ -161,7 +161,8 @@ def number(value: float, digits: int = 4) -> str:
         return "0"
     size = abs(value)
     if size >= 1e9 or size < 1e-3:
-        return f"{value:.{digits - 2}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+        mantissa, _, exponent = f"{value:.{digits - 3}e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}"
     for least, unit, suffix in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if size >= least:
             return f"{value / unit:.{digits}g}{suffix}"

@@ -13,14 +13,16 @@ import numpy as np
 import yaml
 
 from mtl_d2.report.files import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
+from mtl_d2.report.precision import evaluator
 from mtl_d2.report.series import Series, is_number, read_series
+from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, rows_of
 
-# {row: {group: {metric: value, None = not computed}}}, e.g. {"MCLGS": {"bbox": {"AP": 25.1}}}
-Results = dict[str, dict[str, dict[str, float | None]]]
+Groups = dict[str, dict[str, float]]  # {group: {metric: value}}; NaN where the evaluator gave no number
+Results = dict[str, Groups]  # {row: groups}, e.g. {"mclgs + mean": {"bbox": {"AP": 25.1}}}
 
 # Groups that detectron2's evaluators and ours write; whatever results.json holds is one too.
 METRIC_GROUPS = frozenset(
-    {"bbox", "segm", "keypoints", "box_proposals", "sem_seg", "panoptic_seg", "depth", "normals", "delta"}
+    {"bbox", "segm", "keypoints", "box_proposals", "sem_seg", "panoptic_seg", "accuracy", "depth", "normals", "delta"}
 )
 
 
@@ -34,6 +36,9 @@ class Run:
         config_text: the config as it stands in the file.
         series: logged scalars by name.
         results: rows to compare, from `results.json`.
+        own_row: which of them is the run's own; "" if there is none.
+        notes: what is missing in its own results, a line each: what failed, what was not evaluated.
+        definitions: by group, whose definition its numbers follow.
         pictures: the index that `write_pictures` wrote, empty if there is none.
         problems: one sentence for each thing that is missing or broken.
     """
@@ -43,6 +48,9 @@ class Run:
     config_text: str = ""
     series: dict[str, Series] = field(default_factory=dict)
     results: Results = field(default_factory=dict)
+    own_row: str = ""
+    notes: list[str] = field(default_factory=list)
+    definitions: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -77,19 +85,20 @@ class Run:
         known = METRIC_GROUPS.union(*(map(evaluator, row) for row in self.results.values()))
         return bool(slash) and evaluator(group) in known
 
-    def last_evaluation(self) -> dict[str, dict[str, float | None]]:
-        """The newest value of every metric in the log, as {group: {metric: value}}."""
-        groups: dict[str, dict[str, float | None]] = {}
+    @property
+    def own_results(self) -> Groups:
+        """The run's own row of results.json, else what the log has."""
+        return self.results.get(self.own_row) or self.last_evaluation()
+
+    def last_evaluation(self) -> Groups:
+        """The newest value of every metric in the log."""
+        groups: Groups = {}
         for name, series in self.series.items():
             if self.is_metric(name):
                 group, _, metric = name.rpartition("/")
-                groups.setdefault(group, {})[metric] = float(series.values[-1]) if len(series.values) else None
+                defined = len(series.values) and not series.ends_undefined
+                groups.setdefault(group, {})[metric] = float(series.values[-1]) if defined else math.nan
         return groups
-
-
-def evaluator(group: str) -> str:
-    """What kind of metrics a group holds, without its data set: `bbox` for `bbox`, `my_set/bbox` and `bbox@my_set`."""
-    return group.rpartition("/")[2].partition("@")[0]
 
 
 def read_run(folder: Path) -> Run:
@@ -106,8 +115,19 @@ def read_run(folder: Path) -> Run:
     index = f"{PICTURE_FOLDER}/{PICTURE_INDEX}"
     pictures_text = _text(folder / index, "there are no pictures", problems)
     pictures = _parsed(pictures_text, index, json.loads, problems)
-    rows = {str(row): dict(_groups(tree, "")) for row, tree in results.items() if isinstance(tree, dict)}
-    return Run(folder, config, config_text, series, rows, pictures, [*problems, *found])
+    rows = {row: dict(_groups(tree, "")) for row, tree in rows_of(results).items()}
+    return Run(
+        folder,
+        config,
+        config_text,
+        series,
+        rows,
+        own_row(results) or "",
+        _texts(results.get(NOTES)),
+        _words(results.get(DEFINITIONS)),
+        pictures,
+        [*problems, *found],
+    )
 
 
 def _text(path: Path, consequence: str, problems: list[str]) -> str:
@@ -141,9 +161,9 @@ def _parsed(text: str, name: str, parse: Any, problems: list[str]) -> dict[str, 
     return value
 
 
-def _groups(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, dict[str, float | None]]]:
+def _groups(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, dict[str, float]]]:
     """Dicts of numbers at any depth, named by their path: detectron2 nests by data set if there are several."""
-    leaves = {str(k): _number(v) for k, v in tree.items() if not isinstance(v, dict)}
+    leaves = {str(k): _number(v) for k, v in tree.items() if v is None or isinstance(v, int | float)}
     if leaves:
         yield prefix or "metrics", leaves
     for key, value in tree.items():
@@ -151,5 +171,13 @@ def _groups(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, dict[st
             yield from _groups(value, f"{prefix}/{key}" if prefix else str(key))
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) and math.isfinite(value) else None
+def _texts(value: Any) -> list[str]:
+    return [str(line) for line in value] if isinstance(value, list) else []
+
+
+def _words(value: Any) -> dict[str, str]:
+    return {str(k): v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) and math.isfinite(value) else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ class Series:
         updates: (K,) strictly increasing iteration numbers.
         values: (K,) finite, below `BEYOND`.
         dropped: how many logged values were not, and are left out.
+        ends_undefined: whether the last logged value is one of them.
     """
 
     name: str
     updates: Floats
     values: Floats
     dropped: int = 0
+    ends_undefined: bool = False
 
 
 def read_series(lines: Sequence[str]) -> tuple[dict[str, Series], list[str]]:
@@ -97,6 +100,7 @@ def _row(line: str) -> dict[str, float] | None:
         return None
     if not isinstance(row, dict):
         return None
+    row = {key: math.nan if value is None else value for key, value in row.items()}
     numbers = {str(key): float(value) for key, value in row.items() if is_number(value)}
     return numbers if 0 <= numbers.get("iteration", -1.0) < BEYOND else None
 
@@ -104,7 +108,7 @@ def _row(line: str) -> dict[str, float] | None:
 def _finite(name: str, history: Sequence[tuple[float, float]]) -> Series:
     table = np.asarray(history, dtype=np.float64).reshape(-1, 2)
     good = np.abs(table[:, 1]) < BEYOND  # false for NaN
-    return Series(name, table[good, 0], table[good, 1], int((~good).sum()))
+    return Series(name, table[good, 0], table[good, 1], int((~good).sum()), not good[-1])
 
 
 def _problems(bad: Sequence[int], count: int, series: Iterable[Series]) -> list[str]:

@@ -27,6 +27,7 @@ a{color:var(--link);text-decoration:none}
 a:hover{text-decoration:underline}
 .warnings,.missing{background:var(--warnback);color:var(--warn);border-radius:8px;padding:10px 14px;margin:0 0 14px}
 .warnings{padding-left:32px}
+.notes{color:var(--soft);margin:0 0 14px;padding-left:20px;font-size:14px}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(310px,100%),1fr));gap:20px 24px;margin-bottom:8px}
 .pair .grid{grid-template-columns:repeat(auto-fit,minmax(min(310px,100%),1fr))}
 .grid+h3{margin-top:18px}
@@ -56,13 +57,14 @@ svg path{vector-effect:non-scaling-stroke}
 .legend i[style]{height:12px}
 .pair{margin-top:18px}
 .scroll{overflow-x:auto;margin-bottom:12px}
-table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 12px;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
 th:first-child{padding-left:0}
 th{font-weight:600}
 thead th{color:var(--soft);font-weight:500;vertical-align:bottom}
 .numeric td,.numeric thead th+th{text-align:right}
 .numeric td{white-space:nowrap}
+.numeric tbody th{position:sticky;left:0;background:var(--paper)}
 .shade{display:block;margin:-5px -12px;padding:5px 12px;
 background:color-mix(in srgb,var(--c2) calc(var(--s)*60%),transparent)}
 .text th{white-space:nowrap}

@@ -29,18 +29,35 @@ def test_values_that_are_not_finite_are_left_out_and_not_counted():
     assert summarize([math.nan]).count == 0
 
 
-def test_best_and_those_within_its_standard_error_are_marked():
-    column = [Summary(10.0, 0.5, 3), Summary(9.6, 0.1, 3), Summary(9.4, 3.0, 3), Summary(math.nan, math.nan, 0)]
-    assert marks(column, higher=True) == ["best", "near", "", ""]
-    assert marks(column, higher=False) == ["near", "near", "best", ""]
+def mark(*pairs, higher=True, decimals=2):
+    """Marks of means with their errors; an error of None is that of a single run."""
+    column = [
+        Summary(mean, math.nan if error is None else error, 0 if math.isnan(mean) else 3) for mean, error in pairs
+    ]
+    return marks(column, [f"{s.mean:.{decimals}f}" for s in column], higher)
 
 
-def test_a_method_alone_is_not_the_best():
-    assert marks([Summary(1.0, 0.1, 3), Summary(math.nan, math.nan, 0)], higher=True) == ["", ""]
+def test_the_best_is_marked_where_it_is_no_noise():
+    """10 +- 0.3 and 9.4 +- 0.4: the difference of 0.6 is above sqrt(0.09 + 0.16) = 0.5."""
+    assert mark((10.0, 0.3), (9.4, 0.4), (math.nan, math.nan)) == ["best", "", ""]
+    assert mark((10.0, 0.3), (9.4, 0.4), higher=False) == ["", "best"]
 
 
-def test_without_standard_errors_only_the_best_is_marked():
-    assert marks([Summary(1.0, math.nan, 1), Summary(1.01, math.nan, 1)], higher=True) == ["", "best"]
+def test_of_several_within_the_noise_none_is_the_best():
+    assert mark((10.0, 0.3), (9.6, 0.4), (9.4, 0.4)) == ["near", "near", ""]
+    assert mark((10.0, 0.3), (9.6, 0.4), (9.4, 0.4), higher=False) == ["", "near", "near"]
+    assert mark((10.0, None), (9.6, 0.5)) == ["near", "near"]  # a single run has no error of its own
+
+
+def test_a_method_alone_is_not_the_best_and_neither_are_methods_that_are_equal_as_shown():
+    assert mark((1.0, 0.1), (math.nan, math.nan)) == ["", ""]
+    assert mark((0.00004, None), (0.0, None)) == ["", ""]
+    assert mark((7.001, 0.1), (7.002, 0.1)) == ["", ""]
+
+
+def test_without_standard_errors_the_best_and_its_equals_as_shown_are_marked():
+    assert mark((1.0, None), (1.01, None)) == ["", "best"]
+    assert mark((1.0, None), (1.011, None), (1.012, None)) == ["", "best", "best"]
 
 
 def test_mean_curve_by_hand_over_the_updates_that_both_runs_reach():

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import math
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from made_up import made_up_comparison, scores, write_run
 
 from mtl_d2.comparison import curves
@@ -48,8 +50,8 @@ def test_means_errors_counts_and_marks_by_hand(collected):
     equal, mclgs = lines(table)["equal"], lines(table)["mclgs"]
     assert (equal[1].text, equal[1].error, equal[1].mark) == ("21.00", "1.00", "")
     assert (mclgs[1].text, mclgs[1].error, mclgs[1].mark) == ("25.00", "", "best")
-    assert (equal[2].text, equal[2].error, equal[2].mark) == ("52.00", "2.00", "best")
-    assert mclgs[2].mark == "near"
+    assert (equal[2].text, equal[2].error, equal[2].mark) == ("52.00", "2.00", "near")
+    assert mclgs[2].mark == "near"  # 51 is within the noise of 52 +- 2
     assert mclgs[0].text == "1 of 2 (1 failed)"
 
 
@@ -222,3 +224,61 @@ def test_accuracies_are_tasks_and_their_mean_and_other_test_sets_do_not_count(tm
     table = main_table(gather(comparison, {"equal": {"1": (base, DONE)}, "mclgs": {"1": (better, DONE)}}))
     assert table.head[2:5] == ("accuracy left ↑", "accuracy right ↑", "accuracy harmonic_mean ↑")
     assert dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))["Δ acc % ↑"].text == "5.00"
+
+
+def test_a_runs_own_row_counts_wherever_it_stands(tmp_path):
+    comparison = made_up_comparison(tmp_path, seeds=[1])
+    found = gather(comparison, {"equal": {"1": (scores(38.2, 50.0), DONE)}})
+    folder = comparison.output / "equal" / "1"
+    rows = {"old": {"bbox": {"AP": 1.0}}, "mine": {"bbox": {"AP": 38.2}}, "constant": {"bbox": {"AP": 3.4}}}
+    (folder / "results.json").write_text(json.dumps(rows | {"own_row": "mine"}))
+    found = collect(comparison, {"equal": {"1": folder}, "mclgs": {}})
+    assert lines(main_table(found))["equal"][1].text == "38.20"
+
+
+def test_a_metric_that_is_nan_is_shown_with_its_reason_and_is_no_dash(tmp_path):
+    comparison = made_up_comparison(tmp_path, seeds=[1, 2])
+    nothing = {"bbox": {"AP": None}, "sem_seg": {"mIoU": 51.0}}
+    runs = {
+        "equal": {"1": (scores(20.0, 50.0), DONE), "2": (scores(22.0, 50.0), DONE)},
+        "mclgs": {"1": (nothing, DONE), "2": (nothing, DONE)},
+    }
+    found = gather(comparison, runs)
+    table = main_table(found)
+    assert [cell.text for cell in lines(table)["mclgs"][:4]] == ["2", "nan", "51.00", "–"]
+    assert "No Δ: mclgs (bbox/AP nan)." in table.note
+    assert any(note.startswith("mclgs, seeds 1, 2: bbox/AP nan: there was nothing") for note in found.notes)
+    row = list(csv.DictReader(io.StringIO(runs_csv(found))))[2]
+    assert (row["method"], row["bbox/AP"]) == ("mclgs", "nan")
+
+
+def test_a_delta_that_would_divide_by_zero_says_so(tmp_path):
+    runs = {"equal": {"1": (scores(0.0, 50.0), DONE)}, "mclgs": {"1": (scores(20.0, 51.0), DONE)}}
+    table = main_table(gather(made_up_comparison(tmp_path, seeds=[1]), runs))
+    found = dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))
+    assert (found["Δ mclgs % ↓"].text, found["Δ sta ↑"].text) == ("–", "10.50")
+    assert "mclgs (mclgs, cagrad, acc: bbox/AP of the base is 0, and is divided by)" in table.note
+
+
+def test_tiny_percentages_are_zero_and_nobodys_best(tmp_path):
+    runs = {"equal": {"1": (scores(0.00004, 50.0), DONE)}, "mclgs": {"1": (scores(0.0, 50.0), DONE)}}
+    table = main_table(gather(made_up_comparison(tmp_path, seeds=[1]), runs))
+    assert [(line[1].text, line[1].mark, line[2].mark) for line in lines(table).values()] == [("0.00", "", "")] * 2
+
+
+def test_what_a_run_says_of_its_results_is_said_once_with_the_runs(tmp_path):
+    comparison = made_up_comparison(tmp_path)
+    done = {seed: (scores(20.0, 50.0), DONE) for seed in ("1", "2")}
+    found = gather(comparison, {"equal": done, "mclgs": done})
+    folders = [comparison.output / name / seed for name in ("equal", "mclgs") for seed in ("1", "2")]
+    config = {"MTL": {"TASKS": ["detection", "instance"], "GRADIENT": {"AGGREGATOR": "mean", "SCALE": "sum"}}}
+    for folder in folders[:3]:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        results = {"own": scores(20.0, 50.0), "notes": ["val: failed"], "definitions": {"bbox": "AP by pycocotools"}}
+        (folder / "results.json").write_text(json.dumps(results))
+    found = collect(comparison, {n: {s: comparison.output / n / s for s in ("1", "2")} for n in ("equal", "mclgs")})
+    notes = [note for note in found.notes if "not evaluated" in note or "failed" in note]
+    assert notes[0] == "equal, seeds 1, 2; mclgs, seed 1: val: failed"
+    assert main_table(found).note.endswith(" boxes: AP by pycocotools.")
+    assert notes[1].startswith("equal, seeds 1, 2; mclgs, seed 1: 'instance' is trained and not evaluated")
+    assert "sum, set as mean (scale sum)" in write_tables(found).read_text()

@@ -34,6 +34,7 @@ CONFIG: dict[str, Any] = {
     "SEED": 7,
 }
 RESULTS: dict[str, Any] = {
+    "own_row": "MCLGS",
     "untrained": {"bbox": {"AP": 0.0, "AP50": 0.01, "AP-car": 0.0}, "sem_seg": {"mIoU": 2.3, "IoU-road": 11.0}},
     "constant": {"bbox": {"AP": None, "AP50": None, "AP-car": None}, "sem_seg": {"mIoU": 9.4, "IoU-road": 55.5}},
     "MCLGS": {

@@ -17,7 +17,8 @@ from torch import nn
 
 from mtl_d2 import data
 from mtl_d2.report import gallery, write_report
-from mtl_d2.report.pictures import draw, write_pictures
+from mtl_d2.report.drawing import draw as draw_picture
+from mtl_d2.report.pictures import write_pictures
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
 H, W = 96, 160
@@ -34,6 +35,10 @@ def instances(*boxes: list[float], scores: list[float], classes: list[int]) -> I
         scores=torch.tensor(scores),
         pred_classes=torch.tensor(classes),
     )
+
+
+def draw(*args: Any, **options: Any) -> np.ndarray:
+    return draw_picture(*args, **options).pixels
 
 
 def near(picture: np.ndarray, x: int, y: int, color: tuple[int, int, int]) -> bool:
@@ -168,7 +173,7 @@ def test_pictures_are_evenly_spread_over_every_test_set(cfg, tmp_path):
     images = [(p["dataset"], p["image"]) for p in index["pictures"]]
     assert images == [(n, f"{n}_{i}.png") for n in ("report_det", "report_seg") for i in ("02", "07")]
     assert [p["labels"] for p in index["pictures"][1:3]] == [["boxes"], ["segmentation"]]
-    assert index["legend"]["boxes"] == [["car", "#fa0a0a"], ["person", "#0a0afa"]]
+    assert [p["classes"] for p in index["pictures"][1:3]] == [["car", "person", "road"], ["car", "road"]]
 
 
 def test_predictions_below_the_score_are_not_drawn(cfg, tmp_path):
@@ -192,9 +197,12 @@ def test_model_runs_in_evaluation_mode_and_every_mode_is_restored(cfg, tmp_path)
 
 def test_modes_are_restored_when_the_model_fails(cfg, tmp_path):
     model = Fixed(("no such output",)).train()
-    with pytest.raises(KeyError):
-        write_pictures(model, cfg, tmp_path)
+    index = json.loads(write_pictures(model, cfg, tmp_path, count=2).read_text())
     assert model.training
+    assert index["pictures"] == []
+    assert {one["reason"] for one in index["failed"]} == {"KeyError: 'no such output'"}
+    html = write_report(tmp_path).read_text()
+    assert html.count("Not drawn: report_det: report_det_02.png, report_det_07.png: KeyError") == 1
 
 
 def test_model_of_one_task_is_drawn(cfg, tmp_path):

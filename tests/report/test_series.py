@@ -53,10 +53,15 @@ def test_axis_maps_its_ends_and_clamps_beyond_them():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (0.25, "0.25"), (12345, "12.35k"), (2.5e6, "2.5M"), (3e-5, "3e-5"), (-0.5, "-0.5")]
+    ("value", "text"),
+    [(0, "0"), (0.25, "0.25"), (12345, "12.35k"), (2.5e6, "2.5M"), (3e-5, "3e-5"), (-0.5, "-0.5")],
 )
 def test_short_numbers(value, text):
     assert number(value) == text
+
+
+def test_small_numbers_are_short_enough_for_an_axis():
+    assert [number(v) for v in (1.5e-4, 2e-4, -1e-9)] == ["1.5e-4", "2e-4", "-1e-9"]
 
 
 def test_tick_labels_differ():
@@ -75,6 +80,6 @@ def test_any_finite_values_can_be_drawn(values):
 def test_curve_runs_through_its_values():
     svg = plot([Curve("a", np.array([0.0, 10.0]), np.array([0.0, 1.0]), "line", 0)], title="t", floor=0.0)
     start, end = svg.split('class="line c0" d="M')[1].split('"')[0].split("L")
-    assert start == "44.0 196.0"  # the lower left corner of the frame
+    assert start == "52.0 196.0"  # the lower left corner of the frame
     assert float(end.split()[0]) == 390
     assert float(end.split()[1]) == pytest.approx(196 - 186 / 1.04, abs=0.1)

@@ -47,11 +47,11 @@ def test_whole_run_has_every_section_and_its_numbers(write_run):
     assert "Training stopped early" not in html
 
 
-def test_best_of_a_column_is_bold_and_missing_values_are_dashes(write_run):
+def test_best_of_a_column_is_bold_and_a_value_that_is_not_there_is_no_nan(write_run):
     html = section(page(write_run(rows(3), results=RESULTS)), "metrics")
     constant = re.search(r'<tr><th scope="row">constant</th>(.*?)</tr>', html)[1]
-    assert re.findall(r"<td>(.*?)</td>", constant) == ["–", "–", "–", "9.4", "–"]
-    assert re.search(r'<tr><th scope="row">person</th><td>–</td><td>–</td><td>–</td></tr>', html)
+    assert re.findall(r"<td>(.*?)</td>", constant) == ["nan", "nan", "–", "9.4", "–"]
+    assert re.search(r'<tr><th scope="row">person</th><td>–</td><td>–</td><td>nan</td></tr>', html)
     assert "<b>55.4</b>" in html
     assert "<b>9.4</b>" not in html
 
@@ -233,3 +233,81 @@ def test_consecutive_updates_have_their_histogram_beside_the_tasks(write_run):
     assert "consecutive_updates: mean +0.500" in found
     assert "Angles, a_b" in found
     assert "Angles, consecutive_updates" in found
+
+
+def test_values_that_are_zero_as_shown_are_not_the_best(write_run):
+    results = {"a": {"bbox": {"AP": 0.00004}}, "b": {"bbox": {"AP": 0.0}}}
+    html = section(page(write_run(rows(3), results=results)), "metrics")
+    assert "<td>0.0</td>" in html
+    assert "<b>" not in html
+    assert "bold" not in html
+
+
+def test_the_headline_is_of_the_runs_own_row_wherever_it_stands(write_run):
+    rows_of = {"old": {"bbox": {"AP": 1.0}}, "mine": {"bbox": {"AP": 38.2}}, "constant": {"bbox": {"AP": 3.4}}}
+    html = page(write_run(rows(300), results=rows_of | {"own_row": "mine"}))
+    assert "<b>38.2</b><span>boxes AP</span>" in html
+    assert "own_row" not in section(html, "metrics")
+
+
+def test_without_a_word_of_it_the_first_row_is_the_runs_own(write_run):
+    rows_of = {"mine": {"bbox": {"AP": 38.2}}, "untrained": {"bbox": {"AP": 1.0}}, "constant": {"bbox": {"AP": 3.4}}}
+    assert "<b>38.2</b><span>boxes AP</span>" in page(write_run(rows(3), results=rows_of))
+
+
+def test_an_older_value_does_not_stand_for_one_that_is_nan(write_run):
+    log = [{"iteration": 9, "bbox/AP": 12.5}, {"iteration": 19, "bbox/AP": math.nan}]
+    html = page(write_run(log))
+    assert "<b>nan</b><span>boxes AP</span>" in html
+    assert "12.5" not in section(html, "metrics").split("<svg")[0]
+    assert "nan: bbox/AP: there was nothing to take a mean of" in html
+
+
+def test_a_trained_task_without_an_evaluation_is_said(write_run):
+    results = {"mclgs": {"bbox": {"AP": 25.0}}}
+    html = section(page(write_run(rows(300), results=results)), "metrics")
+    assert "&#x27;semantic&#x27; is trained and not evaluated: no data set of DATASETS.TEST (sample_det_val)" in html
+    assert "&#x27;detection&#x27; is trained" not in html
+
+
+def test_notes_of_the_results_are_shown_and_say_it_once(write_run):
+    notes = ["'semantic' is trained and not evaluated: told before", "val: the evaluation of x failed (<b>)"]
+    results = {"a": {"bbox": {"AP": 25.0, "x": "text"}}, "own_row": "a", "notes": notes}
+    results["definitions"] = {"bbox": "AP as by pycocotools"}
+    html = section(page(write_run(rows(300), results=results)), "metrics")
+    assert html.count("is trained and not evaluated") == 1
+    assert "the evaluation of x failed (&lt;b&gt;)" in html
+    assert '<ul class="notes"><li>boxes: AP as by pycocotools</li></ul>' in html
+    assert "boxes x" not in html
+    assert html.count('<th scope="row">') == 1  # the definitions are no row
+
+
+def test_classifications_are_evaluated_by_their_accuracy(write_run):
+    config = {**CONFIG, "MTL": {**CONFIG["MTL"], "TASKS": ["class_left", "class_right", "own_kind"]}}
+    html = page(write_run(rows(3), config, {"a": {"accuracy@val": {"class_left": 80.0}}}))
+    assert "&#x27;class_right&#x27; is trained and not evaluated" in html
+    assert "class_left&#x27; is" not in html
+    assert "own_kind&#x27; is" not in html  # of a kind that is not known here nothing is claimed
+
+
+def test_a_run_without_test_sets_says_so(write_run):
+    html = page(write_run(rows(3), {**CONFIG, "DATASETS": {"TRAIN": ["a"], "TEST": []}}))
+    assert "DATASETS.TEST names no test set, so no task (detection, semantic) was evaluated" in html
+    assert "No pictures were drawn: DATASETS.TEST names no test set" in html
+
+
+def test_lists_are_shown_as_lists_and_the_method_by_what_it_was(write_run):
+    gradient = {"RESCALE": "mclgs", "AGGREGATOR": "mean", "SCALE": "sum", "MCLGS": {"A0": 0.0, "R_T": 2.0}}
+    scalarization = {"NAME": "fixed", "FIXED": {"WEIGHTS": [1.0, 2.0]}}
+    config = {**CONFIG, "MTL": {**CONFIG["MTL"], "GRADIENT": gradient, "SCALARIZATION": scalarization}}
+    html = page(write_run(rows(3), config))
+    settings = section(html, "settings")
+    assert "steps [200, 260]" in settings
+    assert "fixed (weights [1.0, 2.0])" in settings
+    assert "balanced by fixed (weights [1.0, 2.0]) + sum, set as" in html
+
+
+def test_nulls_in_the_log_are_left_out_and_named(write_run):
+    log = rows(20)
+    log[3]["total_loss"] = None
+    assert "total_loss (1)" in page(write_run(log))

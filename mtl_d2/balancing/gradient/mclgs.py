@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +79,11 @@ class MCLGS(RowScaling):
             self.delta_a = delta_a
         elif r_t is not None:
             self.delta_a = a0 / (r_t * setup.total_updates)
+
+    @classmethod
+    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+        """With a0 = 0 all weights are 1."""
+        return options["a0"] == 0
 
     @classmethod
     def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:

@@ -61,6 +61,11 @@ class CosReg(Regularizer):
         return found
 
     @classmethod
+    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+        """With alpha = 0 there is no penalty."""
+        return options["alpha"] == 0
+
+    @classmethod
     def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
         """Unless it takes differences."""
         return options["double_backward"] == "exact"

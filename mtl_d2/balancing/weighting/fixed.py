@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ class Fixed(Weighting):
         if any(w < 0 for w in weights):
             return [f"WEIGHTS must not be negative, got {weights}"]
         return []
+
+    @classmethod
+    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+        """With all weights 1."""
+        return all(weight == 1 for weight in options["weights"])
 
     def forward(self, context: Context) -> Tensor:
         """The weights."""
