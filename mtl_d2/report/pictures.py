@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data import detection_utils as d2_io
 from detectron2.data.catalog import Metadata
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.data.images import read_file, read_ids
 from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
 from mtl_d2.report.class_labels import draw_classes
@@ -123,7 +123,7 @@ class _Artist:
         return self._write_pair(record, sample, name, stem)
 
     def _write_pair(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
-        image = np.ascontiguousarray(d2_io.read_image(record["file_name"], format="RGB"))  # (H, W, 3)
+        image = np.ascontiguousarray(read_file(record["file_name"], "RGB"))  # (H, W, 3)
         output = self.model([sample])[0]
         instances = output.get("instances")
         if instances is not None:
@@ -184,8 +184,7 @@ def _true_segmentation(record: dict) -> npt.NDArray | None:
     path, table = record.get("sem_seg_file_name"), record.get("sem_seg_table")
     if path is None:
         return None
-    labels = np.asarray(d2_io.read_image(path)).squeeze()
-    return (labels if table is None else np.frombuffer(table, np.uint8)[labels]).astype(np.int32)
+    return read_ids(path, table).astype(np.int32)
 
 
 def _write_jpeg(path: Path, picture: Image) -> None:
