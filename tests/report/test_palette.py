@@ -118,6 +118,6 @@ def test_an_image_or_a_data_set_that_cannot_be_read_is_a_line_and_the_others_are
     index = json.loads(write_pictures(Nothing(), cfg, tmp_path, count=1).read_text())
     assert [entry["dataset"] for entry in index["pictures"]] == ["palette_b"]
     html = write_report(tmp_path).read_text()
-    assert "Not drawn: palette_a: lost.png: DataError: cannot read image" in html
+    assert "Not drawn: palette_a: lost.png: cannot read image" in html
     assert "Not drawn: no_such_set: all images: KeyError" in html
     assert html.count("data:image/jpeg") == 2
