@@ -15,10 +15,11 @@ from mtl_d2.config_checks.model import check_model
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.config_checks.solver import check_solver
 
-__all__ = ["CHECKS", "check_mtl_config", "unknown"]
+__all__ = ["CHECKS", "Check", "check_mtl_config", "unknown"]
 
-# Each gives one line for every mistake that it finds.
-CHECKS: tuple[Callable[[CfgNode], Iterable[str]], ...] = (
+Check = Callable[[CfgNode], Iterable[str]]  # gives one line for every mistake that it finds
+
+CHECKS: tuple[Check, ...] = (
     check_tasks,
     check_methods,
     check_solver,
@@ -28,7 +29,7 @@ CHECKS: tuple[Callable[[CfgNode], Iterable[str]], ...] = (
 )
 
 
-def check_mtl_config(cfg: CfgNode, *further: Callable[[CfgNode], Iterable[str]]) -> None:
+def check_mtl_config(cfg: CfgNode, *further: Check) -> None:
     """Checks everything that can be known before data and model are built.
 
     Args:

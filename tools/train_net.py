@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
-from mtl_d2.config_check import check_mtl_config
+from mtl_d2.config_check import Check, check_mtl_config
 from mtl_d2.config_checks.machine import check_device, check_output, check_weights
 from mtl_d2.config_scaling import follow_processes
 from mtl_d2.data import DataError, check_data, register_all
@@ -49,8 +49,12 @@ EXPECTED = (
 )
 
 
-def prepare(args: argparse.Namespace) -> Any:
+def prepare(args: argparse.Namespace, *further: Check) -> Any:
     """The config of a run for the processes that there are, checked with its data; the data sets are registered.
+
+    Args:
+        args: the config file, and what is set besides.
+        further: checks of what is outside of the config.
 
     Raises:
         ConfigError, DataError: every mistake that can be known before anything is built.
@@ -60,8 +64,7 @@ def prepare(args: argparse.Namespace) -> Any:
     register_all()
     merge_config(cfg, args.config_file, args.opts)
     cfg = follow_processes(cfg, number_of_processes())
-    weights = partial(check_weights, evaluate=args.eval_only, resume=args.resume)
-    check_mtl_config(cfg, check_device, check_output, weights)
+    check_mtl_config(cfg, *further)
     check_data(cfg)
     check_evaluation(cfg)
     return cfg
@@ -79,7 +82,8 @@ def settle_seed(cfg: Any, resume: bool) -> None:
 
 def main(args: argparse.Namespace) -> Any:
     """One process of a training or an evaluation."""
-    cfg = prepare(args)
+    weights = partial(check_weights, evaluate=args.eval_only, resume=args.resume)
+    cfg = prepare(args, check_device, check_output, weights)
     with process_group(cfg.MODEL.DEVICE):
         settle_seed(cfg, args.resume)
         require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
