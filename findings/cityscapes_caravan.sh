@@ -3,7 +3,7 @@
 # "car" predicted on one is counted as a false object. Pixels are ignored where instanceIds.png holds the label's id,
 # and single caravans are 29000, 29001, ... there, as in Cityscapes' own files. The same region as 29 is ignored.
 #
-# Exit status 0: as described. Needs python3 and pip; writes only below a temporary folder.
+# Exit status 0: as described. Needs python3 (3.9 to 3.12) and pip; writes only below a temporary folder.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -2,7 +2,7 @@
 # pycocotools 2.0.11: an annotation's `ignore: 1`, which its code reads, has no effect on the evaluation.
 # COCOeval._prepare sets gt["ignore"] from the file and in the next line overwrites it by gt["iscrowd"]. Here one of two
 # objects is marked `ignore` and not detected: AP is 0.50 as without the mark; marked `iscrowd` it is 1.00.
-# Exits with 1 if that changes.
+# Exits with 1 if that changes. Needs python3 (3.10 to 3.13) and pip; writes only below a temporary folder.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -204,6 +204,9 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         ConfigError: the file is not there or not YAML, a key does not exist, or a value is of another type.
         DataError: a file of ``MTL.DATA.MODULES`` is missing or fails.
     """
+    joined = [key for key in overrides[::2] if "=" in key]
+    if joined:
+        raise ConfigError(f"overrides must be pairs KEY VALUE, got {joined[0]}: write {joined[0].replace('=', ' ', 1)}")
     if len(overrides) % 2:
         raise ConfigError(f"overrides must be pairs KEY VALUE, got an odd number of words: {' '.join(overrides)}")
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
@@ -223,7 +226,20 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
             _merge_file(cfg, config_file, given)
         cfg.merge_from_list([word for k, value in pairs.items() for word in (k, _as_float(value, known.get(k)))])
     except (ValueError, KeyError, AssertionError) as error:
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(_other_type(str(error)) or f"{name}: {error}") from error
+
+
+def _other_type(said: str) -> str:
+    """What yacs says of a value of another type, in words; empty if it says something else."""
+    types = r"\(<class '(\w+)'> vs\. <class '(\w+)'>\)"
+    found = re.fullmatch(
+        rf"Type mismatch {types} with values \((.*) vs\. (.*)\) for config key: (\S+)", said, re.DOTALL
+    )
+    if not found:
+        return ""
+    kind, given, default, value, key = found.groups()
+    example = {"tuple": f"('{value}',)", "list": f"['{value}']"}.get(kind, default)
+    return f"{key} must be of type {kind}, such as {example}; got {value!r} of type {given}"
 
 
 def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode) -> None:
@@ -261,7 +277,7 @@ def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _suggest(key: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key.upper(), known, n=1)
     return f"{key} (did you mean {near[0]}?)" if near else key
 
 
@@ -281,7 +297,7 @@ def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) 
     try:
         early.merge_from_list([MODULES, pairs.get(MODULES, named)])
     except ValueError as error:
-        raise ConfigError(f"{MODULES} must be a list of Python files: {error}") from error
+        raise ConfigError(_other_type(str(error)) or f"{MODULES} must be a list of Python files: {error}") from error
     import_modules(early)
     _add_options(cfg)
 

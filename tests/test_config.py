@@ -59,7 +59,13 @@ def test_bdd100k_config_has_the_papers_settings():
     [
         (["MTL.GRADIENT.RESCALLE", "mclgs"], r"no such config key: MTL\.GRADIENT\.RESCALLE \(did you mean"),
         (["MTL.GRADIENT.RESCALE"], "odd number of words"),
-        (["MTL.GRADIENT.MCLGS.A0", "high"], r"Type mismatch.*MTL\.GRADIENT\.MCLGS\.A0"),
+        (["mtl.gradient.rescale", "mclgs"], r"\(did you mean MTL\.GRADIENT\.RESCALE\?\)"),
+        (["SOLVER.BASE_LR=0.1", "MTL.TASKS"], r"got SOLVER\.BASE_LR=0\.1: write SOLVER\.BASE_LR 0\.1$"),
+        (
+            ["MTL.GRADIENT.MCLGS.A0", "high"],
+            r"^MTL\.GRADIENT\.MCLGS\.A0 must be of type float, such as .*; got 'high' of type str$",
+        ),
+        (["DATASETS.TRAIN", "a_set"], r"^DATASETS\.TRAIN must be of type tuple, such as \('a_set',\); got"),
     ],
 )
 def test_mistyped_overrides_are_told_with_the_mend(overrides, message):
@@ -92,7 +98,7 @@ def test_whole_numbers_stand_for_floats_in_files_and_overrides(tmp_path):
     assert found == [0.0, 7.0, 1.0, 0.0]
     assert all(type(value) is float for value in found)
     assert type(cfg.SOLVER.MAX_ITER) is int
-    with pytest.raises(ConfigError, match=r"Type mismatch.*SOLVER\.MAX_ITER"):
+    with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER must be of type int.*3\.0"):
         merge_config(cfg, "", ["SOLVER.MAX_ITER", "3.0"])
 
 

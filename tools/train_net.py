@@ -31,6 +31,7 @@ from mtl_d2.data.reading import require_same_records
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer, stored_config
+from mtl_d2.engine.early import EarlyLines
 from mtl_d2.engine.identity import begin_run
 from mtl_d2.engine.launch import process_group, start
 from mtl_d2.engine.pickles import ForbiddenContentError
@@ -83,20 +84,22 @@ def settle_seed(cfg: Any, resume: bool) -> None:
 def main(args: argparse.Namespace) -> Any:
     """One process of a training or an evaluation."""
     weights = partial(check_weights, evaluate=args.eval_only, resume=args.resume)
-    cfg = prepare(args, check_device, check_output, weights)
-    with process_group(cfg.MODEL.DEVICE):
-        settle_seed(cfg, args.resume)
-        require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
-        return run(cfg, args, rehearse(cfg))
+    with EarlyLines() as early:
+        cfg = prepare(args, check_device, check_output, weights)
+        with process_group(cfg.MODEL.DEVICE):
+            settle_seed(cfg, args.resume)
+            require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+            return run(cfg, args, rehearse(cfg), early)
 
 
-def run(cfg: Any, args: argparse.Namespace, notes: Notes) -> Any:
-    """Trains or evaluates, beside the other processes; ``notes`` are for the log."""
+def run(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> Any:
+    """Trains or evaluates, beside the other processes; ``notes`` and ``early`` are for the log."""
     if comm.is_main_process() and not args.resume and not args.eval_only:
         begin_run(Path(cfg.OUTPUT_DIR))  # from the moment on that its config is in the folder
     with naming(Path(cfg.OUTPUT_DIR, "config.yaml")):
         default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
+    early.hand_over()
     notes.log()
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)

@@ -90,6 +90,11 @@ def _check_augmentation(cfg: CfgNode) -> Iterator[str]:
     """What detectron2 would stumble over at the first image."""
     if cfg.INPUT.RANDOM_FLIP not in FLIPS:
         yield unknown("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, FLIPS)
+    sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
+    if min(sizes, default=0) < 1:
+        yield f"INPUT.MIN_SIZE_TRAIN must be lengths of the shorter side in pixels, at least one, got {sizes}"
+    elif cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
+        yield f"INPUT.MIN_SIZE_TRAIN must be (from, to) for INPUT.MIN_SIZE_TRAIN_SAMPLING 'range', got {sizes}"
     crop = cfg.INPUT.CROP
     if crop.ENABLED and crop.TYPE not in CROPS:
         yield unknown("INPUT.CROP.TYPE", crop.TYPE, CROPS)

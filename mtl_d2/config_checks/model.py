@@ -20,8 +20,8 @@ def check_model(cfg: CfgNode) -> list[str]:
     head = cfg.MODEL.SEM_SEG_HEAD.NAME
     if head not in heads:
         found.append(
-            f"MODEL.SEM_SEG_HEAD.NAME is {head!r}; a head that trains on its own sub-batch has a method "
-            f"task_losses: {', '.join(heads)}"
+            f"MODEL.SEM_SEG_HEAD.NAME is {head!r}, which cannot train on the samples of its own task (it has no method "
+            f"task_losses): set it to {' or '.join(map(repr, heads))}"
         )
     elif hasattr(heads[head], "check"):
         found += heads[head].check(cfg)

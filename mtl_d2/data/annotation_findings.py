@@ -11,6 +11,7 @@ Records = list[dict[str, Any]]
 NO_AREA = "objects dropped: their box has no area inside the image"
 NOT_FINITE = "objects dropped: their box holds NaN or an infinite number"
 OUTSIDE = "boxes reach outside their image: their part inside counts"
+CORNERS = "; so many: is `bbox` x, y, width, height, or has it the corner x2, y2 in their place?"
 FEW_POINTS = "polygons dropped: they have fewer than three points"
 POINT_NOT_FINITE = "polygons dropped: they hold NaN or an infinite number"
 NO_POLYGON = "objects dropped: no polygon of theirs is left"
@@ -22,6 +23,10 @@ INCOMPLETE = "annotations lack one of bbox, bbox_mode, category_id: correct the 
 NOT_LISTED = "records have `annotations` that are no list: correct the reader"
 NO_SIZE = "records have a `height` or `width` that is no whole number above 0: correct the reader"
 NO_BOX = "boxes are not four numbers of a known `bbox_mode`: correct the reader"
+ALL_IN_A_PIXEL = (
+    "boxes, which are all, end within the first pixel of their image: where they are relative to its size, set "
+    "`bbox_mode` to BoxMode.XYWH_REL or XYXY_REL, else correct the reader"
+)
 NO_IMAGE = "boxes are relative to the size of an image that cannot be opened: give `height` and `width` in the record"
 NO_CLASS = "annotations have a `category_id`, `iscrowd` or `ignore` that is no whole number: correct the reader"
 NO_FORM = "masks are neither polygons, nor RLE, nor the pixels of their image: correct the reader"
@@ -47,4 +52,12 @@ class Cleaned:
 
     def lines(self, counts: Counter[str]) -> list[str]:
         """``found`` or ``refused`` as a line each, with its number and where it was first."""
-        return [f"{n} {what} (first in {self.first[what]})" for what, n in counts.items()]
+        return [
+            f"{n} {what}{self.doubt if what == OUTSIDE else ''} (first in {self.first[what]})"
+            for what, n in counts.items()
+        ]
+
+    @property
+    def doubt(self) -> str:
+        """What boxes that reach outside their image may be, where more than a tenth do."""
+        return CORNERS if self.found[OUTSIDE] * 10 > self.objects else ""

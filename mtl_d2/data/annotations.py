@@ -17,6 +17,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 
 from mtl_d2.data.annotation_findings import (
+    ALL_IN_A_PIXEL,
     FEW_POINTS,
     INCOMPLETE,
     NO_AREA,
@@ -61,6 +62,7 @@ def clean_annotations(records: Sequence[dict[str, Any]], masks: bool, mask_forma
     cleaner = _Cleaner(masks, mask_format)
     for record in records:
         cleaner.add(record)
+    cleaner.look_at_all()
     if masks:
         cleaner.count_without_mask()
     return cleaner.result
@@ -91,6 +93,7 @@ class _Cleaner:
         self.result = Cleaned()
         self.record: dict[str, Any] = {}
         self._width = self._height = math.inf  # of the record's image
+        self._beyond_a_pixel = False  # whether a box is
 
     def add(self, record: dict[str, Any]) -> None:
         self.record = record
@@ -103,6 +106,13 @@ class _Cleaner:
             if not clean:
                 record = {**record, "annotations": kept}
         self.result.records.append(record)
+
+    def look_at_all(self) -> None:
+        """Refuses boxes of which none ends beyond the first pixel: they are parts of their image."""
+        if self.result.objects and not self._beyond_a_pixel:
+            self.record = next(r for r in self.result.records if r.get("annotations"))
+            self._refuse(ALL_IN_A_PIXEL, value=self.record["annotations"][0]["bbox"])
+            self.result.refused[ALL_IN_A_PIXEL] = self.result.objects
 
     def count_without_mask(self) -> None:
         """Counts the images that have objects with a box alone, if there are any with a mask."""
@@ -215,6 +225,7 @@ class _Cleaner:
         if not (0 < x2 - x1 < math.inf and 0 < y2 - y1 < math.inf and x1 < width and x2 > 0 and y1 < height and y2 > 0):
             self._count(NO_AREA if all(map(math.isfinite, annotation["bbox"])) else NOT_FINITE)
             return False
+        self._beyond_a_pixel = self._beyond_a_pixel or x2 > 1 or y2 > 1
         if x1 < -SLACK or y1 < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
             self._count(OUTSIDE)
         return True

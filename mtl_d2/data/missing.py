@@ -28,7 +28,7 @@ def leave_out_missing(name: str, records: Records) -> Records:
     if wanted is None:
         return records
     if wanted != LEAVE_OUT:
-        raise DataError(f"{name}: `{KEY}` in its metadata must be {LEAVE_OUT!r} where it is, found {wanted!r}")
+        raise DataError(f"{name}: `{KEY}` in its metadata must be {LEAVE_OUT!r}, or not be set; found {wanted!r}")
     absent = set(Listing().absent(image_paths(records)))
     if absent:
         kept = [r for r in records if r["file_name"] not in absent]

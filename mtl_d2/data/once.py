@@ -15,6 +15,9 @@ def speaks() -> bool:
 
 
 def warn_once(logger: logging.Logger, line: str) -> None:
-    """A warning, the first time in this process, and of several processes by the first alone."""
-    if speaks():
+    """A warning, the first time in this process, and of several processes by the first alone.
+
+    While nothing is logged, as in a rehearsal, it does not count as said.
+    """
+    if speaks() and logger.isEnabledFor(logging.WARNING):
         log_first_n(logging.WARNING, line, name=logger.name, key="message")

@@ -25,6 +25,11 @@ def require_folder(folder: Path, holds: str) -> Path:
     return folder
 
 
+def is_below_root(file: str) -> bool:
+    """Whether ``file`` is looked for in the folder that the variable names, or in the one that stands for it."""
+    return Path(os.environ.get(ROOT, "datasets")).absolute() in Path(file).absolute().parents
+
+
 def mend(holds: str) -> str:
     """What to do about files that are not found: where they were looked for, and where they belong."""
     value = os.environ.get(ROOT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 from detectron2.layers import NaiveSyncBatchNorm
@@ -12,6 +14,20 @@ from mtl_d2.balancing import REGULARIZERS, Balancer
 from mtl_d2.config import ConfigError, method_options
 from mtl_d2.engine.last_layer import last_layer_mistakes
 from mtl_d2.modeling.norm import synchronizes
+
+# What builders raise of names, depths and sizes that do not go together.
+UNBUILDABLE = (AssertionError, KeyError, NotImplementedError, TypeError, ValueError)
+
+
+def why_unbuildable(error: Exception) -> str:
+    """A line of what a builder raised, with the code of the model that it came to, which names the key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f for f in reversed(frames) if "modeling" in Path(f.filename).parts), frames[-1])
+    said = " ".join(str(error).split())
+    return (
+        f"no model can be built of the keys below MODEL ({type(error).__name__}: {said}; {Path(place.filename).name}, "
+        f"line {place.lineno}: {place.line}): correct the key that is read there"
+    )
 
 
 def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
@@ -25,7 +41,12 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
     Raises:
         ConfigError: one line for each mistake, all of them at once.
     """
-    found = [*last_layer_mistakes(model, balancer, cfg), *_features_apart(model, cfg), *_wrong_norms(model, cfg)]
+    found = [
+        *last_layer_mistakes(model, balancer, cfg),
+        *_features_apart(model, cfg),
+        *_absent_features(model, cfg),
+        *_wrong_norms(model, cfg),
+    ]
     if found:
         raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in found))
 
@@ -42,6 +63,17 @@ def _features_apart(model: Any, cfg: Any) -> list[str]:
         f"MTL.GRADIENT.LEVEL 'features' compares tasks by the pyramid levels that both look at, and task "
         f"{', '.join(alone)} shares none with another ({levels}): set it to 'all'"
     ]
+
+
+def _absent_features(model: Any, cfg: Any) -> list[str]:
+    """detectron2's semantic head takes those of its features that there are; other heads do not build without all."""
+    if "semantic" not in cfg.MTL.TASKS or not hasattr(model, "backbone"):
+        return []
+    levels = model.backbone.output_shape()
+    absent = [name for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES if name not in levels]
+    if not absent:
+        return []
+    return [f"MODEL.SEM_SEG_HEAD.IN_FEATURES has {', '.join(absent)}, but the trunk gives {', '.join(levels)}"]
 
 
 def _wrong_norms(model: Any, cfg: Any) -> list[str]:

@@ -27,7 +27,8 @@ _FIXED = (
     "MTL.OPTIMIZER", "MTL.SELECT_BY",
     "SEED", "DATASETS.TRAIN", "MTL.DATA.VALIDATION_SHARE",  # the order of the data, and which are held out
 )  # fmt: skip
-# What says how parameters begin, and nothing later: their last values are in the checkpoint.
+# What says how parameters begin, and nothing later: their last values are in the checkpoint. A key that an earlier
+# version did not know cannot be given back its value.
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")
 # Below these keys are the options of methods, each under the name of its method.
 _METHODS = ("MTL.SCALARIZATION", "MTL.GRADIENT", "MTL.REGULARIZER", "MTL.STEP")
@@ -52,7 +53,8 @@ def compare_configs(stored: str, present: CfgNode, updates: int) -> None:
             "evaluate it, restore the settings; to go on, raise SOLVER.MAX_ITER:\n" + _listed(changed.values())
         )
     before = with_values(present, stored, changed)
-    fixed = {key for key in changed if key in _FIXED or key.endswith(_BEGINNING)} | set(_kept(before, present, changed))
+    began = [key for key in changed if key.endswith(_BEGINNING) and key in dict(leaves(yaml.safe_load(stored)))]
+    fixed = {*began, *(key for key in changed if key in _FIXED), *_kept(before, present, changed)}
     if fixed:
         raise CheckpointError(
             "--resume goes on with the same tasks, methods and data, and with what the checkpoint holds of them; these "

@@ -17,7 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 
-from mtl_d2.config import needs_evaluation
+from mtl_d2.config import ConfigError, needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.machine import check_device
 from mtl_d2.config_checks.solver import slow_precision
@@ -32,7 +32,7 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
-from mtl_d2.engine.model_check import check_model
+from mtl_d2.engine.model_check import UNBUILDABLE, check_model, why_unbuildable
 from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
@@ -262,6 +262,18 @@ class MultiTaskTrainer(DefaultTrainer):
             restore_generators(states)
         else:
             seed_all_rng((max(self.cfg.SEED, 0) + self.start_iter * 1_000_003 + comm.get_rank()) % 2**31)
+
+    @classmethod
+    def build_model(cls, cfg: Any) -> torch.nn.Module:
+        """detectron2's.
+
+        Raises:
+            ConfigError: no model can be made of the keys below MODEL.
+        """
+        try:
+            return super().build_model(cfg)
+        except UNBUILDABLE as error:
+            raise ConfigError(why_unbuildable(error)) from error
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:

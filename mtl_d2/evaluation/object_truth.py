@@ -144,8 +144,9 @@ def coco_api(dataset: dict[str, Any]) -> COCO:
 
 
 def say_once(line: str) -> None:
-    """Warns, but not at every evaluation anew."""
-    log_first_n(logging.WARNING, line, name=__name__, key="message")
+    """Warns, but not at every evaluation anew; what a rehearsal keeps from the log does not count as said."""
+    if logging.getLogger(__name__).isEnabledFor(logging.WARNING):
+        log_first_n(logging.WARNING, line, name=__name__, key="message")
 
 
 def _other_than_file(records: Records, published: Annotations) -> Iterator[str]:
@@ -160,7 +161,8 @@ def _found(cleaned: Cleaned) -> Iterator[str]:
     """What was dropped or mended."""
     for what, line in zip(cleaned.found, cleaned.lines(cleaned.found), strict=True):
         if what == OUTSIDE:  # the official tool cuts nothing off
-            yield f"{cleaned.found[what]} boxes reach outside their image: the whole of them is evaluated"
+            number = cleaned.found[what]
+            yield f"{number} boxes reach outside their image: the whole of them is evaluated{cleaned.doubt}"
         else:
             yield line
 

@@ -10,7 +10,7 @@ from mtl_d2.tasks import is_classification
 
 # What evaluators call the metrics of a task.
 GROUPS = {"detection": "bbox", "instance": "segm", "semantic": "sem_seg"}
-WHY_UNDEFINED = "there was nothing to take a mean of: no such object in the test set, or nothing at all was predicted"
+WHY_UNDEFINED = "there was nothing to take a mean of: the test set shows no such object or class"
 CLASSES = "accuracy"  # the group of classifications, whose metrics are named after the tasks
 
 

@@ -295,3 +295,18 @@ def test_crops_of_polygons_without_shapely_are_refused(own_coco, monkeypatch):
     monkeypatch.setattr("mtl_d2.data.checks.files.find_spec", lambda name: None)
     (line,) = mistakes(cfg)
     assert "INPUT.CROP.ENABLED cuts its polygons, which takes shapely" in line
+
+
+def test_boxes_that_may_be_corners_are_asked_about():
+    outside = clean(annotation(), annotation((60, 10, 99, 40)))
+    assert "has it the corner x2, y2 in their place? (first in a.jpg)" in outside.lines(outside.found)[0]
+    few = clean(*[annotation()] * 10, annotation((60, 10, 99, 40)))
+    assert "corner" not in few.lines(few.found)[0]
+
+
+def test_boxes_that_all_lie_in_one_pixel_are_refused_as_relative():
+    relative = [annotation((0.1, 0.2, 0.5, 0.6)), annotation((0.5, 0.5, 1.0, 1.0))]
+    (line,) = clean(*relative, masks=False).lines(clean(*relative, masks=False).refused)
+    assert line.startswith("2 boxes, which are all, end within the first pixel of their image")
+    assert "BoxMode.XYWH_REL" in line
+    assert not clean(*relative, annotation((0, 0, 2, 1)), masks=False).refused

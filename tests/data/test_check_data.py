@@ -106,7 +106,8 @@ def test_a_reader_that_fails_is_named(cfg, tiny_root, own_sets):
     own_sets("own_train", lambda: [][0])
     cfg.DATASETS.TRAIN = ("own_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
     (line,) = mistakes(cfg)
-    assert line.startswith("own_train: cannot be read (IndexError: list index out of range)")
+    assert line.startswith("own_train: cannot be read (IndexError: list index out of range; test_check_data.py, line ")
+    assert line.endswith("lambda: [][0])): correct its files or its reader")
 
 
 def test_classes_that_do_not_fit_together_are_found(cfg, tiny_root, own_sets):
@@ -287,3 +288,10 @@ def test_warnings_are_said_by_the_first_process_alone(cfg, tiny_root, caplog, mo
     monkeypatch.setenv("RANK", "0")
     check_data(cfg)
     assert sum("6 of its images are trained on as well" in r.message for r in caplog.records) == 1
+
+
+def test_a_file_of_ones_own_that_is_not_there_is_not_looked_for_below_the_root(cfg, tiny_root, own_sets):
+    own_sets("own_train", Path("/nowhere/own.json").read_text)
+    cfg.DATASETS.TRAIN = ("own_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
+    (line,) = mistakes(cfg)
+    assert line == "own_train: /nowhere/own.json not found: put it there, or correct the path in its reader"

@@ -221,3 +221,13 @@ def test_a_class_that_is_ignored_is_never_seen(tmp_path, monkeypatch):
     assert len(found.counts) == 1  # others would not show it either
     (line,) = pixels.unseen_classes(found, meaning)
     assert line.startswith("1 of its 2 classes, 'void' (0, the ignored id), is in none of the 1 of its 2 label maps")
+
+
+def test_maps_that_cannot_be_read_for_one_reason_are_one_line(tmp_path):
+    records = [{"sem_seg_file_name": str(tmp_path / f"{i}.png"), "sem_seg_table": b"short"} for i in range(5)]
+    for record in records:
+        Image.fromarray(ZEROS).save(record["sem_seg_file_name"])
+    meaning = pixels.Meaning(("road",), 1, 255)
+    (line,) = pixels.unknown_classes(pixels.count_pixels(records, meaning), meaning)
+    assert line.startswith(f"{tmp_path}/0.png: its `sem_seg_table` must be 256 bytes")
+    assert line.endswith("(the same of 5 of those looked at)")

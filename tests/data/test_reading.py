@@ -174,7 +174,7 @@ def test_records_without_their_image_are_left_out_where_the_metadata_ask_for_it(
 def test_what_to_do_about_missing_images_is_one_of_two_things(cfg, tiny_root):
     MetadataCatalog.get("bdd100k_det_train").missing_images = "ignore"
     with pytest.raises(
-        DataError, match="`missing_images` in its metadata must be 'leave_out' where it is, found 'ignore'"
+        DataError, match="`missing_images` in its metadata must be 'leave_out', or not be set; found 'ignore'"
     ):
         check_data(cfg)
 

@@ -10,6 +10,7 @@ from running import rows, train
 
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError
+from mtl_d2.engine.resume import compare_configs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -114,3 +115,13 @@ def test_finished_run_with_its_own_config_is_looked_at_once_more_and_with_anothe
         train(cfg, resume=True)
     cfg.SOLVER.MAX_ITER = 13
     assert train(cfg, resume=True).start_iter == 12
+
+
+def test_key_of_the_beginning_that_an_earlier_version_did_not_know_keeps_no_run_from_going_on(cfg):
+    cfg.SOLVER.MAX_ITER = 12
+    earlier = cfg.clone()
+    del earlier.MODEL.FCOS["BOX_BIAS"]
+    compare_configs(earlier.dump(), cfg, 4)
+    earlier.MODEL.FCOS.BOX_BIAS = 0.5
+    with pytest.raises(CheckpointError, match=r"FCOS\.BOX_BIAS: 0\.5 in the checkpoint"):
+        compare_configs(earlier.dump(), cfg, 4)

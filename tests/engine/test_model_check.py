@@ -9,6 +9,7 @@ from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.model_check import check_model
+from mtl_d2.engine.trainer import MultiTaskTrainer
 
 LEVEL = ["MTL.GRADIENT.AGGREGATOR", "mgda", "MTL.GRADIENT.LEVEL", "last_layer"]
 GRADNORM = ["MTL.SCALARIZATION.NAME", "gradnorm"]
@@ -130,3 +131,25 @@ def test_sync_batch_norm_that_cannot_work_on_two_processes(monkeypatch):
     assert "take 'naiveSyncBN_N'" in checked(["MODEL.SEM_SEG_HEAD.NORM", "naiveSyncBN"])
     assert not checked(["MODEL.FPN.NORM", "naiveSyncBN"])  # every process has as many images
     assert "set MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD to 'finite'" in checked(NAIVE, COSREG)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (["MODEL.FCOS.IN_FEATURES", ["p3", "p9"]], "KeyError: 'p9'; fcos.py, line "),
+        (["MODEL.BACKBONE.NAME", "build_regnet"], "No object named 'build_regnet' found in 'BACKBONE' registry"),
+        (["MODEL.FPN.NORM", "GroupNorm"], "KeyError: 'GroupNorm'; fpn.py, line "),
+    ],
+)
+def test_model_that_cannot_be_built_is_told_in_a_line_with_the_code_that_reads_the_key(override, said):
+    cfg = small_cfg()
+    cfg.merge_from_list(override)
+    with pytest.raises(ConfigError, match="no model can be built of the keys below MODEL") as refused:
+        MultiTaskTrainer.build_model(cfg)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_level_of_the_semantic_head_that_the_trunk_does_not_give_is_named():
+    features = ["MODEL.SEM_SEG_HEAD.IN_FEATURES", ["p2", "p3", "p9"]]
+    assert checked(features).startswith("  - MODEL.SEM_SEG_HEAD.IN_FEATURES has p9, but the trunk gives p2, p3, p4")

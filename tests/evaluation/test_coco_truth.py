@@ -32,6 +32,7 @@ from perfect import (
 
 from mtl_d2.data import DataError
 from mtl_d2.evaluation.coco import coco_evaluator
+from mtl_d2.evaluation.rehearsal import _quiet as quiet
 
 FLAT = [
     {"bbox": [10, 10, -5, 8]},
@@ -204,3 +205,14 @@ def test_classes_keep_their_names_where_the_file_has_them_in_another_order(tmp_p
         outputs = [predicted(boxes, [0])] * 2 + [predicted([], [])]
         found = evaluate("own_set", records, outputs, tmp_path)[1]
     assert (found["bbox"]["AP-cat"], found["bbox"]["AP-dog"]) == (pytest.approx(100), 0)
+
+
+def test_what_is_left_out_is_said_though_a_rehearsal_came_first(tmp_path, caplog):
+    records = plain_records()
+    records[0]["annotations"].append(annotation([10, 10, -5, 8.5]))
+    with registered("rehearsed", lambda: records, thing_classes=NAMES), caplog.at_level(logging.WARNING):
+        with quiet():
+            coco_evaluator("rehearsed", ("bbox",), tmp_path)
+        assert not caplog.messages
+        coco_evaluator("rehearsed", ("bbox",), tmp_path)
+    assert "rehearsed: 1 objects dropped" in caplog.text

@@ -198,6 +198,11 @@ def test_tool_makes_the_report_again(write_run):
     done = subprocess.run(tool, capture_output=True, text=True, cwd=REPOSITORY, env=_environment(), check=True)
     assert Path(done.stdout.strip()) == folder / "report.html"
     assert "<h1>Again</h1>" in (folder / "report.html").read_text()
+    nothing = [*tool[:2], str(folder.parent / "nothing")]
+    Path(nothing[2]).mkdir()
+    refused = subprocess.run(nothing, capture_output=True, text=True, cwd=REPOSITORY, env=_environment())
+    assert refused.returncode == 1
+    assert "nothing is no run's OUTPUT_DIR: it has no config.yaml" in refused.stderr
 
 
 def _environment() -> dict[str, str]:

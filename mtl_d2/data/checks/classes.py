@@ -25,8 +25,7 @@ Labelled = Mapping[str, set[str]]
 
 def wrong_numbers(cfg: CfgNode, name: str, tasks: Iterable[str]) -> Iterator[str]:
     """Tasks whose number of classes in the config is not the data set's."""
-    for task in sorted(CLASSES.keys() & set(tasks)):
-        listed = CLASSES[task]
+    for listed in sorted({CLASSES[task] for task in CLASSES.keys() & set(tasks)}):
         key = _DETECTOR_COUNTS.get(cfg.MODEL.META_ARCHITECTURE, {}).get(listed, _COUNTS[listed])
         classes = getattr(MetadataCatalog.get(name), listed, None)
         number = operator.attrgetter(key)(cfg)

@@ -36,5 +36,5 @@ def without_objects(cfg: CfgNode, labelled: Labelled, objects: Mapping[str, int]
     if names and not sum(objects[name] for name in names):
         yield (
             f"{', '.join(names)}: no image shows an object to detect: the annotation file may be of other images, or "
-            "all its boxes were dropped; correct it"
+            "all its boxes were dropped or are marked as crowd; correct it"
         )

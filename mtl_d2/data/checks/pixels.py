@@ -46,12 +46,12 @@ class Pixels:
     Attributes:
         counts: (256,) pixels of each id, by file.
         total: number of maps that there are.
-        broken: a line for each map that could not be read.
+        broken: the lines of the maps that could not be read, by what they say besides the file.
     """
 
     total: int
     counts: dict[str, Counts] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
+    broken: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def looked_at(self) -> str:
@@ -83,10 +83,11 @@ def count_pixels(records: Records, meaning: Meaning, seconds: float = SECONDS) -
         for begin in range(0, len(wanted), SAMPLE):
             chunk = wanted[begin : begin + SAMPLE]
             for record, counts in zip(chunk, pool.map(_count, chunk), strict=True):
+                file = record["sem_seg_file_name"]
                 if isinstance(counts, str):
-                    pixels.broken.append(counts)
+                    pixels.broken.setdefault(counts.replace(file, ""), []).append(counts)
                 else:
-                    pixels.counts[record["sem_seg_file_name"]] = counts
+                    pixels.counts[file] = counts
             if time.monotonic() - start > seconds or set(_unseen(pixels, meaning)) <= {meaning.ignored}:
                 break
     return pixels
@@ -94,7 +95,8 @@ def count_pixels(records: Records, meaning: Meaning, seconds: float = SECONDS) -
 
 def unknown_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
     """Ids that are no class, maps without any, and maps that could not be read."""
-    yield from pixels.broken
+    for lines in pixels.broken.values():
+        yield lines[0] + (f" (the same of {len(lines)} of those looked at)" if len(lines) > 1 else "")
     wrong = {file: ids for file, of in pixels.counts.items() if (ids := wrong_ids(of, meaning.number, meaning.ignored))}
     if wrong:
         first = next(iter(wrong))

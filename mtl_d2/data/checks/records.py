@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -17,7 +19,7 @@ from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.reading import read_records
-from mtl_d2.data.roots import mend
+from mtl_d2.data.roots import is_below_root, mend
 
 QUICK = 0.1  # seconds; what takes longer is compared when it is read again, before the first update
 
@@ -43,13 +45,22 @@ def read(name: str) -> tuple[Records | None, list[str]]:
     except DataError as e:
         return None, str(e).removeprefix(f"{name}: ").splitlines()
     except FileNotFoundError as e:
-        return None, [f"{e.filename} not found {mend('its files, or correct its reader')}"]
+        if is_below_root(str(e.filename)):
+            return None, [f"{e.filename} not found {mend('its files, or correct its reader')}"]
+        return None, [f"{e.filename} not found: put it there, or correct the path in its reader"]
     except Exception as e:  # a reader that is not ours may raise anything
         logger.debug("reading %s failed", name, exc_info=True)
-        return None, [f"cannot be read ({type(e).__name__}: {e}): correct its files or its reader"]
+        return None, [f"cannot be read ({_in_one_line(e)}): correct its files or its reader"]
     if not records:
         return None, ["has no images: correct its folder or its reader"]
     return records, []
+
+
+def _in_one_line(error: Exception) -> str:
+    """What a reader raised, and where: the line of code says what a bare key or type does not."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}; {Path(place.filename).name}, line {place.lineno}: {place.line}"
 
 
 def not_told_apart(records: Records) -> Iterator[str]:
