@@ -27,6 +27,7 @@ from mtl_d2.config_check import Check, check_mtl_config
 from mtl_d2.config_checks.machine import check_device, check_output, check_weights
 from mtl_d2.config_scaling import follow_processes
 from mtl_d2.data import DataError, check_data, register_all
+from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.reading import require_same_records
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import method_name
@@ -103,7 +104,9 @@ def run(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> 
     notes.log()
     if args.eval_only:
         model = MultiTaskTrainer.build_model(cfg)
-        MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR).load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
+        checkpointer = MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.classes = trained_classes(cfg)
+        checkpointer.load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
         results = MultiTaskTrainer.test(cfg, model)
         if cfg.TEST.AUG.ENABLED:
             add_augmented(cfg, model, results, MultiTaskTrainer.test)

@@ -23,11 +23,12 @@ INCOMPLETE = "annotations lack one of bbox, bbox_mode, category_id: correct the 
 NOT_LISTED = "records have `annotations` that are no list: correct the reader"
 NO_SIZE = "records have a `height` or `width` that is no whole number above 0: correct the reader"
 NO_BOX = "boxes are not four numbers of a known `bbox_mode`: correct the reader"
-ALL_IN_A_PIXEL = (
-    "boxes, which are all, end within the first pixel of their image: where they are relative to its size, set "
-    "`bbox_mode` to BoxMode.XYWH_REL or XYXY_REL, else correct the reader"
-)
 NO_IMAGE = "boxes are relative to the size of an image that cannot be opened: give `height` and `width` in the record"
+IN_A_CORNER = (
+    "boxes, which are all, lie in the first pixel of their image, as relative ones do: give them in pixels, or with "
+    "the `bbox_mode` XYXY_REL or XYWH_REL"
+)
+ELSEWHERE = "masks, most of those looked at, lie elsewhere than their boxes: give their points as x, y in pixels"
 NO_CLASS = "annotations have a `category_id`, `iscrowd` or `ignore` that is no whole number: correct the reader"
 NO_FORM = "masks are neither polygons, nor RLE, nor the pixels of their image: correct the reader"
 
@@ -39,6 +40,7 @@ class Cleaned:
     Attributes:
         records: the records cleaned, as many as were given; those that were clean are the very same objects.
         objects: how many annotations are left that are no crowd regions.
+        boxes: how many annotations are left.
         found: what was dropped or mended, and how often.
         refused: mistakes that keep the records from being trained on, and how often.
         first: where each of both was met first: the image's file, and for a mistake the annotation and what it has.
@@ -46,6 +48,7 @@ class Cleaned:
 
     records: Records = field(default_factory=list)
     objects: int = 0
+    boxes: int = 0
     found: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)

@@ -17,8 +17,9 @@ from typing import Any
 from detectron2.structures import BoxMode
 
 from mtl_d2.data.annotation_findings import (
-    ALL_IN_A_PIXEL,
+    ELSEWHERE,
     FEW_POINTS,
+    IN_A_CORNER,
     INCOMPLETE,
     NO_AREA,
     NO_BOX,
@@ -38,12 +39,21 @@ from mtl_d2.data.annotation_findings import (
     Cleaned,
     Records,
 )
-from mtl_d2.data.annotation_forms import RELATIVE, plain_box, plain_mask, whole_number
+from mtl_d2.data.annotation_forms import (
+    RELATIVE,
+    are_plain,
+    are_rows,
+    is_plain,
+    plain_box,
+    plain_mask,
+    touches_its_box,
+    whole_number,
+)
 from mtl_d2.data.image_size import image_size
 from mtl_d2.data.reading import read_records
 from mtl_d2.tasks import LABELS
 
-NUMBERS = frozenset({int, float})
+COMPARED = 1000  # polygons that are compared with their boxes: what is wrong with most is wrong with the first
 SLACK = 1.0  # pixels that a box may reach outside: boxes are rounded, and some data sets count the last pixel otherwise
 
 
@@ -62,8 +72,9 @@ def clean_annotations(records: Sequence[dict[str, Any]], masks: bool, mask_forma
     cleaner = _Cleaner(masks, mask_format)
     for record in records:
         cleaner.add(record)
-    cleaner.look_at_all()
+    cleaner.refuse_relative()
     if masks:
+        cleaner.refuse_elsewhere()
         cleaner.count_without_mask()
     return cleaner.result
 
@@ -93,7 +104,8 @@ class _Cleaner:
         self.result = Cleaned()
         self.record: dict[str, Any] = {}
         self._width = self._height = math.inf  # of the record's image
-        self._beyond_a_pixel = False  # whether a box is
+        self._compared = self._elsewhere = 0  # masks with their boxes
+        self._beyond = False  # whether a box lies beyond the first pixel of its image
 
     def add(self, record: dict[str, Any]) -> None:
         self.record = record
@@ -102,17 +114,24 @@ class _Cleaner:
             given = self._listed(record["annotations"])
             kept = [a for a in map(self._clean, given) if a is not None]
             self.result.objects += sum(not a.get("iscrowd", 0) for a in kept)
+            self.result.boxes += len(kept)
             clean = given is record["annotations"] and len(kept) == len(given) and all(map(operator.is_, kept, given))
             if not clean:
                 record = {**record, "annotations": kept}
         self.result.records.append(record)
 
-    def look_at_all(self) -> None:
-        """Refuses boxes of which none ends beyond the first pixel: they are parts of their image."""
-        if self.result.objects and not self._beyond_a_pixel:
+    def refuse_relative(self) -> None:
+        """Refuses boxes that are said to be in pixels, where all of them are as small as parts of an image are."""
+        if self.result.boxes and not self._beyond:
             self.record = next(r for r in self.result.records if r.get("annotations"))
-            self._refuse(ALL_IN_A_PIXEL, value=self.record["annotations"][0]["bbox"])
-            self.result.refused[ALL_IN_A_PIXEL] = self.result.objects
+            box = self.record["annotations"][0]["bbox"]
+            self.result.refused[IN_A_CORNER] = self.result.boxes
+            self.result.first[IN_A_CORNER] = f"{self._file()}: {reprlib.repr(list(box))}"
+
+    def refuse_elsewhere(self) -> None:
+        """Refuses masks where most lie elsewhere than their boxes, as relative ones do, or points y, x."""
+        if 2 * self._elsewhere > self._compared:
+            self.result.refused[ELSEWHERE] = self._elsewhere
 
     def count_without_mask(self) -> None:
         """Counts the images that have objects with a box alone, if there are any with a mask."""
@@ -178,7 +197,7 @@ class _Cleaner:
     def _clean(self, given: dict[str, Any]) -> dict[str, Any] | None:
         """The annotation as it can be trained on, or None."""
         try:
-            annotation = given if _is_plain(given) else self._plain(given)
+            annotation = given if is_plain(given) else self._plain(given)
         except (KeyError, TypeError):
             self._refuse(INCOMPLETE, given, given)
             return None
@@ -187,7 +206,9 @@ class _Cleaner:
         if not self.masks or "segmentation" not in annotation:
             return annotation
         segmentation = annotation["segmentation"]
-        if type(segmentation) is list and _are_plain(segmentation):
+        rows = type(segmentation) is list and are_rows(segmentation, (self._width, self._height))
+        if type(segmentation) is list and not rows and are_plain(segmentation):
+            self._compare(annotation)
             return annotation
         return self._clean_mask(given, annotation, segmentation)
 
@@ -225,14 +246,16 @@ class _Cleaner:
         if not (0 < x2 - x1 < math.inf and 0 < y2 - y1 < math.inf and x1 < width and x2 > 0 and y1 < height and y2 > 0):
             self._count(NO_AREA if all(map(math.isfinite, annotation["bbox"])) else NOT_FINITE)
             return False
-        self._beyond_a_pixel = self._beyond_a_pixel or x2 > 1 or y2 > 1
+        if not self._beyond:
+            self._beyond = x2 > 1 or y2 > 1
         if x1 < -SLACK or y1 < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
             self._count(OUTSIDE)
         return True
 
     def _clean_mask(self, given: dict[str, Any], annotation: dict[str, Any], segmentation: Any) -> Any:
         try:
-            mask = plain_mask(segmentation, self._image_size() if hasattr(segmentation, "dtype") else None)
+            sized = hasattr(segmentation, "dtype") or math.isfinite(self._width)
+            mask = plain_mask(segmentation, self._image_size() if sized else None)
         except (TypeError, ValueError):
             self._refuse(NO_FORM, given, segmentation)
             return None
@@ -253,7 +276,18 @@ class _Cleaner:
         if not kept:
             self._count(NO_POLYGON)
             return None
-        return {**annotation, "segmentation": kept}
+        annotation = {**annotation, "segmentation": kept}
+        self._compare(annotation)
+        return annotation
+
+    def _compare(self, annotation: dict[str, Any]) -> None:
+        """The polygons of one of the first objects with its box."""
+        if self._compared == COMPARED:
+            return
+        self._compared += 1
+        if not touches_its_box(annotation):
+            self._elsewhere += 1
+            self.result.first.setdefault(ELSEWHERE, f"{self._file()}: {reprlib.repr(annotation['segmentation'])}")
 
     def _check_rle(self, given: dict[str, Any], annotation: dict[str, Any], rle: dict[str, Any]) -> None:
         height, width = rle["size"]
@@ -261,36 +295,3 @@ class _Cleaner:
             self._refuse(OTHER_SIZE, given, (height, width))
         if self.polygons and not annotation.get("iscrowd", 0):
             self._refuse(NO_OUTLINE, given)
-
-
-def _is_plain(annotation: dict[str, Any]) -> bool:
-    """Whether box, class and flags have detectron2's form.
-
-    Raises:
-        KeyError: it lacks one of them.
-        TypeError: it is no dict.
-    """
-    box, mode = annotation["bbox"], annotation["bbox_mode"]
-    return (
-        type(annotation["category_id"]) is int
-        and (type(box) is list or type(box) is tuple)
-        and len(box) == 4
-        and NUMBERS.issuperset(map(type, box))
-        and (mode == BoxMode.XYWH_ABS or mode == BoxMode.XYXY_ABS)
-        and annotation.get("iscrowd", 0) in (0, 1)
-        and "ignore" not in annotation
-    )
-
-
-def _are_plain(polygons: list[Any]) -> bool:
-    """Whether they are flat lists of finite numbers, three points or more each."""
-    for polygon in polygons:
-        if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
-            return False
-        try:
-            total = sum(polygon)  # NaN or infinite if one of them is; no texts or points can be added
-        except TypeError:
-            return False
-        if total - total != 0:
-            return False
-    return bool(polygons)

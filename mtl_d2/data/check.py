@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mtl_d2.data.annotations import clean_annotations
-from mtl_d2.data.checks import classes, files, label_maps, pixels, records
+from mtl_d2.data.checks import classes, coco_file, files, label_maps, pixels, records
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.checks.labels import unlabelled, without_objects
 from mtl_d2.data.classification import wrong_classes
@@ -88,6 +88,7 @@ def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings:
         wrong_classes(cfg, name, read),
         classes.wrong_category_ids(cfg, name, cleaned.records),
         records.not_divisible(cfg, name, read),
+        coco_file.shared_image_ids(name, read),
         records.not_told_apart(read) if name in cfg.DATASETS.TEST else (),
     ):
         findings.refuse(lines, name)
@@ -126,7 +127,7 @@ def _without_map(record: dict[str, Any]) -> dict[str, Any]:
 
 def _look_at_pixels(cfg: CfgNode, name: str, maps: Records, findings: Findings) -> int:
     """How many label maps were looked at."""
-    odd = list(classes.wrong_ignored_id(name))
+    odd = list(classes.wrong_ignored_id(cfg, name))
     findings.refuse(odd, name)
     if odd:
         return 0

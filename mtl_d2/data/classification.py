@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
@@ -36,16 +39,36 @@ def wrong_classes(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) ->
     metadata = MetadataCatalog.get(name).as_dict()
     for task, number in classes_of(cfg).items():
         names = metadata.get("classes", {}).get(task)
-        ids = {record[task] for record in records if task in record}
+        labelled = [record for record in records if task in record]
+        other = [record for record in labelled if not isinstance(record[task], Integral)]
+        ids = {record[task] for record in labelled} if not other else set()
         if names is not None and len(names) != number:
             yield (
                 f"{task} has {len(names)} classes, but MODEL.CLASSIFIER.NUM_CLASSES says {number}: "
                 f"set it to {len(names)}"
             )
+        elif other:
+            yield (
+                f"`{task}` must be a whole number in 0..{number - 1}, found {_what(other[0][task])} in {len(other)} of "
+                f"{len(labelled)} records, the first is of {other[0].get('file_name')}: have its reader give `int`s"
+            )
         elif ids and not ids <= set(range(number)):
             yield f"`{task}` must be in 0..{number - 1}, found {sorted(ids - set(range(number)))}: correct its reader"
     shape = tuple(cfg.MODEL.CLASSIFIER.INPUT_SHAPE)
-    shapes = {tuple(record["image"].shape) for record in records if "image" in record}
+    held = [record for record in records if "image" in record]
+    odd = [r for r in held if not isinstance(r["image"], torch.Tensor) or r["image"].dtype != torch.uint8]
+    if odd:
+        yield (
+            f"`image` must be a uint8 tensor (C, H, W), found {_what(odd[0]['image'])} in {len(odd)} of {len(records)} "
+            f"records, the first is of {odd[0].get('file_name')}: have its reader give such tensors, of 0 to 255"
+        )
+        return
+    shapes = {tuple(record["image"].shape) for record in held}
     if classes_of(cfg) and not shapes <= {shape}:
         found = ", ".join(map(str, sorted(shapes)))
         yield f"images must have MODEL.CLASSIFIER.INPUT_SHAPE {shape}, found {found}: set it to what they have"
+
+
+def _what(value: Any) -> str:
+    """The type of a value, and its dtype or the value itself."""
+    return f"{type(value).__name__} {getattr(value, 'dtype', None) or reprlib.repr(value)}"

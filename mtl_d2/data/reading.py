@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -44,6 +45,7 @@ def read_records(name: str) -> Records:
         DataError: the records are not as detectron2 has them, or not those that were read at first.
     """
     records = leave_out_missing(name, with_text_paths(list(DatasetCatalog.get(name))))
+    _require_lists(records)
     first, parts = _first_reading(name), columns(records)
     now = fingerprint(parts, _classes(name))
     if first.fingerprint is None:
@@ -106,6 +108,15 @@ def require_same_records(names: Iterable[str]) -> None:
             )
     if lines:
         raise DataError("\n".join(lines))
+
+
+def _require_lists(records: Records) -> None:
+    other = [r for r in records if not isinstance(r.get("annotations"), list | tuple | None)]
+    if other:
+        raise DataError(
+            f"{len(other)} of {len(records)} records have `annotations` that are no list, the first is of "
+            f"{other[0][FILE]}, {reprlib.repr(other[0]['annotations'])}: correct its reader"
+        )
 
 
 def _first_reading(name: str) -> _FirstReading:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,8 +27,9 @@ class BestEvaluation(HookBase):
     training itself goes on to its end.
     """
 
-    def __init__(self, metric: str, output_dir: str) -> None:
-        """Args: ``metric`` as "group/name", higher is better; the run's folder."""
+    def __init__(self, metric: str, output_dir: str, classes: Mapping[str, list[str]] = MappingProxyType({})) -> None:
+        """Args: ``metric`` as "group/name", higher is better; the run's folder; the checkpointer's ``classes``."""
+        self._classes = dict(classes)
         self.metric = metric
         self.path = Path(output_dir, "model_best.pth")
         self._best: dict[str, Any] = {}  # "value", "update", "results"
@@ -63,7 +66,7 @@ class BestEvaluation(HookBase):
             logger.info("%s %.3f is the best so far, after %d updates", self.metric, value, update)
             # Not by the checkpointer, which would take it for the last checkpoint.
             with replacing(self.path) as file:
-                torch.save({"model": self.trainer.model.state_dict()}, file)
+                torch.save({"model": self.trainer.model.state_dict(), "classes": self._classes}, file)
 
     def _value(self, results: Results) -> float:
         """Of the metric; NaN, with a warning, where it has none.

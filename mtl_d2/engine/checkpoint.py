@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 
+from mtl_d2.data.checks.classes import class_difference
 from mtl_d2.engine.fit import all_fit, enough_fits, some_fits
 from mtl_d2.engine.identity import FILE as RUN_FILE
 from mtl_d2.engine.identity import begin_run, run_of, write_run
@@ -60,6 +62,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
     """detectron2's checkpointer; it writes atomically, reads data only, and passes over broken checkpoints."""
 
     run = ""  # id of the run that writes; see mtl_d2.engine.identity
+    classes: Mapping[str, list[str]] = MappingProxyType({})  # what the ids of the model stand for, as trained_classes
     _fits: Callable[[torch.nn.Module, Any], str] = staticmethod(some_fits)  # says what is wrong with a file's tensors
 
     def begin_run(self) -> None:
@@ -79,7 +82,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict(), "run": self.run}
+        data = {"model": self.model.state_dict(), "run": self.run, "classes": dict(self.classes)}
         data |= {key: one.state_dict() for key, one in self.checkpointables.items()}
         data |= kwargs
         _require_plain(data, "checkpoint")
@@ -153,7 +156,8 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         """Loads the newest readable checkpoint, or the weights of ``path``, and nothing but a whole model.
 
         Raises:
-            CheckpointError: there is neither, or the file does not hold every tensor that a prediction depends on.
+            CheckpointError: there is neither, or the file does not hold every tensor that a prediction depends on, or
+                its ids stand for other classes than ``classes`` says.
             ForbiddenContentError: the file holds more than data.
         """
         path = (self.get_checkpoint_file() if resume else "") or path
@@ -163,7 +167,14 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
                 "(--resume), and MODEL.WEIGHTS is empty"
             )
         self._fits = enough_fits
-        self.load(path, checkpointables=[])
+        trained = self.load(path, checkpointables=[]).get("classes", {})
+        for listed, names in self.classes.items():
+            difference = class_difference(trained.get(listed, []), names)
+            if difference:
+                raise CheckpointError(
+                    f"{path} was trained with other `{listed}` than the data sets now have, {difference}: have their "
+                    "reader list the same names in the same order each time (a `set` has another in each process)"
+                )
 
     def _newest_readable(self) -> str:
         folder = Path(self.save_dir)

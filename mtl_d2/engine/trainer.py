@@ -23,6 +23,7 @@ from mtl_d2.config_checks.machine import check_device
 from mtl_d2.config_checks.solver import slow_precision
 from mtl_d2.config_scaling import follow_processes, scaled_counts
 from mtl_d2.data import build_test_loader, build_train_loader
+from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.holdout import register_held_out
 from mtl_d2.data.reading import changed_records, digests
 from mtl_d2.engine.best import BestEvaluation
@@ -94,6 +95,7 @@ class MultiTaskTrainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = MultiTaskCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer.classes = trained_classes(cfg)
         self._stop_request = StopRequest()
         self._refused = False  # by the disk
         self.start_iter = 0
@@ -160,7 +162,8 @@ class MultiTaskTrainer(DefaultTrainer):
         self._failed_evaluations = FailedEvaluations()
         found.insert(evaluation + 1, self._failed_evaluations)
         if self.cfg.MTL.SELECT_BY:
-            found.insert(evaluation + 2, BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR))
+            best = BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR, self.checkpointer.classes)
+            found.insert(evaluation + 2, best)
         if self.cfg.TEST.AUG.ENABLED:
             found.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
         own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]

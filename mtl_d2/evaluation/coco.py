@@ -43,6 +43,9 @@ class ObjectEvaluator(COCOEvaluator):
 
     Per kind it gives ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and, of more than one class, ``AP-<class>``,
     in percent; nan where the truth has no such object.
+
+    Attributes:
+        notes: what of the truth was left out or mended, a line each.
     """
 
     def __init__(self, truth: ObjectTruth, kinds: Sequence[str], folder: Path) -> None:
@@ -62,6 +65,7 @@ class ObjectEvaluator(COCOEvaluator):
         self._predictions: Results = []
         self._results: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._truth = truth
+        self.notes = truth.notes
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
         """Args: ``inputs`` with ``image_id``, or without it ``file_name``; ``outputs`` with ``instances``."""

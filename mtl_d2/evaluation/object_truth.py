@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.image_size import image_size
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.areas import PublishedAreas, area_of, is_area
+from mtl_d2.evaluation.class_names import told_apart
 from mtl_d2.tasks import LABELS
 
 Annotations = list[dict[str, Any]]
@@ -48,6 +49,7 @@ class ObjectTruth:
         annotations: COCO's; ``segmentation`` only where there is a mask and masks are evaluated.
         with_masks: ids of images all of whose objects have a mask.
         published: whether the data set's file has annotations; those of some test sets are kept back.
+        notes: what was left out or mended, a line each.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ObjectTruth:
     annotations: Annotations
     with_masks: set[int | str]
     published: bool
+    notes: list[str] = field(default_factory=list)
 
     def api(self, kind: str, only: Collection[int | str] | None = None) -> COCO:
         """What predictions are compared with.
@@ -123,14 +126,16 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
         name=name,
         image_ids=image_ids,
         category_ids=category_ids,
-        classes=[classes[k] for k in np.argsort(category_ids)],
+        classes=[told_apart(classes)[k] for k in np.argsort(category_ids)],
         images=[_image(name, record, image_ids[image_key(record)], masks) for record in labelled],
         annotations=list(_annotations(labelled, image_ids, category_ids, PublishedAreas(published), masks)),
         with_masks={image_ids[image_key(r)] for r in labelled if LABELS["instance"].is_in_record(r)},
         published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
     )
-    for line in (*_other_than_file(records, published), *_found(cleaned), *_gaps(truth, kinds)):
-        say_once(f"{name}: {line}")
+    truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_found(cleaned))]
+    truth.notes += [f"{name}: {line}" for line in _left_out(truth, kinds)]
+    for line in (*truth.notes, *_undefined(truth, kinds)):
+        say_once(line)
     return truth
 
 
@@ -144,7 +149,7 @@ def coco_api(dataset: dict[str, Any]) -> COCO:
 
 
 def say_once(line: str) -> None:
-    """Warns, but not at every evaluation anew; what a rehearsal keeps from the log does not count as said."""
+    """Warns, but not at every evaluation anew; what a rehearsal keeps quiet is not said yet."""
     if logging.getLogger(__name__).isEnabledFor(logging.WARNING):
         log_first_n(logging.WARNING, line, name=__name__, key="message")
 
@@ -167,18 +172,22 @@ def _found(cleaned: Cleaned) -> Iterator[str]:
             yield line
 
 
-def _gaps(truth: ObjectTruth, kinds: Sequence[str]) -> Iterator[str]:
-    """What is not evaluated, or evaluated as nan."""
+def _left_out(truth: ObjectTruth, kinds: Sequence[str]) -> Iterator[str]:
+    """What is not evaluated."""
     images, labelled = len(truth.image_ids), len(truth.images)
     if labelled < images:
         yield f"{images - labelled} of {images} images have no `annotations`: objects are not evaluated on them"
     if "segm" in kinds and len(truth.with_masks) < labelled:
         bare = labelled - len(truth.with_masks)
         yield f"{bare} of {labelled} images are left out of mask AP: they have an object without a mask"
+
+
+def _undefined(truth: ObjectTruth, kinds: Sequence[str]) -> Iterator[str]:
+    """What is evaluated as nan."""
     for kind in kinds if truth.published else ():
         undefined = truth.undefined(kind)
         if undefined:
-            yield f"no image shows an object {' or '.join(undefined)}: {kind} AP of it is nan"
+            yield f"{truth.name}: no image shows an object {' or '.join(undefined)}: {kind} AP of it is nan"
 
 
 def _refuse(name: str, cleaned: Cleaned, classes: Sequence[str] | None) -> None:

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from mtl_d2.config import needs_evaluation
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import register_held_out
+from mtl_d2.data.once import warn_once
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.build import unevaluated, unknown_types
 from mtl_d2.evaluation.named_metrics import missing_in_held_out, missing_in_tests
@@ -64,7 +65,7 @@ class Notes:
     def log(self) -> None:
         """Says them, once there is a log."""
         for line in self.warnings:
-            logger.warning("%s", line)
+            warn_once(logger, line)
         for line in self.cost:
             logger.info("%s", line)
 
@@ -95,7 +96,7 @@ def rehearse(cfg: Any) -> Notes:
         raise DataError("\n".join(mistakes))
     tools = {name: found[name].tools for name in tested}
     labelled = [task for of in tools.values() for tasks in of.values() for task in tasks]
-    notes = [f"{name}: {line}" for name in found for line in found[name].notes]
+    notes = [f"{name}: {line.removeprefix(f'{name}: ')}" for name in found for line in found[name].notes]
     return Notes(
         (*unevaluated(cfg, labelled), *unknown_types(tools), *notes),
         tuple(f"{name}: {rehearsed.looked_at}" for name, rehearsed in found.items()),
@@ -128,7 +129,7 @@ def rehearse_set(cfg: Any, name: str, folder: Path) -> Rehearsed:
             rehearsed.mistakes += str(error).splitlines()
             continue
         rehearsed.metrics.update(_expected(metrics, trial.cut))
-        rehearsed.notes += _notes(tasks, trial, metrics)
+        rehearsed.notes += (*getattr(trial.evaluator, "notes", ()), *_notes(tasks, trial, metrics))
         looked_at.append(f"{len(trial.sample)} of {len(trial.records)} images for {' and '.join(tasks)}")
     seconds = time.perf_counter() - start
     rehearsed.looked_at = f"its evaluation was rehearsed in {seconds:.1f} s, on {', '.join(looked_at)}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mtl_d2.evaluation.class_names import told_apart
+
 
 @dataclass(frozen=True)
 class Convention:
@@ -83,6 +85,7 @@ def semantic_scores(confusion: np.ndarray, names: Sequence[str], convention: str
     counted, labelled = CONVENTIONS[convention].counts(truth, predicted), truth > 0
     iou = _share(right, np.where(counted, truth + predicted - right, 0))
     recall = _share(right, truth)
+    names = told_apart(names)
     found = {
         "mIoU": _mean(iou[counted]),
         "fwIoU": float(_share(iou[labelled] @ truth[labelled], truth.sum())),

@@ -60,11 +60,10 @@ class Objects:
     def right(self, record: Record) -> Instances:
         """Every object that is no crowd region, with score 1, and after them those without a pixel."""
         (cleaned,) = clean_annotations([record], self._masks, "bitmask").records
-        objects = [a for a in cleaned["annotations"] if not a.get("iscrowd", 0)]
+        keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if self._masks else ()))  # no keypoints
+        objects = [{k: a[k] for k in keys if k in a} for a in cleaned["annotations"] if not a.get("iscrowd", 0)]
         if self._masks:
             objects = [a if a.get("segmentation") else {**a, "segmentation": _outline(a)} for a in objects]
-        else:
-            objects = [{k: v for k, v in a.items() if k != "segmentation"} for a in objects]
         size = size_of(cleaned)
         truth = annotations_to_instances(objects, size, "bitmask")
         found = Instances(size, pred_boxes=truth.gt_boxes, scores=torch.ones(len(truth)))
@@ -168,11 +167,11 @@ def model_ids(cfg: Any, name: str, listed: str) -> Tensor | None:
         listed: ``thing_classes`` or ``stuff_classes``.
 
     Returns:
-        (C,) int64, -1 for a class that no training set has; None where no list is known.
+        (C,) int64, -1 for a class that no training set has; None where the ids are the same, or no list is known.
     """
     lists = [MetadataCatalog.get(n).as_dict().get(listed) for n in (*cfg.DATASETS.TRAIN, name)]
     trained, own = next((classes for classes in lists[:-1] if classes), None), lists[-1]
-    if not trained or not own:
+    if not trained or not own or list(trained) == list(own):
         return None
     ids = {name: i for i, name in enumerate(trained)}
     return torch.tensor([ids.get(name, -1) for name in own])

@@ -307,6 +307,6 @@ def test_boxes_that_may_be_corners_are_asked_about():
 def test_boxes_that_all_lie_in_one_pixel_are_refused_as_relative():
     relative = [annotation((0.1, 0.2, 0.5, 0.6)), annotation((0.5, 0.5, 1.0, 1.0))]
     (line,) = clean(*relative, masks=False).lines(clean(*relative, masks=False).refused)
-    assert line.startswith("2 boxes, which are all, end within the first pixel of their image")
-    assert "BoxMode.XYWH_REL" in line
+    assert line.startswith("2 boxes, which are all, lie in the first pixel of their image")
+    assert "XYXY_REL or XYWH_REL" in line
     assert not clean(*relative, annotation((0, 0, 2, 1)), masks=False).refused

@@ -211,3 +211,9 @@ def test_the_toolkits_own_example_gives_one_crowd_and_one_pedestrian(real_data, 
     first, second = load_detection(str(tiny_root), "train")
     assert [(a["category_id"], a["iscrowd"]) for a in first["annotations"]] == [(0, 1), (0, 0)]
     assert second["annotations"] == []
+
+
+def test_hidden_files_that_an_archive_left_are_no_images(tiny_root):
+    for path in ("images/10k/train/._seg-train-0.jpg", "labels/sem_seg/masks/train/._seg-train-0.png"):
+        (tiny_root / "bdd100k" / path).write_bytes(b"\x00\x05\x16\x07")
+    assert len(load_semantic(str(tiny_root), "train")) == SEMANTIC

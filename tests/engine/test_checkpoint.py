@@ -267,3 +267,19 @@ def test_file_of_something_else_is_told_by_its_name(tmp_path, content):
     torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match=r"weights\.pth cannot be loaded"):
         checkpointer(tmp_path).load(str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("now", [["dog", "car"], ["car", "cat"]])
+def test_weights_that_mean_other_classes_are_not_evaluated(tmp_path, now):
+    trained = MultiTaskCheckpointer(Detector(), str(tmp_path))
+    trained.classes = {"thing_classes": ["car", "dog"]}
+    trained.save("model_final")
+    file = str(tmp_path / "model_final.pth")
+    evaluated = MultiTaskCheckpointer(Detector(), "")
+    evaluated.classes = {"thing_classes": ["car", "dog"], "stuff_classes": ["road"]}
+    evaluated.load_to_evaluate(file, resume=False)
+    evaluated.classes = {"thing_classes": now}
+    with pytest.raises(
+        CheckpointError, match=r"model_final\.pth was trained with other `thing_classes`.* class [01] is"
+    ):
+        evaluated.load_to_evaluate(file, resume=False)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -15,6 +16,7 @@ from running import train
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, build_train_loader, check_data
 from mtl_d2.engine import MultiTaskTrainer
+from mtl_d2.evaluation.rehearsal import rehearse
 from mtl_d2.results_file import own_row
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -184,6 +186,36 @@ def test_data_that_do_not_fit_the_network_are_refused(cfg, key, value, message):
     cfg.MODEL.CLASSIFIER[key] = value
     with pytest.raises(DataError, match=message):
         check_data(cfg)
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (
+            {"class_left": torch.tensor(1)},
+            r"`class_left` must be a whole number in 0\.\.2, found Tensor torch\.int64 in 1 of",
+        ),
+        ({"class_left": np.array([1])}, "found ndarray int64"),
+        ({"class_left": "1"}, "found str '1'"),
+        (
+            {"image": np.zeros((1, 12, 12), np.uint8)},
+            r"`image` must be a uint8 tensor \(C, H, W\), found ndarray uint8",
+        ),
+        ({"image": torch.zeros(1, 12, 12)}, "found Tensor torch.float32"),
+    ],
+)
+def test_classes_and_images_of_another_type_are_refused_with_their_record(cfg, odd, message):
+    DatasetCatalog.remove("bars_val")
+    DatasetCatalog.register("bars_val", lambda: [{**records("bars_val", 1, 0)[0], **odd}])
+    with pytest.raises(DataError, match=f"bars_val: {message if message[0] == '`' else f'.*{message}'}"):
+        check_data(cfg)
+
+
+def test_images_in_memory_may_come_from_one_file(cfg):
+    DatasetCatalog.remove("bars_val")
+    DatasetCatalog.register("bars_val", lambda: [{**r, "file_name": "all"} for r in records("bars_val", 3, 0)])
+    check_data(cfg)
+    rehearse(cfg)
 
 
 def test_class_ids_out_of_range_are_refused(cfg):

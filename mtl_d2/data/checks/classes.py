@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
+from numbers import Integral
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -30,7 +31,7 @@ def wrong_numbers(cfg: CfgNode, name: str, tasks: Iterable[str]) -> Iterator[str
         classes = getattr(MetadataCatalog.get(name), listed, None)
         number = operator.attrgetter(key)(cfg)
         if classes is None:
-            yield f"its metadata have no `{listed}`: register them, detectron2's evaluators need them too"
+            yield f"its metadata have no `{listed}`: register them with MetadataCatalog"
         elif len(classes) != number:
             yield f"it has {len(classes)} `{listed}`, but {key} is {number}: set it to {len(classes)}"
 
@@ -60,10 +61,17 @@ def wrong_mappings(name: str, tasks: Iterable[str]) -> Iterator[str]:
             )
 
 
-def wrong_ignored_id(name: str) -> Iterator[str]:
-    """An id of pixels without a label that is no number."""
-    ignored = MetadataCatalog.get(name).get("ignore_label", 255)
-    if not isinstance(ignored, int):
+def wrong_ignored_id(cfg: CfgNode, name: str) -> Iterator[str]:
+    """An id of pixels without a label that is no number, or that a class has in the samples."""
+    ignored, head = MetadataCatalog.get(name).get("ignore_label", 255), cfg.MODEL.SEM_SEG_HEAD
+    if not 0 <= head.IGNORE_VALUE <= 255:
+        yield f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be in 0..255, as ids of 8 bits are, found {head.IGNORE_VALUE}"
+    elif head.IGNORE_VALUE < head.NUM_CLASSES and ignored != head.IGNORE_VALUE:
+        yield (
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {head.IGNORE_VALUE}, the id of one of the {head.NUM_CLASSES} classes, "
+            f"which would never be learnt, while its maps say `ignore_label` {ignored}: set it to 255"
+        )
+    if not isinstance(ignored, Integral):
         yield (
             f"`ignore_label` in its metadata must be one whole number, found {ignored!r}: correct it, or leave it out "
             "where the id is MODEL.SEM_SEG_HEAD.IGNORE_VALUE"
@@ -84,19 +92,29 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
             continue
         first = next(iter(train))
         what = " and ".join(map(repr, tasks))
-        others = [difference for names in train.values() if (difference := _difference(train[first], names))]
+        others = [difference for names in train.values() if (difference := class_difference(train[first], names))]
         if others:
             yield (
                 f"{', '.join(train)} label {what} with different `{listed}`, {others[0]}: "
                 "map them to one list in their readers"
             )
         for name, names in test.items():
-            difference = _difference(train[first], names) if name not in train else None
+            difference = class_difference(train[first], names) if name not in train else None
             if difference:
                 yield (
                     f"{name}: its `{listed}` are not those of {first}, which trains {what}, {difference}: "
                     "map them to the same list in its reader"
                 )
+
+
+def trained_classes(cfg: CfgNode) -> dict[str, list[str]]:
+    """By ``thing_classes``, ``stuff_classes`` or classification: the names of what the model's ids stand for."""
+    found = {}
+    for listed in dict.fromkeys(CLASSES.get(task, task) for task in cfg.MTL.TASKS):
+        names = next(filter(None, (_listed(name, listed) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))), [])
+        if names:
+            found[listed] = list(map(str, names))
+    return found
 
 
 def _listed(name: str, listed: str) -> list[str]:
@@ -106,7 +124,7 @@ def _listed(name: str, listed: str) -> list[str]:
     return list(metadata.get(listed) or ())
 
 
-def _difference(first: list[str], other: list[str]) -> str | None:
+def class_difference(first: list[str], other: list[str]) -> str | None:
     """What two lists of classes differ in; None where they are the same, or one is not known."""
     if not first or not other or first == other:
         return None

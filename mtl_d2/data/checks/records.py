@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import pickle
 import time
 import traceback
 from collections import Counter
@@ -65,15 +66,16 @@ def _in_one_line(error: Exception) -> str:
 
 def not_told_apart(records: Records) -> Iterator[str]:
     """What would have an evaluation count the predictions of one image for another, or twice."""
-    if _repeats(r["file_name"] for r in records):
-        several = [file for file, n in Counter(r["file_name"] for r in records).items() if n > 1]
+    files = [r["file_name"] for r in records if "image" not in r]  # in memory several may come from one file
+    if _repeats(files):
+        several = [file for file, n in Counter(files).items() if n > 1]
         yield (
             f"lists {len(several)} images more than once, the first is {several[0]}, but each is evaluated once: "
             "put all labels of an image into one record"
         )
         return
     labelled = [r for r in records if "annotations" in r]  # predicted objects are found by ids, maps by their files
-    odd = [r for r in labelled if not isinstance(r.get("image_id", ""), Hashable)]
+    odd = [r for r in labelled if not _is_known_again(r.get("image_id", ""))]
     if odd:
         yield (
             f"`image_id` must be a number or a text, found {odd[0]['image_id']!r} in {len(odd)} of {len(labelled)} "
@@ -99,6 +101,7 @@ def listed_twice(records: Records) -> Iterator[str]:
     def labelled(record: dict[str, Any]) -> tuple[str, bool, bool]:
         return record["file_name"], "annotations" in record, "sem_seg_file_name" in record
 
+    records = [r for r in records if "image" not in r]
     if _repeats(r["file_name"] for r in records):
         several = [file for (file, *_), n in Counter(map(labelled, records)).items() if n > 1]
         if several:
@@ -140,6 +143,16 @@ def wrong_shares(cfg: CfgNode) -> Iterator[str]:
             "MTL.DATA.PER_TASK must be numbers >= 1 whose sum is SOLVER.IMS_PER_BATCH, "
             f"{cfg.SOLVER.IMS_PER_BATCH}; found {tuple(shares)} with sum {sum(shares)}: change one of the two"
         )
+
+
+def _is_known_again(value: Any) -> bool:
+    """Whether a value equals the copy of it that comes out of a loader's process."""
+    if isinstance(value, int | str):
+        return True
+    try:
+        return pickle.loads(pickle.dumps(value)) in {value}
+    except Exception:  # noqa: BLE001  # whatever it is: it cannot be hashed, or copied
+        return False
 
 
 def _repeats(values: Iterable[Hashable]) -> bool:

@@ -255,9 +255,9 @@ def _folder(path: Path) -> Path:
 
 
 def _files(folder: Path, suffix: str) -> list[str]:
-    """Names in a folder, sorted. One listing: the folders of BDD100K hold up to 70 000 files."""
+    """Names in a folder, sorted, less hidden ones. One listing: the folders of BDD100K hold up to 70 000 files."""
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.name.endswith(suffix))
+        names = sorted(e.name for e in entries if e.name.endswith(suffix) and not e.name.startswith("."))
     if not names:
         raise DataError(f"folder {folder} has no *{suffix} files: unpack this part of BDD100K there")
     return names

@@ -175,7 +175,7 @@ def _label(image: Path, ending: str, kind: str = "gtFine") -> Path:
 
 def _images(folder: Path) -> list[Path]:
     require_folder(folder, "cityscapes/leftImg8bit and cityscapes/gtFine")
-    images = sorted(folder.glob(f"*/*{IMAGE}"))
+    images = sorted(path for path in folder.glob(f"*/*{IMAGE}") if not path.name.startswith("."))
     if not images:
         raise DataError(f"folder {folder} has no CITY/*{IMAGE}: unpack Cityscapes' leftImg8bit_trainvaltest there")
     return images
