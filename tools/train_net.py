@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer, stored_config
 from mtl_d2.engine.early import EarlyLines
+from mtl_d2.engine.identity import FILE as RUN_FILE
 from mtl_d2.engine.identity import begin_run
 from mtl_d2.engine.launch import process_group, start
 from mtl_d2.engine.pickles import ForbiddenContentError
@@ -41,9 +44,10 @@ from mtl_d2.evaluation.build import check_evaluation
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.evaluation.rehearsal import Notes, rehearse
 from mtl_d2.evaluation.results import add_results_row
-from mtl_d2.files import WriteError, naming, refusal
+from mtl_d2.files import WriteError, naming, refusal, write_atomically
 from mtl_d2.processes import number_of_processes
 
+CONFIG = "config.yaml"  # detectron2's name for it
 # What a user can mend: told in a line, without a traceback.
 EXPECTED = (
     *(ConfigError, DataError, CheckpointError, ForbiddenContentError),
@@ -95,29 +99,58 @@ def main(args: argparse.Namespace) -> Any:
 
 def run(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> Any:
     """Trains or evaluates, beside the other processes; ``notes`` and ``early`` are for the log."""
-    if comm.is_main_process() and not args.resume and not args.eval_only:
-        begin_run(Path(cfg.OUTPUT_DIR))  # from the moment on that its config is in the folder
-    with naming(Path(cfg.OUTPUT_DIR, "config.yaml")):
+    if args.eval_only:
+        return evaluate(cfg, args, notes, early)
+    folder = Path(cfg.OUTPUT_DIR)
+    with put_back(folder / CONFIG, folder / RUN_FILE, where_it_fails=True):
+        if comm.is_main_process() and not args.resume:
+            begin_run(folder)  # from the moment on that its config is in the folder
+        set_up(cfg, args, notes, early)
+        trainer = MultiTaskTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def evaluate(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> Any:
+    """Evaluates alone; the config in the folder stays that of the training there, which the report tells of."""
+    with put_back(Path(cfg.OUTPUT_DIR, CONFIG)):
+        set_up(cfg, args, notes, early)
+    model = MultiTaskTrainer.build_model(cfg)
+    checkpointer = MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.classes = trained_classes(cfg)
+    checkpointer.load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
+    results = MultiTaskTrainer.test(cfg, model)
+    if cfg.TEST.AUG.ENABLED:
+        add_augmented(cfg, model, results, MultiTaskTrainer.test)
+    if comm.is_main_process():
+        add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results, own=True, notes=results.remarks)
+        verify_results(cfg, results)
+    results.require_complete()
+    return results
+
+
+def set_up(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> None:
+    """Log, seed and config of the run, by detectron2."""
+    with naming(Path(cfg.OUTPUT_DIR, CONFIG)):
         default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mtl_d2")
     early.hand_over()
     notes.log()
-    if args.eval_only:
-        model = MultiTaskTrainer.build_model(cfg)
-        checkpointer = MultiTaskCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-        checkpointer.classes = trained_classes(cfg)
-        checkpointer.load_to_evaluate(cfg.MODEL.WEIGHTS, args.resume)
-        results = MultiTaskTrainer.test(cfg, model)
-        if cfg.TEST.AUG.ENABLED:
-            add_augmented(cfg, model, results, MultiTaskTrainer.test)
-        if comm.is_main_process():
-            add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results, own=True, notes=results.remarks)
-            verify_results(cfg, results)
-        results.require_complete()
-        return results
-    trainer = MultiTaskTrainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+
+
+@contextmanager
+def put_back(*paths: Path, where_it_fails: bool = False) -> Iterator[None]:
+    """What is written meanwhile over files that were there before is undone, always or only where an error ends it."""
+    before = (
+        {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()} if comm.is_main_process() else {}
+    )
+    undo = True
+    try:
+        yield
+        undo = not where_it_fails
+    finally:
+        for path, text in before.items() if undo else ():
+            write_atomically(path, text)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

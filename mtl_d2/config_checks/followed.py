@@ -40,6 +40,9 @@ NOT_FOLLOWED: Mapping[str, str] = {
 }
 SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
 FLIPS = ("horizontal", "vertical", "none")
+FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")
+SIZES = ("choice", "range")
+MASKS = ("polygon", "bitmask")
 CROPS = ("relative_range", "relative", "absolute", "absolute_range")
 
 
@@ -88,13 +91,20 @@ def _check_sampler(cfg: CfgNode) -> Iterator[str]:
 
 def _check_augmentation(cfg: CfgNode) -> Iterator[str]:
     """What detectron2 would stumble over at the first image."""
-    if cfg.INPUT.RANDOM_FLIP not in FLIPS:
-        yield unknown("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, FLIPS)
-    sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
+    for key, known in (
+        ("RANDOM_FLIP", FLIPS),
+        ("MIN_SIZE_TRAIN_SAMPLING", SIZES),
+        ("FORMAT", FORMATS),
+        ("MASK_FORMAT", MASKS),
+    ):
+        if cfg.INPUT[key] not in known:
+            yield unknown(f"INPUT.{key}", cfg.INPUT[key], known)
+    given = cfg.INPUT.MIN_SIZE_TRAIN
+    sizes = (given, given) if isinstance(given, int) else tuple(given)
     if min(sizes, default=0) < 1:
-        yield f"INPUT.MIN_SIZE_TRAIN must be lengths of the shorter side in pixels, at least one, got {sizes}"
+        yield f"INPUT.MIN_SIZE_TRAIN must be lengths of the shorter side in pixels, at least one, got {given}"
     elif cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
-        yield f"INPUT.MIN_SIZE_TRAIN must be (from, to) for INPUT.MIN_SIZE_TRAIN_SAMPLING 'range', got {sizes}"
+        yield f"INPUT.MIN_SIZE_TRAIN must be (from, to) for INPUT.MIN_SIZE_TRAIN_SAMPLING 'range', got {given}"
     crop = cfg.INPUT.CROP
     if crop.ENABLED and crop.TYPE not in CROPS:
         yield unknown("INPUT.CROP.TYPE", crop.TYPE, CROPS)

@@ -14,6 +14,8 @@ from detectron2.utils.file_io import PathManager
 
 from mtl_d2.processes import number_of_processes
 
+LONGEST_NAME = 255  # bytes, on all common file systems
+
 
 def check_device(cfg: CfgNode) -> Iterator[str]:
     """Whether ``MODEL.DEVICE`` is there, by the build of torch and what it sees."""
@@ -55,6 +57,10 @@ def check_output(cfg: CfgNode) -> Iterator[str]:
         yield "OUTPUT_DIR is empty; name the folder for checkpoints, logs and report"
         return
     folder = Path(cfg.OUTPUT_DIR)
+    why = _no_path(cfg.OUTPUT_DIR)
+    if why:
+        yield f"OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, {why}: write the path of a folder on this machine"
+        return
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         what = f"OUTPUT_DIR {folder}" if existing == folder else f"OUTPUT_DIR {folder}: {existing}"
@@ -67,6 +73,18 @@ def check_output(cfg: CfgNode) -> Iterator[str]:
         yield f"OUTPUT_DIR {folder}: no file can be written in {existing} ({error.strerror}): name another folder"
 
 
+def _no_path(text: str) -> str:
+    """What of a text would become a folder of an unexpected name."""
+    if "://" in text:
+        return "an address, and files are written to folders only"
+    if text.startswith("~"):
+        return "in which nobody replaces the ~"
+    if text != text.strip():
+        return "which begins or ends with a space"
+    longest = max(Path(text).parts, key=len, default="")
+    return f"in which a name has {len(longest)} characters" if len(os.fsencode(longest)) > LONGEST_NAME else ""
+
+
 def check_weights(cfg: CfgNode, evaluate: bool = False, resume: bool = False) -> Iterator[str]:
     """Whether there are weights to begin with, or to evaluate. Those at an address are fetched, for torch's cache.
 
@@ -76,7 +94,7 @@ def check_weights(cfg: CfgNode, evaluate: bool = False, resume: bool = False) ->
         resume: whether a checkpoint in ``OUTPUT_DIR`` takes their place.
     """
     path, folder = cfg.MODEL.WEIGHTS, Path(cfg.OUTPUT_DIR)
-    checkpoints = sorted(folder.glob("*.pth")) if folder.is_dir() else []
+    checkpoints = sorted(folder.glob("*.pth")) if not _no_path(cfg.OUTPUT_DIR) and folder.is_dir() else []
     if evaluate and not cfg.DATASETS.TEST:
         yield "--eval-only has nothing to evaluate on: DATASETS.TEST is empty"
     if resume and checkpoints:

@@ -26,6 +26,8 @@ def check_solver(cfg: CfgNode) -> list[str]:
         ]
         if value < 1
     ]
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        found.append(f"DATALOADER.NUM_WORKERS must be at least 0, got {cfg.DATALOADER.NUM_WORKERS}")
     if cfg.MTL.OPTIMIZER not in OPTIMIZERS:
         found.append(unknown("MTL.OPTIMIZER", cfg.MTL.OPTIMIZER, OPTIMIZERS))
     found += [*_check_precision(cfg), *_check_shares(cfg), *_check_compile(cfg), *_check_schedule(cfg)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
@@ -250,6 +251,12 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         content = super()._load_file(filename)
         if not isinstance(content.get("model"), Mapping):
             raise ValueError(f"its model must be a dict of weights, found {type(content.get('model')).__name__}")
+        others = [key for key, value in content["model"].items() if not isinstance(value, torch.Tensor | np.ndarray)]
+        if others:
+            raise ValueError(
+                f"its weights must stand under 'model', or alone; found {', '.join(map(repr, others[:3]))}, which is "
+                "no tensor. Save them anew: torch.save({'model': weights}, path)"
+            )
         return content
 
 

@@ -20,6 +20,8 @@ from mtl_d2.evaluation.results import EvaluationResults, add_results_row
 from mtl_d2.report import write_report
 from mtl_d2.report.pictures import write_pictures
 
+FAILURES_SHOWN = 3  # evaluations that a line names in which the same failed
+
 
 class ValidationHook(HookBase):
     """Evaluates on the held-out images and shows the weighting the metrics, the first process's to all.
@@ -85,7 +87,15 @@ class FailedEvaluations(HookBase):
     def require_none(self) -> None:
         """Raises EvaluationError: there are some."""
         if self.lines:
-            raise EvaluationError("\n".join(self.lines))
+            raise EvaluationError("\n".join(self.told()))
+
+    def told(self) -> list[str]:
+        """One line for each thing that failed, with the updates after which it did."""
+        updates: dict[str, list[str]] = {}
+        for line in self.lines:
+            when, _, what = line.partition(" updates: ")
+            updates.setdefault(what, []).append(when.removeprefix("after "))
+        return [f"after {_shortened(when)}: {what}" for what, when in updates.items()]
 
     def state_dict(self) -> dict[str, Any]:
         """The lines."""
@@ -94,6 +104,12 @@ class FailedEvaluations(HookBase):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See ``state_dict``."""
         self.lines = list(state_dict["lines"])
+
+
+def _shortened(numbers: Sequence[str]) -> str:
+    if len(numbers) <= FAILURES_SHOWN:
+        return f"{', '.join(numbers)} updates"
+    return f"{', '.join(numbers[: FAILURES_SHOWN - 1])}, ..., {numbers[-1]} updates ({len(numbers)} times)"
 
 
 class CheckpointHook(hooks.PeriodicCheckpointer):
@@ -143,7 +159,7 @@ class ReportHook(HookBase):
         """Pictures only of a training that came to its end; the report of whatever there is."""
         output = self.cfg.OUTPUT_DIR
         results = getattr(self.trainer, "_last_eval_results", None)
-        notes = [*self.failed.lines, *getattr(results, "notes", ())]
+        notes = [*self.failed.told(), *getattr(results, "notes", ())]
         if results is not None and (results or notes):
             add_results_row(output, method_name(self.cfg), results, own=True, notes=notes)
         if self.trainer.iter + 1 >= self.trainer.max_iter and self.cfg.DATASETS.TEST:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from detectron2.config import get_cfg
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
 from torch import nn
 
 from mtl_d2.balancing import REGULARIZERS, Balancer
-from mtl_d2.config import ConfigError, method_options
+from mtl_d2.config import ConfigError, add_mtl_config, leaves, method_options
+from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.engine.last_layer import last_layer_mistakes
 from mtl_d2.modeling.norm import synchronizes
-
-# What builders raise of names, depths and sizes that do not go together.
-UNBUILDABLE = (AssertionError, KeyError, NotImplementedError, TypeError, ValueError)
-
-
-def why_unbuildable(error: Exception) -> str:
-    """A line of what a builder raised, with the code of the model that it came to, which names the key."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next((f for f in reversed(frames) if "modeling" in Path(f.filename).parts), frames[-1])
-    said = " ".join(str(error).split())
-    return (
-        f"no model can be built of the keys below MODEL ({type(error).__name__}: {said}; {Path(place.filename).name}, "
-        f"line {place.lineno}: {place.line}): correct the key that is read there"
-    )
 
 
 def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
@@ -43,12 +33,65 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
     """
     found = [
         *last_layer_mistakes(model, balancer, cfg),
+        *_wrong_levels(model, cfg),
         *_features_apart(model, cfg),
-        *_absent_features(model, cfg),
         *_wrong_norms(model, cfg),
     ]
     if found:
         raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in found))
+
+
+def _wrong_levels(model: Any, cfg: Any) -> list[str]:
+    """detectron2's semantic head says nothing of levels that are not there, and dies of a stride at the first image."""
+    if "semantic" not in cfg.MTL.TASKS or not hasattr(model, "sem_seg_head"):
+        return []
+    there, head = model.backbone.output_shape(), cfg.MODEL.SEM_SEG_HEAD
+    missing = [level for level in head.IN_FEATURES if level not in there]
+    if missing:
+        return [unknown("MODEL.SEM_SEG_HEAD.IN_FEATURES", level, tuple(there)) for level in missing]
+    stride, finest = head.COMMON_STRIDE, min(there[level].stride for level in head.IN_FEATURES)
+    if 0 < stride <= finest and finest % stride == 0 and (finest // stride).bit_count() == 1:
+        return []
+    return [
+        f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE must be {finest}, the stride of the finest of its IN_FEATURES, "
+        f"or a half, a quarter, ... of it, got {stride}"
+    ]
+
+
+@contextmanager
+def said_of_keys(cfg: Any) -> Iterator[None]:
+    """What detectron2 and torch raise while a model is built names the keys whose values they speak of.
+
+    Raises:
+        ConfigError: in place of their errors.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (KeyError, ValueError, TypeError, AssertionError, AttributeError, IndexError, RuntimeError) as error:
+        told = str(error) or traceback.extract_tb(error.__traceback__)[-1].line  # an assertion says what it asserts
+        words = set(re.findall(r"[\w.-]+", told or ""))
+        keys = [f"{key} {value!r}" for key, value in _set_below_model(cfg) if words & _words(value)]
+        whose = f"look at {', '.join(keys)}" if keys else "look at the keys of its parts, and at what was changed last"
+        raise ConfigError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r} cannot be built from the keys below MODEL "
+            f"({type(error).__name__}: {told}): {whose}"
+        ) from error
+
+
+def _set_below_model(cfg: Any) -> list[tuple[str, Any]]:
+    """The keys of ``MODEL`` that are not at their default."""
+    defaults = get_cfg()
+    add_mtl_config(defaults)
+    known = dict(leaves(defaults))
+    return [(key, value) for key, value in leaves(cfg) if key.startswith("MODEL.") and value != known.get(key)]
+
+
+def _words(value: Any) -> set[str]:
+    """Of a config's value, those that would be known again in a sentence."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return {str(one) for one in values if isinstance(one, str | int) and len(str(one)) > 1 and one not in (True, False)}
 
 
 def _features_apart(model: Any, cfg: Any) -> list[str]:
@@ -63,17 +106,6 @@ def _features_apart(model: Any, cfg: Any) -> list[str]:
         f"MTL.GRADIENT.LEVEL 'features' compares tasks by the pyramid levels that both look at, and task "
         f"{', '.join(alone)} shares none with another ({levels}): set it to 'all'"
     ]
-
-
-def _absent_features(model: Any, cfg: Any) -> list[str]:
-    """detectron2's semantic head takes those of its features that there are; other heads do not build without all."""
-    if "semantic" not in cfg.MTL.TASKS or not hasattr(model, "backbone"):
-        return []
-    levels = model.backbone.output_shape()
-    absent = [name for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES if name not in levels]
-    if not absent:
-        return []
-    return [f"MODEL.SEM_SEG_HEAD.IN_FEATURES has {', '.join(absent)}, but the trunk gives {', '.join(levels)}"]
 
 
 def _wrong_norms(model: Any, cfg: Any) -> list[str]:

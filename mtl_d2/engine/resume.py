@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import yaml
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 
-from mtl_d2.config import leaves
+from mtl_d2.config import add_mtl_config, leaves
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.checkpoint import CheckpointError
 
@@ -27,9 +27,10 @@ _FIXED = (
     "MTL.OPTIMIZER", "MTL.SELECT_BY",
     "SEED", "DATASETS.TRAIN", "MTL.DATA.VALIDATION_SHARE",  # the order of the data, and which are held out
 )  # fmt: skip
-# What says how parameters begin, and nothing later: their last values are in the checkpoint. A key that an earlier
-# version did not know cannot be given back its value.
+# What says how parameters begin, and nothing later: their last values are in the checkpoint.
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")
+# What was done before there was a key for it, where that is not the key's default.
+_WITHOUT_THE_KEY = {"MTL.DATA.CROWD_REGIONS": "background"}
 # Below these keys are the options of methods, each under the name of its method.
 _METHODS = ("MTL.SCALARIZATION", "MTL.GRADIENT", "MTL.REGULARIZER", "MTL.STEP")
 
@@ -53,8 +54,7 @@ def compare_configs(stored: str, present: CfgNode, updates: int) -> None:
             "evaluate it, restore the settings; to go on, raise SOLVER.MAX_ITER:\n" + _listed(changed.values())
         )
     before = with_values(present, stored, changed)
-    began = [key for key in changed if key.endswith(_BEGINNING) and key in dict(leaves(yaml.safe_load(stored)))]
-    fixed = {*began, *(key for key in changed if key in _FIXED), *_kept(before, present, changed)}
+    fixed = {key for key in changed if key in _FIXED or key.endswith(_BEGINNING)} | set(_kept(before, present, changed))
     if fixed:
         raise CheckpointError(
             "--resume goes on with the same tasks, methods and data, and with what the checkpoint holds of them; these "
@@ -71,13 +71,22 @@ def compare_configs(stored: str, present: CfgNode, updates: int) -> None:
 
 def changes(stored: str, present: CfgNode) -> dict[str, str]:
     """A line for each key whose value differs and is not harmless, in the order of the keys."""
-    before = dict(leaves(yaml.safe_load(stored)))
     now = dict(leaves(yaml.safe_load(present.dump())))
+    before = dict(leaves(yaml.safe_load(stored)))
+    before = {**_of_earlier_versions(now), **before}
     return {
         key: f"{key}: {before.get(key)!r} in the checkpoint, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(_HARMLESS)
     }
+
+
+def _of_earlier_versions(now: Mapping[str, Any]) -> dict[str, Any]:
+    """What keys meant to versions of mtl_d2 that did not have them, which is their default but for a few."""
+    defaults = get_cfg()
+    add_mtl_config(defaults)
+    beginning = {key: value for key, value in now.items() if key.endswith(_BEGINNING)}  # it is over
+    return {**dict(leaves(yaml.safe_load(defaults.dump()))), **beginning, **_WITHOUT_THE_KEY}
 
 
 def with_values(present: CfgNode, stored: str, keys: Iterable[str]) -> CfgNode:

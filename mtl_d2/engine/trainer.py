@@ -17,7 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 
-from mtl_d2.config import ConfigError, needs_evaluation
+from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.machine import check_device
 from mtl_d2.config_checks.solver import slow_precision
@@ -33,7 +33,7 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
-from mtl_d2.engine.model_check import UNBUILDABLE, check_model, why_unbuildable
+from mtl_d2.engine.model_check import check_model, said_of_keys
 from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
 from mtl_d2.engine.replicas import ReplicaCheck
@@ -229,9 +229,9 @@ class MultiTaskTrainer(DefaultTrainer):
         """
         require_keys(state_dict, ("iteration", "hooks", "loop", "config", "world_size"), "trainer state")
         require_keys(state_dict["loop"], self._trainer.state_dict(), "state of the loop")
+        warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
         compare_configs(state_dict["config"], self.cfg, state_dict["iteration"] + 1)
         require_same_data(changed_records(state_dict.get("records", {})))  # earlier versions kept none
-        warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
         rates = list(self.scheduler.base_lrs)
         try:
             self._load_loop(state_dict["loop"], state_dict["config"])
@@ -271,12 +271,10 @@ class MultiTaskTrainer(DefaultTrainer):
         """detectron2's.
 
         Raises:
-            ConfigError: no model can be made of the keys below MODEL.
+            ConfigError: keys of ``MODEL`` do not make a model.
         """
-        try:
+        with said_of_keys(cfg):
             return super().build_model(cfg)
-        except UNBUILDABLE as error:
-            raise ConfigError(why_unbuildable(error)) from error
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:

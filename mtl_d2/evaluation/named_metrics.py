@@ -22,7 +22,22 @@ def missing_in_tests(cfg: Any, results: Results) -> Iterator[str]:
     if cfg.MTL.SELECT_BY:
         yield from _missing("MTL.SELECT_BY", cfg.MTL.SELECT_BY, results, "DATASETS.TEST")
     for expected in cfg.TEST.EXPECTED_RESULTS:
+        if not _is_expectation(expected):
+            yield (
+                "TEST.EXPECTED_RESULTS must be lists of group, metric, value and tolerance, such as "
+                f"['bbox', 'AP', 38.5, 0.2], got {expected!r}"
+            )
+            continue
         yield from _missing("TEST.EXPECTED_RESULTS", "/".join(expected[:2]), results, "DATASETS.TEST")
+
+
+def _is_expectation(expected: Any) -> bool:
+    kinds = (str, str, int | float, int | float)
+    return (
+        isinstance(expected, list | tuple)
+        and len(expected) == len(kinds)
+        and all(isinstance(one, kind) for one, kind in zip(expected, kinds, strict=True))
+    )
 
 
 def missing_in_held_out(cfg: Any, results: Results) -> Iterator[str]:

@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from mtl_d2.data import DataError, build_train_loader, check_data, import_modules, register_all
+from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES
 
 from .tiny_bdd100k import write_json, write_png
@@ -295,3 +296,10 @@ def test_a_file_of_ones_own_that_is_not_there_is_not_looked_for_below_the_root(c
     cfg.DATASETS.TRAIN = ("own_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
     (line,) = mistakes(cfg)
     assert line == "own_train: /nowhere/own.json not found: put it there, or correct the path in its reader"
+
+
+def test_a_set_is_named_once_in_a_line():
+    findings = Findings()
+    for _ in range(2):
+        findings.refuse(["it has 80 classes"], "one", "other")
+    assert findings.refused == ["one, other: it has 80 classes"]

@@ -10,7 +10,7 @@ from running import rows, train
 
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError
-from mtl_d2.engine.resume import compare_configs
+from mtl_d2.engine.resume import changes, compare_configs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -125,3 +125,27 @@ def test_key_of_the_beginning_that_an_earlier_version_did_not_know_keeps_no_run_
     earlier.MODEL.FCOS.BOX_BIAS = 0.5
     with pytest.raises(CheckpointError, match=r"FCOS\.BOX_BIAS: 0\.5 in the checkpoint"):
         compare_configs(earlier.dump(), cfg, 4)
+
+
+def test_other_number_of_processes_is_told_as_such_and_not_as_the_settings_that_follow_it(cfg, monkeypatch):
+    cfg.SOLVER.REFERENCE_WORLD_SIZE = 1
+    trainer = MultiTaskTrainer(cfg)
+    trainer.cfg.SOLVER.IMS_PER_BATCH *= 2  # as for two processes
+    monkeypatch.setattr("mtl_d2.engine.trainer.comm.get_world_size", lambda: 2)
+    with pytest.raises(CheckpointError, match="was written by 1 processes, 2 go on, and with"):
+        trainer.load_state_dict(state_of(cfg))
+
+
+def state_of(cfg):
+    return torch.load(Path(cfg.OUTPUT_DIR, "model_0000003.pth"), weights_only=False)["trainer"]
+
+
+def test_keys_that_the_version_of_the_checkpoint_did_not_have_are_no_change_but_for_what_they_change(cfg):
+    lacking = ("BOX_BIAS", "VALIDATION_SHARE", "SELECT_BY", "CROWD_REGIONS")
+    stored = "\n".join(line for line in cfg.dump().splitlines() if not line.strip().startswith(lacking))
+    assert list(changes(stored, cfg)) == ["MTL.DATA.CROWD_REGIONS"]
+    cfg.MTL.DATA.CROWD_REGIONS = "background"
+    cfg.MODEL.FCOS.BOX_BIAS = 0.0  # the parameters are in the checkpoint
+    assert not changes(stored, cfg)
+    cfg.MTL.DATA.VALIDATION_SHARE = 0.1
+    assert list(changes(stored, cfg)) == ["MTL.DATA.VALIDATION_SHARE"]

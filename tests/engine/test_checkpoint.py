@@ -283,3 +283,9 @@ def test_weights_that_mean_other_classes_are_not_evaluated(tmp_path, now):
         CheckpointError, match=r"model_final\.pth was trained with other `thing_classes`.* class [01] is"
     ):
         evaluated.load_to_evaluate(file, resume=False)
+
+
+def test_weights_under_another_key_are_refused_with_the_way_to_save_them(tmp_path):
+    torch.save({"state_dict": torch.nn.Linear(1, 1).state_dict()}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="found 'state_dict', which is no tensor"):
+        MultiTaskCheckpointer(torch.nn.Linear(1, 1), str(tmp_path)).load(str(tmp_path / "weights.pth"))

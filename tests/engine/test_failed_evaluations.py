@@ -111,3 +111,16 @@ def test_metric_without_a_value_is_never_passed_over_in_silence(tmp_path, caplog
         "MTL.SELECT_BY: bbox/AP never had a value, so no model was chosen by it",
     )
     assert not (tmp_path / "model_best.pth").exists()
+
+
+def test_what_fails_again_and_again_is_one_line():
+    failed = FailedEvaluations()
+    for updates in (5, 10, 15, 20):
+        failed.add(updates, ["set: semantic failed"])
+    failed.add(20, ["set: detection failed"])
+    with pytest.raises(EvaluationError) as found:
+        failed.require_none()
+    assert str(found.value).splitlines() == [
+        "after 5, 10, ..., 20 updates (4 times): set: semantic failed",
+        "after 20 updates: set: detection failed",
+    ]

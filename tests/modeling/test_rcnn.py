@@ -260,6 +260,12 @@ def test_inference_is_detectron2s():
         (["MODEL.ROI_HEADS.NAME", "Res5ROIHeads"], "MODEL.ROI_HEADS.NAME is 'Res5ROIHeads'"),
         (["MODEL.KEYPOINT_ON", True], "MODEL.KEYPOINT_ON is True"),
         (["MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", True], "TRAIN_ON_PRED_BOXES is True"),
+        (
+            ["MODEL.RPN.BBOX_REG_LOSS_TYPE", "l2"],
+            "RPN.BBOX_REG_LOSS_TYPE is 'l2', which is none of 'smooth_l1', 'giou'",
+        ),
+        (["MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", "l2"], "ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE is 'l2'"),
+        (["INPUT.MASK_FORMAT", "rle"], "INPUT.MASK_FORMAT is 'rle', which is none of 'polygon', 'bitmask'"),
         (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "MODEL.META_ARCHITECTURE is 'GeneralizedRCNN'"),
         (["MODEL.META_ARCHITECTURE", "MultiTaskFCOS"], "MultiTaskFCOS has no task 'instance'"),
         (["MTL.TASKS", ALL, "MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead"], "SemSegFPNEntropyHead, SemSegFPNDiceHead"),

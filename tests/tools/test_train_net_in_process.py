@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -120,3 +121,53 @@ def test_gpu_beyond_the_last_and_one_for_all_processes_are_refused(command, monk
 def test_all_mistakes_are_said_at_once(command):
     said = refusal(command, "MODEL.DEVICE", "gpu", "MODEL.WEIGHTS", "nowhere.pth", "VIS_PERIOD", "10", "OUTPUT_DIR", "")
     assert said.count("\n  - ") == 4
+
+
+@pytest.fixture
+def writes_config(monkeypatch):
+    """``default_setup`` writes the config, as detectron2's does."""
+
+    def write(cfg, args):
+        Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)
+        Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
+
+    monkeypatch.setattr(train_net, "default_setup", write)
+
+
+@pytest.mark.parametrize("words", [["--resume", "SEED", "5"], ["MODEL.CLASSIFIER.TRUNK", "('conv 9 99',)"]])
+def test_refused_run_leaves_the_folder_to_the_run_that_it_holds(command, output, writes_config, words):
+    command()
+    kept = [(output / name).read_text() for name in ("config.yaml", "run_id")]
+    refusal(command, *words)
+    assert [(output / name).read_text() for name in ("config.yaml", "run_id")] == kept
+
+
+def test_evaluation_leaves_the_config_of_the_training_and_a_longer_training_changes_it(command, output, writes_config):
+    command()
+    kept = (output / "config.yaml").read_text()
+    command("--eval-only", "--resume", "SOLVER.BASE_LR", "0.5")
+    assert (output / "config.yaml").read_text() == kept
+    command("--resume", "SOLVER.MAX_ITER", "3")
+    assert "MAX_ITER: 3" in (output / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["OUTPUT_DIR", "~/run"], "OUTPUT_DIR is '~/run', in which nobody replaces the ~"),
+        (["OUTPUT_DIR", "s3://bucket/run"], "an address, and files are written to folders only"),
+        (["OUTPUT_DIR", "run "], "begins or ends with a space"),
+        (["OUTPUT_DIR", "n" * 300], "a name has 300 characters"),
+        (["DATALOADER.NUM_WORKERS", "-1"], "DATALOADER.NUM_WORKERS must be at least 0, got -1"),
+        (["INPUT.FORMAT", "BGRA"], "INPUT.FORMAT is 'BGRA', which is none of 'BGR'"),
+        (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"], "is 'any', which is none of 'choice', 'range'"),
+        (
+            ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "INPUT.MIN_SIZE_TRAIN", "(9,)"],
+            "INPUT.MIN_SIZE_TRAIN must be (from, to)",
+        ),
+        (["TEST.EXPECTED_RESULTS", "[1]"], "TEST.EXPECTED_RESULTS must be lists of group, metric, value and tolerance"),
+    ],
+)
+def test_value_that_detectron2_would_stumble_over_is_said(command, words, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        command(*words)

@@ -34,7 +34,8 @@ class Findings:
 
 def _add(kept: dict[str, list[str]], lines: Iterable[str], names: tuple[str, ...]) -> None:
     for line in lines:
-        kept.setdefault(line, []).extend(names)
+        concerned = kept.setdefault(line, [])
+        concerned += [name for name in names if name not in concerned]
 
 
 def _lines(kept: dict[str, list[str]]) -> list[str]:

@@ -17,11 +17,13 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
 from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks import Task
 
+BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 DETECTION = Task(
     "detection",
     ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"),
@@ -94,6 +96,9 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         found = [f"MTL.TASKS {tuple(cfg.MTL.TASKS)}: {line}" for line in check_tasks(cfg.MTL.TASKS)]
         if DETECTION.name not in cfg.MTL.TASKS:
             return found
+        for key in ("RPN", "ROI_BOX_HEAD"):
+            if model[key].BBOX_REG_LOSS_TYPE not in BOX_LOSSES:
+                found.append(unknown(f"MODEL.{key}.BBOX_REG_LOSS_TYPE", model[key].BBOX_REG_LOSS_TYPE, BOX_LOSSES))
         for key, value, needed, why in [
             ("MODEL.PROPOSAL_GENERATOR.NAME", model.PROPOSAL_GENERATOR.NAME, "RPN", "proposals are made in training"),
             ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, "StandardROIHeads", "its two branches share no parameter"),
