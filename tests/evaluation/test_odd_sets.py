@@ -158,7 +158,9 @@ def test_wrong_number_of_classes_is_said_once_of_two_tasks(sets):
 
 
 @pytest.mark.parametrize(
-    "point", [lambda x, y: (x / W, y / H), lambda x, y: (x + 500, y), lambda x, y: (y + 20, x - 4)], ids=str
+    "point",
+    [lambda x, y: (x / W, y / H), lambda x, y: (x + 500, y), lambda x, y: (y + 20, x - 4)],
+    ids=["relative", "outside", "y before x"],
 )
 def test_masks_that_lie_elsewhere_than_their_boxes_are_refused(sets, point):
     def moved(annotation):
