@@ -134,7 +134,8 @@ class MultiTaskTrainer(DefaultTrainer):
                 raise WriteError(
                     f"{refused}. The training has ended in update {self.iter + 1} of {self.max_iter}; nothing is "
                     "evaluated and reported of a model that no file holds. What was written before is whole: make room "
-                    "on the disk, and the same command with --resume goes on from the last checkpoint"
+                    "on the disk, and the same command with --resume goes on from the last checkpoint, or begins anew "
+                    "where there is none"
                 ) from refused
 
     @contextmanager

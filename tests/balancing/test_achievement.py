@@ -123,6 +123,15 @@ def test_potentials_are_read_from_the_own_row_of_single_task_results(tmp_path):
     assert weighting(2, "achievement", **options).accuracies.references.tolist() == [50.0, 80.0]
 
 
+@pytest.mark.parametrize("rows", [{"own_row": "mclgs"}, {}])
+def test_potential_may_be_given_by_the_folder_of_its_run(tmp_path, rows):
+    rows = {"untrained": {"bbox": {"AP": 0.1}}, "mclgs": {"bbox": {"AP": 38.2}}, **rows}
+    (tmp_path / "results.json").write_text(json.dumps({**rows, "best constant": {"bbox": {"AP": 3.4}}}))
+    options = {**METHOD.defaults, "metrics": ("bbox/AP",), "potentials_from": (str(tmp_path),)}
+    assert METHOD.check(options, setup(1)) == []
+    assert weighting(1, "achievement", **options).accuracies.references.tolist() == [38.2]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -84,7 +84,7 @@ def test_an_rle_cannot_become_a_polygon_but_a_crowd_need_not():
     crowd = annotation(segmentation=rle(HEIGHT, WIDTH), iscrowd=1)
     assert not clean(crowd).refused
     cleaned = clean(crowd, annotation(segmentation=rle(HEIGHT, WIDTH)))
-    assert cleaned.lines(cleaned.refused)[0].startswith("1 masks are RLE")
+    assert cleaned.lines(cleaned.refused)[0].startswith("1 masks are RLE or pixels")
     assert "INPUT.MASK_FORMAT to 'bitmask'" in cleaned.lines(cleaned.refused)[0]
 
 

@@ -53,6 +53,7 @@ def test_last_checkpoint_that_does_not_fit_is_named_and_nothing_is_reported(cfg,
     with largest_file(60_000), pytest.raises(WriteError) as found:
         train(cfg, resume=True)
     assert str(found.value).startswith(f"{cfg.OUTPUT_DIR}/model_0000007.pth could not be written: file too large. The")
+    assert str(found.value).endswith("goes on from the last checkpoint, or begins anew where there is none")
     assert "Exception during training" not in caplog.text
     assert names(cfg) == {"run_id", "last_checkpoint", "model_0000003.pth", "metrics.json"}
     assert Path(cfg.OUTPUT_DIR, "model_0000003.pth").read_bytes() == before

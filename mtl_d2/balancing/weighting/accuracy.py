@@ -107,9 +107,15 @@ def find_metric(results: Results, metric: str, where: str = "the evaluation") ->
 def read_reference(path: str, metric: str) -> float:
     """The value > 0 of ``metric`` in a run's own row of its ``results.json``.
 
+    Args:
+        path: the file, or the folder of the run.
+        metric: "group/name".
+
     Raises:
         ValueError: there is no such file, row or metric, or its value is not a number > 0.
     """
+    if Path(path).is_dir():
+        path = str(Path(path, "results.json"))
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -52,7 +52,7 @@ class Achievement(Weighting):
     help = {
         **HELP,
         "potentials": "p_i > 0 for each task, in the unit of its metric; empty: read from POTENTIALS_FROM",
-        "potentials_from": "results.json of each task's single-task run, whose own row has the metric",
+        "potentials_from": "folder or results.json of each task's single-task run, whose own row has the metric",
         "gamma": "exponent >= 0, the paper's gamma",
         "margin": "share by which each potential is raised, >= 0",
         "momentum": "share of a new accuracy in the smoothed one, in (0, 1]; 1 is no smoothing",
