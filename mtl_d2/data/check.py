@@ -32,11 +32,13 @@ class _Known:
     Attributes:
         labelled: the tasks of the config that it labels.
         objects: how many it has that are no crowd regions.
+        shown: the class ids of its annotations.
         places: where its images are.
     """
 
     labelled: set[str]
     objects: int
+    shown: set[Any]
     places: Places
 
 
@@ -66,6 +68,9 @@ def check_data(cfg: CfgNode) -> None:
         findings.refuse(unlabelled(cfg, labelled))
         findings.refuse(without_objects(cfg, labelled, {name: one.objects for name, one in known.items()}))
         findings.refuse(classes.different_classes(cfg, labelled))
+        trained = {name: known[name].shown for name in cfg.DATASETS.TRAIN if "detection" in labelled[name]}
+        for name, line in classes.background_classes(trained) if not findings.refused else ():
+            findings.warn([line], name)
     _compare_images(cfg, known, findings)
     for line in findings.warned if speaks() else ():
         logger.warning("%s", line)
@@ -77,7 +82,7 @@ def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings:
     labelled = {task for task in cfg.MTL.TASKS if LABELS[task].is_in_some(read)}
     mask_format = cfg.INPUT.MASK_FORMAT if name in cfg.DATASETS.TRAIN else "bitmask"  # evaluation reads any
     cleaned = clean_annotations(read, "instance" in labelled, mask_format)
-    images = image_paths(read)
+    images, shown = image_paths(read), classes.shown_classes(cfg, cleaned.records)
     findings.refuse(files.missing_files(images, read, cfg.MTL.TASKS, listing), name)
     _look_into_files(cfg, name, cleaned.records, listing, findings)  # which have their sizes as numbers
     findings.refuse(cleaned.lines(cleaned.refused), name)
@@ -86,14 +91,14 @@ def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings:
         classes.wrong_numbers(cfg, name, labelled),
         classes.wrong_mappings(name, labelled),
         wrong_classes(cfg, name, read),
-        classes.wrong_category_ids(cfg, name, cleaned.records),
+        classes.wrong_category_ids(name, shown),
         records.not_divisible(cfg, name, read),
         coco_file.shared_image_ids(name, read),
         records.not_told_apart(read) if name in cfg.DATASETS.TEST else (),
     ):
         findings.refuse(lines, name)
     findings.warn(records.listed_twice(read) if name not in cfg.DATASETS.TEST else (), name)
-    return _Known(labelled, cleaned.objects, listing.places(images) if cfg.DATASETS.TEST else {})
+    return _Known(labelled, cleaned.objects, shown, listing.places(images) if cfg.DATASETS.TEST else {})
 
 
 def _look_into_files(cfg: CfgNode, name: str, read: Records, listing: Listing, findings: Findings) -> None:

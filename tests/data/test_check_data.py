@@ -303,3 +303,18 @@ def test_a_set_is_named_once_in_a_line():
     for _ in range(2):
         findings.refuse(["it has 80 classes"], "one", "other")
     assert findings.refused == ["one, other: it has 80 classes"]
+
+
+def test_classes_that_another_training_set_labels_are_said_to_be_background(cfg, tiny_root, own_sets, caplog):
+    two_sets(own_sets, tiny_root)
+    own_cfg(cfg).DATASETS.TRAIN, cfg.DATASETS.TEST = ("own_train", "own_val"), ()
+    check_data(cfg)
+    assert not [r for r in caplog.records if "trained as background" in r.message]
+    records = [
+        {**r, "annotations": [a for a in r["annotations"] if a["category_id"] == 0]}
+        for r in DatasetCatalog.get("own_val")
+    ]
+    DatasetCatalog["own_val"] = lambda: records
+    check_data(cfg)
+    (said,) = [r.message for r in caplog.records if "trained as background" in r.message]
+    assert said.startswith("own_val: has no object of class rider, of which other training sets have some")

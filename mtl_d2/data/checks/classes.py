@@ -22,6 +22,7 @@ _DETECTOR_COUNTS = {"MultiTaskFCOS": {"thing_classes": "MODEL.FCOS.NUM_CLASSES"}
 _MAPPINGS = {"thing_classes": "thing_dataset_id_to_contiguous_id", "stuff_classes": "stuff_dataset_id_to_contiguous_id"}
 
 Labelled = Mapping[str, set[str]]
+SHOWN = 5  # classes that a line names
 
 
 def wrong_numbers(cfg: CfgNode, name: str, tasks: Iterable[str]) -> Iterator[str]:
@@ -36,13 +37,17 @@ def wrong_numbers(cfg: CfgNode, name: str, tasks: Iterable[str]) -> Iterator[str
             yield f"it has {len(classes)} `{listed}`, but {key} is {number}: set it to {len(classes)}"
 
 
-def wrong_category_ids(cfg: CfgNode, name: str, records: list[dict[str, Any]]) -> Iterator[str]:
+def shown_classes(cfg: CfgNode, records: list[dict[str, Any]]) -> set[Any]:
+    """Ids of all annotations, where a task of the config looks at them."""
+    if not any(LABELS[task].record_key == "annotations" for task in cfg.MTL.TASKS):
+        return set()
+    return {a["category_id"] for r in records for a in r.get("annotations") or () if "category_id" in a}
+
+
+def wrong_category_ids(name: str, shown: set[Any]) -> Iterator[str]:
     """Ids of annotations beyond the classes that the metadata name."""
     classes = MetadataCatalog.get(name).get("thing_classes")
-    if classes is None or not any(LABELS[task].record_key == "annotations" for task in cfg.MTL.TASKS):
-        return
-    ids = {a["category_id"] for r in records for a in r.get("annotations") or () if "category_id" in a}
-    wrong = sorted(ids - set(range(len(classes))), key=str)
+    wrong = sorted(shown - set(range(len(classes))), key=str) if classes is not None else []
     if wrong:
         yield f"`category_id` must be in 0..{len(classes) - 1}, found {wrong}: correct its reader"
 
@@ -105,6 +110,28 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
                     f"{name}: its `{listed}` are not those of {first}, which trains {what}, {difference}: "
                     "map them to the same list in its reader"
                 )
+
+
+def background_classes(shown: Mapping[str, set[Any]]) -> Iterator[tuple[str, str]]:
+    """Training sets that label no object of a class that others label: what they show of it counts as background.
+
+    Args:
+        shown: by training set that labels objects, the ids of its annotations.
+
+    Yields:
+        the set, and the line.
+    """
+    everywhere = set().union(*shown.values())
+    for name, own in shown.items():
+        names = _listed(name, "thing_classes") or []
+        missing = [str(names[k]) for k in sorted(everywhere - own) if k < len(names)]
+        if missing:
+            rest = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            yield (
+                name,
+                f"has no object of class {', '.join(missing[:SHOWN])}{rest}, of which other training sets have some: "
+                "where its images show any, they are trained as background; label them, or leave the class out",
+            )
 
 
 def trained_classes(cfg: CfgNode) -> dict[str, list[str]]:
