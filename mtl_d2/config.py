@@ -17,6 +17,9 @@ from mtl_d2.balancing.build import MethodRegistry
 from mtl_d2.balancing.strategies import Strategy
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.data.modules import import_modules
+from mtl_d2.options import declared
+from mtl_d2.tasks.options import make_room
+from mtl_d2.tasks.registry import load_kinds
 
 METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose methods have options
     ("ALLOCATION", ALLOCATIONS),
@@ -45,8 +48,12 @@ def add_mtl_config(cfg: CfgNode) -> None:
     """Adds the keys of mtl_d2 with their defaults to a detectron2 config, in place."""
     load_methods()
     cfg.MTL = CfgNode()
-    # The tasks, in the order of all weights and logs. Known: see mtl_d2/tasks.py.
+    # The tasks, in the order of all weights and logs: kinds of mtl_d2/tasks/, or one of a file in MTL.DATA.MODULES.
+    # KIND/NAME is another task of a kind, with labels, metrics and a head of its own, such as "semantic/lane".
     cfg.MTL.TASKS = ("detection", "semantic")
+    # Options of the head of one task, by its name, in the place of those that all tasks of the kind have:
+    # TASK_OPTIONS: {semantic/lane: {NUM_CLASSES: 2}} beside MODEL.SEM_SEG_HEAD.NUM_CLASSES.
+    cfg.MTL.TASK_OPTIONS = CfgNode()
     # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; both with SOLVER.BASE_LR, WEIGHT_DECAY and schedule.
     cfg.MTL.OPTIMIZER = "sgd"
     # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
@@ -129,6 +136,8 @@ def add_mtl_config(cfg: CfgNode) -> None:
 
     _add_options(cfg)
     _add_model_config(cfg)
+    load_kinds()
+    _add_declared(cfg)
 
 
 def _add_model_config(cfg: CfgNode) -> None:
@@ -218,12 +227,14 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     _import_own_modules(cfg, given, pairs)
     known = dict(leaves(cfg))
     keys = [*(key for key, _ in leaves(given)), *pairs]
-    wrong = [key for key in keys if key not in known and not any(k.startswith(key + ".") for k in known)]
+    rooms = {key for key in keys if make_room(cfg, key)}
+    wrong = [key for key in keys if key not in {*known, *rooms} and not any(k.startswith(key + ".") for k in known)]
     if wrong:
         raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
     try:
         if config_file:
             _merge_file(cfg, config_file, given)
+        known = dict(leaves(cfg))
         cfg.merge_from_list([word for k, value in pairs.items() for word in (k, _as_float(value, known.get(k)))])
     except (ValueError, KeyError, AssertionError) as error:
         raise ConfigError(_other_type(str(error)) or f"{name}: {error}") from error
@@ -290,6 +301,16 @@ def _add_options(cfg: CfgNode) -> None:
                 node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
 
 
+def _add_declared(cfg: CfgNode) -> None:
+    """The options that heads, trunks and models declare, where they are not there yet."""
+    for path, options in declared():
+        node = cfg
+        for name in path.split("."):
+            node = node.setdefault(name, CfgNode())
+        for key, option in options.items():
+            node.setdefault(key, option.default)
+
+
 def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) -> None:
     """Executes the files that the config file or the overrides name: their methods add keys to the config."""
     named = dict(leaves(given)).get(MODULES, cfg.MTL.DATA.MODULES)
@@ -300,6 +321,7 @@ def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) 
         raise ConfigError(_other_type(str(error)) or f"{MODULES} must be a list of Python files: {error}") from error
     import_modules(early)
     _add_options(cfg)
+    _add_declared(cfg)
 
 
 def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 from torch import Tensor
 
 from mtl_d2.data.classification import classes_of
-from mtl_d2.tasks import LABELS
+from mtl_d2.tasks.registry import is_known, kinds_of
 
 
 def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> list[dict]:
@@ -40,7 +40,7 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
             labels["instances"].gt_masks = PolygonMasks([[diamond(box)] for box in labels["instances"].gt_boxes])
         labels |= {task: index % number for task, number in classes_of(cfg).items()}
         tasks = (cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)],) if disjoint else cfg.MTL.TASKS
-        own = {LABELS[task].sample_key: labels[LABELS[task].sample_key] for task in tasks if task in LABELS}
+        own = {kind.sample_key: labels[kind.sample_key] for kind in kinds_of(filter(is_known, tasks))}
         samples.append({"image": image, "height": h, "width": w, "tasks": tasks, **own})
     return samples
 

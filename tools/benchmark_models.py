@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.meta_arch.fcos import MultiTaskFCOS
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 DEPTH = Task("depth", ("loss_depth",), ("depth_head",))
 

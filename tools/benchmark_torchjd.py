@@ -11,7 +11,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 
 from mtl_d2.balancing.passes import total
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import head_parameters, shared_parameters
+from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 
 class TorchJDTrainer(SimpleTrainer):

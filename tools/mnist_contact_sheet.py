@@ -15,18 +15,20 @@ import numpy as np
 
 from mtl_d2.data import DataError
 from mtl_d2.data.datasets.mnist import RECIPES, SPLITS, compose
-from mtl_d2.report.class_labels import draw_classes
+from mtl_d2.report.canvas import Canvas
+from mtl_d2.report.palette import Palette
 
 
 def row(root: str, name: str, split: str, columns: int, side: int = 252) -> np.ndarray:
     """Evenly spread images of one data set, (side + text, columns * side, 3)."""
     found = compose(root, name, split)
     tasks = ("left", "right")
-    names = {"classes": dict(zip(tasks, RECIPES[name].classes, strict=True))}
     cells = []
     for i in np.linspace(0, len(found["images"]) - 1, columns).astype(int):
-        ids = dict(zip(tasks, found["labels"][i].tolist(), strict=True))
-        cell = draw_classes(found["images"][i][None], ids, names)
+        canvas = Canvas(np.repeat(found["images"][i][..., None], 3, 2), Palette(()))
+        for task, category, names in zip(tasks, found["labels"][i].tolist(), RECIPES[name].classes, strict=True):
+            canvas.add_class(task, category, names)
+        cell = canvas.picture().pixels
         cells.append(cv2.resize(cell, (side, side + 44), interpolation=cv2.INTER_AREA))
     return np.concatenate(cells, 1)
 

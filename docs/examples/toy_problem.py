@@ -31,7 +31,7 @@ from mtl_d2.balancing.gramian import gramian
 from mtl_d2.balancing.quadratic import min_norm_point
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.balancing.strategies import GradientStage, Scalarization
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 NAMES = ("first", "second")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtl_d2.balancing.base import Gradients
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 Features = dict[str, Tensor]
 

@@ -22,7 +22,7 @@ from mtl_d2.balancing.passes import Passes, add_terms, total
 from mtl_d2.balancing.precision import Precision
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.balancing.task_gradients import TaskGradients
-from mtl_d2.tasks import head_parameters, shared_parameters
+from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 
 class Oracle:

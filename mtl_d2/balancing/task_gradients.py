@@ -12,7 +12,7 @@ from mtl_d2.balancing.base import Gradients
 from mtl_d2.balancing.coordinates import combined_gramian, coordinates
 from mtl_d2.balancing.groups import Group
 from mtl_d2.balancing.reduction import Exchange
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 
 @dataclass

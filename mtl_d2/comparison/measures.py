@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mtl_d2.config_check import unknown
-from mtl_d2.evaluation.delta import CONVENTIONS, HIGHER_IS_BETTER, LOWER_IS_BETTER, Metric, direction
+from mtl_d2.evaluation.delta import CONVENTIONS, Metric, direction, known_metrics
 
 # Metrics that stand for their group where a file names none; a group without any of them shows all it has.
 MAIN = ("AP", "mIoU", "accuracy", "abs_err", "rmse", "mean_angle")
@@ -38,7 +38,7 @@ def check_metrics(given: Any, directions: Mapping[str, bool]) -> Iterator[str]:
             yield f"metrics must be 'group/name' such as 'bbox/AP', got {name!r}"
         elif _higher(name, directions) is None:
             last = name.rpartition("/")[2]
-            near = difflib.get_close_matches(last, [*HIGHER_IS_BETTER, *LOWER_IS_BETTER], n=1)
+            near = difflib.get_close_matches(last, known_metrics(), n=1)
             guess = f"did you mean {name.rpartition('/')[0]}/{near[0]}? Else" if near else "if there is one,"
             yield (
                 f"metrics has {name!r}, which no evaluator is known for: {guess} name it in higher_is_better or "

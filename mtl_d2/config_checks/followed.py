@@ -17,6 +17,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 
 from mtl_d2.config import leaves
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.tasks.registry import is_known, kind_of
 
 _NO_KEYPOINTS = "there is no task of keypoints"
 _NO_PROPOSALS = "proposals are made in training"
@@ -77,7 +78,7 @@ def _check_sampler(cfg: CfgNode) -> Iterator[str]:
             f"DATALOADER.REPEAT_THRESHOLD is {threshold}, which DATALOADER.SAMPLER_TRAIN 'TrainingSampler' does not "
             "follow: set it to 0.0, or the sampler to 'RepeatFactorTrainingSampler'"
         )
-    elif name != "TrainingSampler" and not {"detection", "instance"} & set(cfg.MTL.TASKS):
+    elif name != "TrainingSampler" and not any(map(_learns_objects, filter(is_known, cfg.MTL.TASKS))):
         yield (
             f"DATALOADER.SAMPLER_TRAIN {name!r} repeats images by the classes of their objects, which no task of "
             f"MTL.TASKS {tuple(cfg.MTL.TASKS)} learns: set it to 'TrainingSampler'"
@@ -87,6 +88,10 @@ def _check_sampler(cfg: CfgNode) -> Iterator[str]:
             "DATALOADER.REPEAT_THRESHOLD must be a share of the images in (0, 1], below which a class is repeated, got "
             f"{threshold}"
         )
+
+
+def _learns_objects(task: str) -> bool:
+    return kind_of(task).sample_key == "instances"
 
 
 def _check_augmentation(cfg: CfgNode) -> Iterator[str]:
@@ -117,7 +122,7 @@ def _check_test_time(cfg: CfgNode) -> Iterator[str]:
         return
     name = cfg.MODEL.META_ARCHITECTURE
     augmented = name in META_ARCH_REGISTRY and issubclass(META_ARCH_REGISTRY.get(name), GeneralizedRCNN)
-    if not augmented or "detection" not in cfg.MTL.TASKS:
+    if not augmented or not any(map(_learns_objects, filter(is_known, cfg.MTL.TASKS))):
         yield (
             f"TEST.AUG.ENABLED is True, but detectron2 augments the boxes of a GeneralizedRCNN alone, and {name} with "
             f"MTL.TASKS {tuple(cfg.MTL.TASKS)} has none: set it to False"

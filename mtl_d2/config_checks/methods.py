@@ -8,17 +8,27 @@ from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEI
 from mtl_d2.config import build_setup, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.allocation import ALLOCATIONS
-from mtl_d2.tasks import LABELS
+from mtl_d2.tasks.options import task_config
+from mtl_d2.tasks.registry import is_known, kinds_of, names
 
 
 def check_tasks(cfg: CfgNode) -> list[str]:
-    """The names of the tasks."""
-    found = []
-    if not cfg.MTL.TASKS:
-        found.append("MTL.TASKS is empty; name at least one of " + ", ".join(LABELS))
-    found += [unknown("MTL.TASKS", name, tuple(LABELS)) for name in cfg.MTL.TASKS if name not in LABELS]
-    found += [f"MTL.TASKS names {n!r} twice" for n in sorted(set(cfg.MTL.TASKS)) if list(cfg.MTL.TASKS).count(n) > 1]
-    return found
+    """The names of the tasks, and the options of their heads."""
+    tasks = list(cfg.MTL.TASKS)
+    mistakes = [] if tasks else ["MTL.TASKS is empty; name at least one of " + ", ".join(names())]
+    mistakes += [unknown("MTL.TASKS", task, names()) for task in tasks if not is_known(task)]
+    mistakes += [f"MTL.TASKS names {task!r} twice" for task in sorted(set(tasks)) if tasks.count(task) > 1]
+    mistakes += [
+        f"MTL.TASK_OPTIONS has options of {task!r}, which is none of MTL.TASKS {tuple(tasks)}: add it there, or take "
+        "them out"
+        for task in cfg.MTL.TASK_OPTIONS
+        if task not in tasks
+    ]
+    for kind in kinds_of(filter(is_known, tasks)):
+        if kind.own_name and not kind.several:
+            mistakes.append(f"MTL.TASKS has {kind.task!r}, but a model has one task {kind.name!r}: name it so")
+        mistakes += kind.check_config(task_config(cfg, kind))
+    return mistakes
 
 
 def check_methods(cfg: CfgNode) -> list[str]:

@@ -50,8 +50,8 @@ from mtl_d2.data.annotation_forms import (
     whole_number,
 )
 from mtl_d2.data.image_size import image_size
+from mtl_d2.data.objects import has_masks
 from mtl_d2.data.reading import read_records
-from mtl_d2.tasks import LABELS
 
 COMPARED = 1000  # polygons that are compared with their boxes: what is wrong with most is wrong with the first
 SLACK = 1.0  # pixels that a box may reach outside: boxes are rounded, and some data sets count the last pixel otherwise
@@ -66,7 +66,7 @@ def clean_annotations(records: Sequence[dict[str, Any]], masks: bool, mask_forma
     Args:
         records: detectron2's dataset dicts. Without ``annotations`` they pass; without ``height`` and ``width`` nothing
             is known to lie outside.
-        masks: whether the task instance is trained, or masks are evaluated.
+        masks: whether masks are trained on, or evaluated.
         mask_format: ``INPUT.MASK_FORMAT``.
     """
     cleaner = _Cleaner(masks, mask_format)
@@ -138,7 +138,7 @@ class _Cleaner:
         labelled = [r for r in self.result.records if "annotations" in r]
         if any("segmentation" in a for r in labelled for a in r["annotations"]):
             for self.record in labelled:
-                if not LABELS["instance"].is_in_record(self.record):
+                if not has_masks(self.record):
                     self._count(NO_MASK)
 
     def _count(self, what: str, number: int = 1) -> None:

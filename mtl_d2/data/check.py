@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from mtl_d2.data.annotations import clean_annotations
-from mtl_d2.data.checks import classes, coco_file, files, label_maps, pixels, records
+from mtl_d2.data.checks import classes, coco_file, files, records
+from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.findings import Findings
-from mtl_d2.data.checks.labels import unlabelled, without_objects
-from mtl_d2.data.classification import wrong_classes
+from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.listing import Listing, Places, image_paths
+from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
-from mtl_d2.tasks import LABELS
+from mtl_d2.tasks.base import first_of_each
+from mtl_d2.tasks.registry import kinds_of
 
 logger = logging.getLogger(__name__)
-Records = list[dict[str, Any]]
-
-
-@dataclass
-class _Known:
-    """What is kept of a data set after it was looked at.
-
-    Attributes:
-        labelled: the tasks of the config that it labels.
-        objects: how many it has that are no crowd regions.
-        shown: the class ids of its annotations.
-        places: where its images are.
-    """
-
-    labelled: set[str]
-    objects: int
-    shown: set[Any]
-    places: Places
 
 
 def check_data(cfg: CfgNode) -> None:
@@ -55,22 +35,17 @@ def check_data(cfg: CfgNode) -> None:
     Raises:
         DataError: one line per mistake.
     """
-    findings, listing, known = Findings(), Listing(), dict[str, _Known]()
+    findings, listing, known = Findings(), Listing(), dict[str, Examination]()
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         read, lines = records.read(name)
         findings.refuse(lines, name)
         if read is not None:
-            known[name] = _look_at(cfg, name, read, listing, findings)
+            known[name] = Examination(cfg, name, read, listing, findings)
+            _look_at(known[name])
     findings.refuse(records.wrong_shares(cfg))
     findings.refuse(records.named_twice(cfg))
-    labelled = {name: one.labelled for name, one in known.items()}
     if known.keys() >= set(cfg.DATASETS.TRAIN):
-        findings.refuse(unlabelled(cfg, labelled))
-        findings.refuse(without_objects(cfg, labelled, {name: one.objects for name, one in known.items()}))
-        findings.refuse(classes.different_classes(cfg, labelled))
-        trained = {name: known[name].shown for name in cfg.DATASETS.TRAIN if "detection" in labelled[name]}
-        for name, line in classes.background_classes(trained) if not findings.refused else ():
-            findings.warn([line], name)
+        _look_at_all(cfg, known, findings)
     _compare_images(cfg, known, findings)
     for line in findings.warned if speaks() else ():
         logger.warning("%s", line)
@@ -78,74 +53,62 @@ def check_data(cfg: CfgNode) -> None:
         raise DataError("\n".join(findings.refused))
 
 
-def _look_at(cfg: CfgNode, name: str, read: Records, listing: Listing, findings: Findings) -> _Known:
-    labelled = {task for task in cfg.MTL.TASKS if LABELS[task].is_in_some(read)}
-    mask_format = cfg.INPUT.MASK_FORMAT if name in cfg.DATASETS.TRAIN else "bitmask"  # evaluation reads any
-    cleaned = clean_annotations(read, "instance" in labelled, mask_format)
-    images, shown = image_paths(read), classes.shown_classes(cfg, cleaned.records)
-    findings.refuse(files.missing_files(images, read, cfg.MTL.TASKS, listing), name)
-    _look_into_files(cfg, name, cleaned.records, listing, findings)  # which have their sizes as numbers
-    findings.refuse(cleaned.lines(cleaned.refused), name)
-    for lines in (
-        files.uncuttable(cfg, name, read),
-        classes.wrong_numbers(cfg, name, labelled),
-        classes.wrong_mappings(name, labelled),
-        wrong_classes(cfg, name, read),
-        classes.wrong_category_ids(name, shown),
-        records.not_divisible(cfg, name, read),
-        coco_file.shared_image_ids(name, read),
-        records.not_told_apart(read) if name in cfg.DATASETS.TEST else (),
-    ):
-        findings.refuse(lines, name)
-    findings.warn(records.listed_twice(read) if name not in cfg.DATASETS.TEST else (), name)
-    return _Known(labelled, cleaned.objects, shown, listing.places(images) if cfg.DATASETS.TEST else {})
+def _look_at(one: Examination) -> None:
+    cfg, read, kinds = one.cfg, one.records, kinds_of(one.cfg.MTL.TASKS)
+    one.labelled = {kind.task for kind in kinds if kind.is_in_some(read)}
+    labelled = [kind for kind in kinds if kind.task in one.labelled]
+    mask_format = cfg.INPUT.MASK_FORMAT if one.is_trained_on else "bitmask"  # evaluation reads any
+    cleaned = clean_annotations(read, any(kind.reads_masks for kind in labelled), mask_format)
+    one.cleaned = cleaned.records  # which have their sizes as numbers
+    images = image_paths(read)
+    one.refuse(files.missing_files(images, read, [key for kind in kinds for key in kind.file_keys], one.listing))
+    _look_into_files(one, [kind.record_key for kind in labelled if kind.is_map])
+    one.refuse(cleaned.lines(cleaned.refused))
+    for kind in labelled:
+        one.refuse(classes.wrong_number(cfg, one.metadata, kind))
+        one.refuse(classes.wrong_mapping(one.metadata, kind))
+    for kind in first_of_each(labelled):
+        kind.check_records(one)
+    one.refuse(records.not_divisible(cfg, one.name, read))
+    one.refuse(coco_file.shared_image_ids(one.name, read))
+    if one.name in cfg.DATASETS.TEST:
+        one.refuse(records.not_told_apart(read))
+    else:
+        one.warn(records.listed_twice(read, [kind.record_key for kind in kinds]))
+    if cfg.DATASETS.TEST:
+        one.places = one.listing.places(images)
 
 
-def _look_into_files(cfg: CfgNode, name: str, read: Records, listing: Listing, findings: Findings) -> None:
-    """Headers of all label maps and of their images, and of a few images that have none; pixels of some maps."""
-    start = time.monotonic()
-    named = [r for r in read if "image" not in r]
-    maps = [r for r in named if label_maps.KEY in r] if "semantic" in cfg.MTL.TASKS else []
-    others = [r for r in named if label_maps.KEY not in r] if maps else named
-    sample = [_without_map(r) for r in files.spread(others, files.LOOKED_AT)]
+def _look_into_files(one: Examination, map_keys: Sequence[str]) -> None:
+    """Headers of all label maps and of their images, and of a few images that have none."""
+    named = [r for r in one.cleaned if "image" not in r]
+    maps = [r for r in named if any(key in r for key in map_keys)]
+    others = [r for r in named if not any(key in r for key in map_keys)]
+    sample = files.spread(others, files.LOOKED_AT)
     # At random: where time does not reach for all, those that are looked at are spread over the data set.
     order = np.random.default_rng(0).permutation(len(maps))
-    headers = files.read_headers((*sample, *(maps[i] for i in order)), listing)
-    findings.refuse(files.wrong_images([*maps, *sample], headers), name)
-    if not maps:
-        return
-    findings.refuse(label_maps.wrong_headers(maps, headers), name)
-    findings.warn(label_maps.turned_images(maps, headers), name)
-    findings.warn(label_maps.not_looked_at(maps, headers, listing), name)
-    usable = [r for r in maps if label_maps.is_usable(headers.get(r[label_maps.KEY]))]
-    looked_at = _look_at_pixels(cfg, name, usable, findings)
-    logger.info(
-        "%s: %d headers and the pixels of %d label maps looked at in %.1f s",
-        name, len(headers), looked_at, time.monotonic() - start,
-    )  # fmt: skip
+    one.headers = files.read_headers((*sample, *(maps[i] for i in order)), map_keys, one.listing)
+    one.refuse(files.wrong_images([*maps, *sample], one.headers))
 
 
-def _without_map(record: dict[str, Any]) -> dict[str, Any]:
-    """The record without the label map that no task reads."""
-    return {key: value for key, value in record.items() if key != label_maps.KEY}
+def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:
+    """What is wrong with the data sets taken together."""
+    labelled = {name: one.labelled for name, one in known.items()}
+    findings.refuse(unlabelled(cfg, labelled))
+    findings.refuse(classes.different_classes(cfg, labelled))
+    trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
+    kinds = [k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in one.labelled for one in trained_on.values())]
+    for kind in first_of_each(kinds):
+        same = {other.task for other in kinds if other.sample_key == kind.sample_key}
+        trained = {name: one for name, one in trained_on.items() if same & one.labelled}
+        for name, line in kind.check_training_sets(trained):
+            if not name:
+                findings.refuse([line])
+            elif not findings.refused:
+                findings.warn([line], name)
 
 
-def _look_at_pixels(cfg: CfgNode, name: str, maps: Records, findings: Findings) -> int:
-    """How many label maps were looked at."""
-    odd = list(classes.wrong_ignored_id(cfg, name))
-    findings.refuse(odd, name)
-    if odd:
-        return 0
-    head, metadata = cfg.MODEL.SEM_SEG_HEAD, MetadataCatalog.get(name)
-    names = metadata.get("stuff_classes") or ()
-    meaning = pixels.Meaning(names, head.NUM_CLASSES, metadata.get("ignore_label", head.IGNORE_VALUE))
-    found = pixels.count_pixels(maps, meaning)
-    findings.refuse(pixels.unknown_classes(found, meaning), name)
-    findings.warn(pixels.unseen_classes(found, meaning), name)
-    return len(found.counts)
-
-
-def _compare_images(cfg: CfgNode, known: dict[str, _Known], findings: Findings) -> None:
+def _compare_images(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:
     train = [known[name].places for name in dict.fromkeys(cfg.DATASETS.TRAIN) if name in known]
     for name in dict.fromkeys(cfg.DATASETS.TEST):
         if name in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -24,7 +24,16 @@ def columns(records: Sequence[dict[str, Any]]) -> Columns:
         (r[FILE], r.get(ID), r.get(LABEL_MAP), len(r["annotations"] or ()) if "annotations" in r else -1)
         for r in records
     ]
-    return dict(zip((FILE, ID, LABEL_MAP, OBJECTS), zip(*rows, strict=True), strict=True)) if rows else {FILE: ()}
+    parts: Columns = (
+        dict(zip((FILE, ID, LABEL_MAP, OBJECTS), zip(*rows, strict=True), strict=True)) if rows else {FILE: ()}
+    )
+    return parts | {key: [r.get(key) for r in records] for key in file_keys(records) if key != LABEL_MAP}
+
+
+def file_keys(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of records that name files of labels: ``<label>_file_name``, with or without ``/<name>`` behind."""
+    keys = set().union(*records)
+    return sorted(key for key in keys if isinstance(key, str) and key.partition("/")[0].endswith(f"_{FILE}"))
 
 
 @dataclass(frozen=True)

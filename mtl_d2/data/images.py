@@ -109,7 +109,13 @@ def read_ids(path: str, table: bytes | None = None) -> np.ndarray:
     return np.frombuffer(table, np.uint8)[labels]
 
 
-def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes | None = None) -> np.ndarray:
+def read_label_map(
+    path: str,
+    num_classes: int,
+    ignore_label: int,
+    table: bytes | None = None,
+    key: str = "the number of classes",
+) -> np.ndarray:
     """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
 
     Args:
@@ -117,6 +123,7 @@ def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes 
         num_classes: of the head.
         ignore_label: the id of pixels without a label.
         table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
+        key: the config key of ``num_classes``.
 
     Raises:
         DataError: the file cannot be read, has several channels, or holds another id.
@@ -124,7 +131,7 @@ def read_label_map(path: str, num_classes: int, ignore_label: int, table: bytes 
     labels = read_ids(path, table)
     wrong = wrong_ids(np.bincount(labels.reshape(-1), minlength=256), num_classes, ignore_label)
     if wrong:
-        raise DataError(f"{path}: holds {unknown_ids(wrong, num_classes, ignore_label)}")
+        raise DataError(f"{path}: holds {unknown_ids(wrong, num_classes, ignore_label, key)}")
     return labels
 
 
@@ -139,10 +146,10 @@ def wrong_ids(counts: np.ndarray, num_classes: int, ignore_label: int) -> list[i
     return [int(v) for v in np.flatnonzero(counts) if v >= num_classes and v != ignore_label]
 
 
-def unknown_ids(wrong: list[int], num_classes: int, ignore_label: int) -> str:
-    """What is said of ids that are no class."""
+def unknown_ids(wrong: list[int], num_classes: int, ignore_label: int, key: str = "the number of classes") -> str:
+    """What is said of ids that are no class; ``key`` of the config counts the classes."""
     return (
-        f"the ids {wrong}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes} and the ignored id is {ignore_label}: "
+        f"the ids {wrong}, but {key} is {num_classes} and the ignored id is {ignore_label}: "
         "correct the number of classes, or the `ignore_label` in the data set's metadata"
     )
 

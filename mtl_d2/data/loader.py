@@ -28,7 +28,7 @@ from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.repeat import repeat_factors
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, RepeatedStream, ShuffledStream
-from mtl_d2.tasks import LABELS
+from mtl_d2.tasks.registry import kinds_of
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +135,13 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` drops images that
     are labelled for detection, show no object, and have no label for another task; without it they are background.
     """
-    keys = {LABELS[task].record_key for task in cfg.MTL.TASKS}
+    kinds = kinds_of(cfg.MTL.TASKS)
+    keys = {kind.record_key for kind in kinds}
     records = sorted(read_records(name), key=itemgetter("file_name"))
     records, held = divide(records, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED, name)
     if held:
         logger.info("%s: %d images to train on, %d held out", name, len(records), len(held))
-    cleaned = clean_annotations(records, "instance" in cfg.MTL.TASKS, cfg.INPUT.MASK_FORMAT)
+    cleaned = clean_annotations(records, any(kind.reads_masks for kind in kinds), cfg.INPUT.MASK_FORMAT)
     records = cleaned.records
     for line in cleaned.lines(cleaned.found) if "annotations" in keys else ():
         logger.warning("%s: %s", name, line)
@@ -153,10 +154,8 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     with_objects = [r for r in records if r.get("annotations")]
     if with_objects and "annotations" in keys and MetadataCatalog.get(name).get("thing_classes"):
         print_instances_class_histogram(with_objects, MetadataCatalog.get(name).thing_classes)
-    ignored = getattr(MetadataCatalog.get(name), "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
-    if ignored != cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE:  # the mapper writes IGNORE_VALUE in its place
-        records = [{**r, "ignore_label": ignored} for r in records]
-    return records
+    defaults = {key: value for kind in kinds for key, value in kind.record_defaults(cfg, name).items()}
+    return [{**defaults, **record} for record in records] if defaults else records
 
 
 def _has_content(record: dict[str, Any], keys: set[str]) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,40 +12,20 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from mtl_d2.data.errors import DataError
-from mtl_d2.data.images import read_file, read_label_map
-from mtl_d2.tasks import LABELS, REGIONS, available_tasks, is_region
-
-# Keys of a record that are labels, or say how to read one: the sample carries what is made of them instead.
-_LABEL_KEYS = frozenset(label.record_key for label in LABELS.values()) | {
-    "ignore_label",
-    "sem_seg_table",
-}
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What the augmentation did to one image.
-
-    Attributes:
-        transforms: from the image as stored to the image as trained on.
-        before: (height, width) as stored, in pixels.
-        after: (height, width) as trained on, in pixels.
-    """
-
-    transforms: T.TransformList
-    before: tuple[int, int]
-    after: tuple[int, int]
+from mtl_d2.data.geometry import Geometry
+from mtl_d2.data.images import read_file
+from mtl_d2.tasks.base import Reader, TaskKind, first_of_each, hidden_keys
+from mtl_d2.tasks.options import task_config
+from mtl_d2.tasks.registry import all_kinds, kinds_of
 
 
 class MultiTaskMapper:
     """Makes a sample of a record, with the labels of the configured tasks that the record has.
 
     A sample has ``image`` (3, H, W) uint8 in the channel order of ``INPUT.FORMAT``, ``height`` and ``width`` as stored,
-    and for training the labels (``instances``, for the task instance with ``gt_masks``; ``sem_seg`` (H, W) int64),
-    ``tasks`` and ``position``; beside ``instances``, where there are any, ``regions_left_out``, boxes (K, 4).
+    and for training the labels, each under the ``sample_key`` of its kind of task (``instances``, with ``gt_masks`` for
+    the task instance; ``sem_seg`` (H, W) int64; ...), ``tasks`` and ``position``.
     """
 
     @configurable
@@ -56,13 +35,8 @@ class MultiTaskMapper:
         is_train: bool,
         augmentations: Sequence[T.Augmentation],
         image_format: str,
-        tasks: Sequence[str],
-        num_semantic_classes: int,
-        ignore_label: int,
+        readers: Mapping[str, Reader | None],
         seed: int = -1,
-        mask_format: str = "polygon",
-        boxes_of_masks: bool = False,
-        leave_regions_out: bool = True,
     ) -> None:
         """Args as :meth:`from_config` takes them from the config.
 
@@ -70,29 +44,18 @@ class MultiTaskMapper:
             is_train: whether labels are read.
             augmentations: applied in this order to image and labels alike.
             image_format: channel order, as ``detection_utils.read_image`` takes it.
-            tasks: names of the tasks whose labels are read.
-            num_semantic_classes: ids in a label map are below this.
-            ignore_label: the id, beyond those, of pixels without a label.
+            readers: what reads the labels of each task, by its name.
             seed: augmentation at a position is drawn from (seed, position); negative = from the global generators.
-            mask_format: "polygon" or "bitmask", as ``INPUT.MASK_FORMAT``.
-            boxes_of_masks: whether boxes are taken of the transformed masks, where there are any: a crop that cuts an
-                object leaves a tighter box than the cut box is.
-            leave_regions_out: whether samples have ``regions_left_out``; without it they are background.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
-        self.tasks = tuple(tasks)
-        self.num_semantic_classes = num_semantic_classes
-        self.ignore_label = ignore_label
+        self.kinds = kinds_of(readers)
+        self.readers = readers
         self.seed = seed
-        self.mask_format = mask_format
-        self.boxes_of_masks = boxes_of_masks
-        self.leave_regions_out = leave_regions_out
-        self._readers: dict[str, Callable[[dict[str, Any], Geometry], Any]] = {
-            "instances": self._read_instances,
-            "sem_seg": self._read_sem_seg,
-        }
+        # Keys of a record that are labels of any task, or say how to read one: samples have what is made of them.
+        kinds: list[TaskKind | type[TaskKind]] = [*all_kinds(), *self.kinds]
+        self._hidden = {key for kind in kinds for key in hidden_keys(kind)}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -104,13 +67,8 @@ class MultiTaskMapper:
             "is_train": is_train,
             "augmentations": augmentations,
             "image_format": cfg.INPUT.FORMAT,
-            "tasks": cfg.MTL.TASKS,
-            "num_semantic_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "readers": {kind.task: kind.reader(task_config(cfg, kind)) for kind in kinds_of(cfg.MTL.TASKS)},
             "seed": cfg.SEED,
-            "mask_format": cfg.INPUT.MASK_FORMAT,
-            "boxes_of_masks": cfg.INPUT.CROP.ENABLED,
-            "leave_regions_out": cfg.MTL.DATA.CROWD_REGIONS == "ignore",
         }
 
     def __call__(self, record: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -124,7 +82,7 @@ class MultiTaskMapper:
             DataError: the image or a label file cannot be read or does not fit; the message names the file.
             SizeMismatchError: the image has another size than the record says.
         """
-        sample = {k: v for k, v in record.items() if k not in _LABEL_KEYS}
+        sample = {k: v for k, v in record.items() if k not in self._hidden}
         image = read_file(record["file_name"], self.image_format)
         utils.check_image_size(sample, image)
         seen = T.AugInput(image)
@@ -135,68 +93,14 @@ class MultiTaskMapper:
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
-        wanted = [LABELS[task].sample_key for task in self.tasks if LABELS[task].is_in_record(record)]
-        for key in dict.fromkeys(k for k in wanted if k in self._readers):  # a class id is in the sample already
-            label = self._readers[key](record, geometry)
-            if label is not None:
-                sample[key] = label
-        regions = _regions(record, geometry) if self.leave_regions_out and "instances" in sample else ()
-        if len(regions):
-            sample[REGIONS] = regions
-        sample["tasks"] = available_tasks(sample, self.tasks)
+        for kind in first_of_each(kind for kind in self.kinds if kind.is_in_record(record)):
+            read = self.readers[kind.task]
+            if read is not None:
+                sample.update(read(record, geometry))
+        sample["tasks"] = tuple(kind.task for kind in self.kinds if kind.is_in(sample))
         if position is not None:
             sample["position"] = position
         return sample
-
-    def _read_instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
-        masks = "instance" in self.tasks and LABELS["instance"].is_in_record(record)
-        keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if masks else ()))
-        annotations = [
-            utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)
-            for a in record["annotations"]
-            if not is_region(a)
-        ]
-        instances = utils.annotations_to_instances(annotations, geometry.after, self.mask_format)
-        if masks and not annotations:  # detectron2 leaves the field out
-            instances.gt_masks = _no_masks(self.mask_format, geometry.after)
-        if masks and self.boxes_of_masks:
-            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
-        return utils.filter_empty_instances(instances)
-
-    def _read_sem_seg(self, record: dict[str, Any], geometry: Geometry) -> torch.Tensor | None:
-        """(H, W) int64, or None where a crop holds ignored pixels only: it has no label to learn from."""
-        path = record["sem_seg_file_name"]
-        ignored = record.get("ignore_label", self.ignore_label)
-        labels = read_label_map(path, self.num_semantic_classes, ignored, record.get("sem_seg_table"))
-        if labels.shape != geometry.before:
-            raise DataError(f"{path}: size {labels.shape} (height, width), but its image has {geometry.before}")
-        if "ignore_label" in record:
-            labels = np.where(labels == record["ignore_label"], np.uint8(self.ignore_label), labels)
-        labels = geometry.transforms.apply_segmentation(labels)
-        if (labels == self.ignore_label).all():
-            return None
-        return torch.as_tensor(labels.astype(np.int64))
-
-
-def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
-    """The boxes of a record's regions as the image shows them; those that a crop leaves nothing of are dropped.
-
-    A region with a mask counts with the box around it: so does evaluation, and it is the lesser harm to leave too much
-    of the background out.
-    """
-    boxes = [
-        utils.transform_instance_annotations(
-            {k: a[k] for k in ("bbox", "bbox_mode")}, geometry.transforms, geometry.after
-        )["bbox"]
-        for a in record["annotations"]
-        if is_region(a)
-    ]
-    found = Boxes(np.array(boxes, np.float32).reshape(-1, 4))
-    return found[found.nonempty(threshold=1e-5)]  # as detectron2 has it for objects
-
-
-def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:
-    return PolygonMasks([]) if mask_format == "polygon" else BitMasks(torch.zeros(0, *size, dtype=torch.bool))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from detectron2.data.samplers import InferenceSampler
 from torch.utils.data import DataLoader, Dataset
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.tasks import LABELS
+from mtl_d2.tasks.registry import kinds_of
 
 TEST_BATCH = 256  # images
 
@@ -38,7 +38,7 @@ class MemorySamples(Dataset):
     def __init__(self, records: Records, tasks: Sequence[str]) -> None:
         """Args: ``records`` that hold their image, all of one size; ``tasks`` of the config."""
         self._records = records
-        self._keys = [(task, LABELS[task].sample_key) for task in tasks]
+        self._kinds = kinds_of(tasks)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -54,7 +54,7 @@ class MemorySamples(Dataset):
             {
                 **record,
                 "image": image,
-                "tasks": tuple(t for t, key in self._keys if key in record),
+                "tasks": tuple(kind.task for kind in self._kinds if kind.is_in(record)),
                 "position": position,
             }
             for record, image, (position, _) in zip(records, images, places, strict=True)

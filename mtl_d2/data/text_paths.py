@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.fingerprint import FILE, LABEL_MAP
+from mtl_d2.data.fingerprint import FILE, file_keys
 
 Records = list[dict[str, Any]]
 
@@ -17,16 +17,18 @@ def with_text_paths(records: Records) -> Records:
     """The records; copies, where they name files by ``pathlib``'s paths.
 
     Raises:
-        DataError: a record is no dict, or names no image, or has the key of a label map and names none.
+        DataError: a record is no dict, or names no image, or has the key of a file of labels and names none.
     """
     try:
-        named = set(map(type, map(itemgetter(FILE), records))) | {type(r[LABEL_MAP]) for r in records if LABEL_MAP in r}
+        keys = file_keys(records)
+        named = set(map(type, map(itemgetter(FILE), records))) | {type(r[k]) for k in keys for r in records if k in r}
         if named <= {str}:
             return records
     except (KeyError, TypeError):
         pass  # found below
     _require(records, FILE, [i for i, r in enumerate(records) if not isinstance(r, dict) or not _is_path(r.get(FILE))])
-    _require(records, LABEL_MAP, [i for i, r in enumerate(records) if LABEL_MAP in r and not _is_path(r[LABEL_MAP])])
+    for key in file_keys(records):
+        _require(records, key, [i for i, r in enumerate(records) if key in r and not _is_path(r[key])])
     return [
         {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in record.items()}
         for record in records

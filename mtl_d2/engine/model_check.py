@@ -18,6 +18,8 @@ from mtl_d2.config import ConfigError, add_mtl_config, leaves, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.engine.last_layer import last_layer_mistakes
 from mtl_d2.modeling.norm import synchronizes
+from mtl_d2.tasks.options import option_key, task_options
+from mtl_d2.tasks.registry import kinds_of
 
 
 def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
@@ -41,21 +43,24 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
         raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in found))
 
 
-def _wrong_levels(model: Any, cfg: Any) -> list[str]:
-    """detectron2's semantic head says nothing of levels that are not there, and dies of a stride at the first image."""
-    if "semantic" not in cfg.MTL.TASKS or not hasattr(model, "sem_seg_head"):
-        return []
-    there, head = model.backbone.output_shape(), cfg.MODEL.SEM_SEG_HEAD
-    missing = [level for level in head.IN_FEATURES if level not in there]
-    if missing:
-        return [unknown("MODEL.SEM_SEG_HEAD.IN_FEATURES", level, tuple(there)) for level in missing]
-    stride, finest = head.COMMON_STRIDE, min(there[level].stride for level in head.IN_FEATURES)
-    if 0 < stride <= finest and finest % stride == 0 and (finest // stride).bit_count() == 1:
-        return []
-    return [
-        f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE must be {finest}, the stride of the finest of its IN_FEATURES, "
-        f"or a half, a quarter, ... of it, got {stride}"
-    ]
+def _wrong_levels(model: Any, cfg: Any) -> Iterator[str]:
+    """detectron2's heads say nothing of levels that are not there, and die of a stride at the first image."""
+    kinds = [kind for kind in kinds_of(cfg.MTL.TASKS) if kind.builds_layers() and kind.options]
+    for kind in kinds:
+        there, head = model.backbone.output_shape(), task_options(cfg, kind)
+        if not {"IN_FEATURES", "COMMON_STRIDE"} <= head.keys():
+            continue
+        missing = [level for level in head.IN_FEATURES if level not in there]
+        if missing:
+            key = option_key(cfg, kind, "IN_FEATURES")
+            yield from (unknown(key, level, tuple(there)) for level in missing)
+            continue
+        stride, finest = head.COMMON_STRIDE, min(there[level].stride for level in head.IN_FEATURES)
+        if not 0 < stride <= finest or finest % stride or (finest // stride).bit_count() != 1:
+            yield (
+                f"{option_key(cfg, kind, 'COMMON_STRIDE')} must be {finest}, the stride of the finest of its "
+                f"IN_FEATURES, or a half, a quarter, ... of it, got {stride}"
+            )
 
 
 @contextmanager

@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.reading import read_records
-from mtl_d2.evaluation.independent import IndependentEvaluators
-from mtl_d2.evaluation.tools import OFFICIAL, PLAIN, Tools, evaluator_type, tools_of
+from mtl_d2.evaluation.independent import Build, IndependentEvaluators
+from mtl_d2.evaluation.tools import PLAIN, Tools, evaluator_type, tools_of
+from mtl_d2.tasks.registry import all_kinds, kinds_of
 
 
 def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = None) -> IndependentEvaluators:
@@ -19,7 +22,7 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
     Args:
         cfg: of the run; ``MTL.TASKS`` and ``OUTPUT_DIR``.
         dataset_name: its records say what it is labelled for; its metadata's ``evaluator_type`` matters where it names
-            an official tool (``tools.OFFICIAL``).
+            an official tool.
         output_folder: for predictions; by default ``OUTPUT_DIR/inference/<dataset_name>``.
 
     Raises:
@@ -30,8 +33,16 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
         raise DataError(f"{dataset_name}: {_unlabelled(cfg.MTL.TASKS)}")
     folder = Path(output_folder or Path(cfg.OUTPUT_DIR, "inference", dataset_name))
     folder.mkdir(parents=True, exist_ok=True)
-    builders = {tasks: partial(tool.build, dataset_name, tasks, folder) for tool, tasks in tools.items()}
+    builders: dict[tuple[str, ...], Build] = {}
+    for tool, tasks in tools.items():
+        build = partial(tool.build, dataset_name, kinds_of(tasks), folder)
+        builders[tasks] = partial(_both, builders[tasks], build) if tasks in builders else build
     return IndependentEvaluators(dataset_name, builders, folder)
+
+
+def _both(first: Build, second: Build) -> DatasetEvaluator:
+    """Two tools that evaluate the same tasks."""
+    return DatasetEvaluators([first(), second()])
 
 
 def check_evaluation(cfg: Any) -> None:
@@ -60,10 +71,10 @@ def unknown_types(tools: Mapping[str, Tools]) -> list[str]:
     Args:
         tools: by data set.
     """
-    notes = []
+    notes, known = [], {*PLAIN, *(one for kind in all_kinds() for one in kind.evaluator_types)}
     for name, its_tools in tools.items():
         kind = evaluator_type(name)
-        if kind not in (*PLAIN, *OFFICIAL):
+        if kind not in known:
             by = ", ".join(f"{' and '.join(tasks)} by {tool.title}" for tool, tasks in its_tools.items())
             notes.append(f"{name}: its evaluator_type {kind!r} is not known here; it is evaluated for {by}")
     return notes

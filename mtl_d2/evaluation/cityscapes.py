@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mtl_d2.data.datasets.cityscapes import IMAGE, INSTANCE_IDS, LABEL_IDS, SEMA
 from mtl_d2.data.errors import DataError
 from mtl_d2.evaluation.semantic import class_ids, raise_mistakes
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
+from mtl_d2.evaluation.tools import Tool
 
 TAIL = 2000  # characters of a failed process's output that are shown
 UNLABELED = 0  # a label id that is no class: as a prediction it is wrong wherever the truth is one
@@ -218,3 +220,16 @@ def _require_size(predicted: tuple[int, ...], size: tuple[int, int], image: str)
             f"{image}: its prediction has size {predicted} (height, width), but its label file has {size}: "
             "`height` and `width` of the record are to be the label file's"
         )
+
+
+MASKS = Tool(
+    "Cityscapes' scripts",
+    lambda name, kinds, folder: CityscapesEvaluator(name, ["instance"], folder),
+    "look at whether `gt_dir` of its metadata has the ground truth of these images",
+    require=require_scripts,
+    images=2,  # a process is started each time
+    perfect=90.0,  # outlines of polygons.json, which detectron2 reads, are not those of instanceIds.png to a pixel
+)
+PIXELS = replace(
+    MASKS, build=lambda name, kinds, folder: CityscapesEvaluator(name, ["semantic"], folder), perfect=100.0
+)

@@ -10,6 +10,8 @@ from typing import Any
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from mtl_d2.evaluation.tools import Tool
+
 
 class ClassificationEvaluator(DatasetEvaluator):
     """Share of images whose class was found, for each task in percent, and the harmonic mean of these.
@@ -33,7 +35,7 @@ class ClassificationEvaluator(DatasetEvaluator):
             for task in self._tasks:
                 if task in sample:
                     self._seen[task] += 1
-                    self._right[task] += output["classes"].get(task) == sample[task]
+                    self._right[task] += output.get(task) == sample[task]
 
     def evaluate(self) -> OrderedDict | None:
         """``{"accuracy": {task: percent, ..., "harmonic_mean": percent}}`` over all processes, on the first one."""
@@ -48,3 +50,10 @@ class ClassificationEvaluator(DatasetEvaluator):
         if found:
             found["harmonic_mean"] = harmonic_mean(list(found.values()))
         return OrderedDict(accuracy=found)
+
+
+ACCURACY = Tool(
+    "the accuracy",
+    lambda name, kinds, folder: ClassificationEvaluator([kind.task for kind in kinds]),
+    "look at its class ids",
+)

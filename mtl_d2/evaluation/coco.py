@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,8 +20,10 @@ from pycocotools.cocoeval import COCOeval
 
 from mtl_d2.data.annotations import image_key
 from mtl_d2.evaluation.object_truth import ObjectTruth, coco_api, object_truth
+from mtl_d2.evaluation.tools import Tool
 
 Results = list[dict[str, Any]]
+MAX_DETECTIONS = 100  # of a class in an image, that COCO's evaluation looks at
 
 
 def coco_evaluator(name: str, kinds: Sequence[str], folder: Path) -> DatasetEvaluator:
@@ -36,6 +38,26 @@ def coco_evaluator(name: str, kinds: Sequence[str], folder: Path) -> DatasetEval
         DataError: one line for each mistake that keeps the test set from being evaluated.
     """
     return ObjectEvaluator(object_truth(name, kinds), kinds, folder)
+
+
+def _evaluate_images(evaluator: DatasetEvaluator, records: Sequence[dict[str, Any]]) -> Any:
+    """It counts every image of its set, unless it is told which."""
+    return evaluator.evaluate([image_key(record) for record in records])  # type: ignore[call-arg]
+
+
+def _not_too_many(record: dict[str, Any]) -> bool:
+    """Whether pycocotools looks at as many predictions as there are objects of each class."""
+    count = Counter(a["category_id"] for a in record.get("annotations") or () if "category_id" in a)
+    return max(count.values(), default=0) <= MAX_DETECTIONS
+
+
+PYCOCOTOOLS = Tool(
+    "pycocotools",
+    lambda name, kinds, folder: coco_evaluator(name, [kind.group for kind in kinds], folder),
+    "look at its boxes, masks, `category_id` and `image_id`, and at the order of the classes in its metadata",
+    evaluate_on=_evaluate_images,
+    can_be_perfect=_not_too_many,
+)
 
 
 class ObjectEvaluator(COCOEvaluator):

@@ -11,10 +11,10 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 from torch import Tensor, nn
 
+from mtl_d2.data.images import read_label_map
 from mtl_d2.data.loader import training_records
-from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.objects import is_region
 from mtl_d2.evaluation.truth import size_of
-from mtl_d2.tasks import is_region
 
 GRID = (64, 96)  # height and width at which label frequencies are counted
 BOXES_PER_CLASS = 20

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from detectron2.data import MetadataCatalog
+from collections.abc import Sequence
 
-from mtl_d2.evaluation import cityscapes
-from mtl_d2.evaluation.semantic import semantic_convention
-from mtl_d2.evaluation.semantic_scores import CONVENTIONS
-
-COCO = "AP as by pycocotools: precision is the highest at any recall from there on"
+from mtl_d2.tasks.registry import kinds_of
 
 
-def definition(dataset_name: str, group: str) -> str:
+def definition(tasks: Sequence[str], dataset_name: str, group: str) -> str:
     """What the metrics of a group are on a data set, and whose tool says so; "" where only one definition is in use.
 
     Args:
+        tasks: of the run.
         dataset_name: in detectron2's catalog.
-        group: ``bbox``, ``segm``, ``sem_seg`` or another group of metrics.
+        group: of metrics, such as ``bbox``.
     """
-    scripted = MetadataCatalog.get(dataset_name).get("evaluator_type") in cityscapes.EVALUATOR_TYPES
-    if scripted and group in cityscapes.DEFINITIONS:
-        return cityscapes.DEFINITIONS[group]
-    if group == "sem_seg":
-        return CONVENTIONS[semantic_convention(dataset_name)].definition
-    return COCO if group in ("bbox", "segm") else ""
+    return next((kind.definition(dataset_name) for kind in kinds_of(tasks) if kind.group == group), "")

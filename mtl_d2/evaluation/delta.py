@@ -11,15 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-# Metrics by the last part of their name, before any "@data set".
-HIGHER_IS_BETTER = frozenset(
-    (
-        *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "PQ", "SQ", "RQ", "mIoU", "fwIoU", "mACC", "pACC"),
-        *("pixel_accuracy", "accuracy", "harmonic_mean", "delta_1.25", "within_11.25", "within_22.5", "within_30"),
-    )
-)
-LOWER_IS_BETTER = frozenset(
-    ("abs_err", "rel_err", "rmse", "rmse_log", "l1", "mean_angle", "median_angle", "one_minus_cos", "error", "loss")
+from mtl_d2.tasks.registry import all_kinds, kind_of_group
+
+# Metrics of none of our kinds of task, by the last part of their name: whether higher is better.
+OTHER_METRICS = dict.fromkeys(("PQ", "SQ", "RQ", "pixel_accuracy", "accuracy", "harmonic_mean"), True) | dict.fromkeys(
+    ("l1", "error", "loss"), False
 )
 
 
@@ -58,15 +54,16 @@ class Convention:
     change: Callable[[float, float, bool], float]
 
 
-def direction(name: str) -> bool | None:
-    """Whether higher is better in the metric `group/name`, by its name; None if the name is not known.
+def known_metrics() -> dict[str, bool]:
+    """By the last part of a metric's name, before any "@data set": whether higher is better."""
+    return OTHER_METRICS | {name: higher for kind in all_kinds() for name, higher in kind.metrics.items()}
 
-    In the group `accuracy` metrics are named after tasks.
-    """
+
+def direction(name: str) -> bool | None:
+    """Whether higher is better in the metric `group/name`, by its name; None if the name is not known."""
     group, _, last = name.rpartition("/")
-    if last in HIGHER_IS_BETTER or group.partition("@")[0] == "accuracy":
-        return True
-    return False if last in LOWER_IS_BETTER else None
+    kind = kind_of_group(group.partition("@")[0])
+    return known_metrics().get(last, kind.metrics.get("*") if kind else None)
 
 
 def delta(convention: str, values: Mapping[str, float], base: Mapping[str, float], metrics: Sequence[Metric]) -> float:

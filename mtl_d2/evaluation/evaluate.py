@@ -53,7 +53,7 @@ def evaluate_test_sets(
     results = EvaluationResults(merge_results(found))
     results.failures = tuple(dict.fromkeys(line for lines in comm.all_gather(failures) for line in lines))
     results.notes = tuple(unevaluated(cfg, evaluated))
-    of_groups = {merged: definition(*place) for merged, place in merged_groups(found).items()}
+    of_groups = {merged: definition(cfg.MTL.TASKS, *place) for merged, place in merged_groups(found).items()}
     results.definitions = {group: words for group, words in of_groups.items() if words}
     if comm.is_main_process():
         logger.info("Evaluation results:\n%s", flat_table(results))

@@ -25,10 +25,10 @@ from pycocotools.cocoeval import Params
 from mtl_d2.data.annotations import OUTSIDE, Cleaned, Records, clean_annotations, image_key
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.image_size import image_size
+from mtl_d2.data.objects import has_masks
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.areas import PublishedAreas, area_of, is_area
 from mtl_d2.evaluation.class_names import told_apart
-from mtl_d2.tasks import LABELS
 
 Annotations = list[dict[str, Any]]
 
@@ -129,7 +129,7 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
         classes=[told_apart(classes)[k] for k in np.argsort(category_ids)],
         images=[_image(name, record, image_ids[image_key(record)], masks) for record in labelled],
         annotations=list(_annotations(labelled, image_ids, category_ids, PublishedAreas(published), masks)),
-        with_masks={image_ids[image_key(r)] for r in labelled if LABELS["instance"].is_in_record(r)},
+        with_masks={image_ids[image_key(r)] for r in labelled if has_masks(r)},
         published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
     )
     truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_found(cleaned))]

@@ -4,59 +4,64 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.images import read_label_map
+from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS, DEFAULT, confusion_matrix, semantic_scores
+from mtl_d2.evaluation.tools import Tool
+from mtl_d2.tasks.base import TaskKind
 
+KEYS = LabelMapKeys()
 SHOWN = 10  # mistakes that are listed one by one
 
 logger = logging.getLogger(__name__)
 
 
-def semantic_evaluator(name: str, folder: Path, ignore_label: int = 255) -> DatasetEvaluator:
-    """Evaluates the images of a test set whose records have a ``sem_seg_file_name``.
+def semantic_evaluator(name: str, folder: Path, ignore_label: int = 255, keys: LabelMapKeys = KEYS) -> DatasetEvaluator:
+    """Evaluates the images of a test set whose records have a label map.
 
     Args:
         name: of the test set. Its metadata has ``stuff_classes``, and may have ``ignore_label`` and
-            ``semantic_convention``, a key of ``CONVENTIONS``.
+            ``semantic_convention``, a key of ``CONVENTIONS``; those of a named task end in its name.
         folder: gets ``semantic_confusion.csv``.
         ignore_label: the id of pixels without a label, where neither record nor metadata says it.
+        keys: of the task.
 
     Raises:
         DataError: the classes have no names, or the convention is unknown.
     """
     records = read_records(name)  # some readers find the classes only now
     metadata = MetadataCatalog.get(name)
-    if not metadata.get("stuff_classes"):
+    if not metadata.get(keys.classes):
         raise DataError(
-            f"data set {name!r} has semantic label maps, but its metadata has no `stuff_classes`: set it with "
-            f"MetadataCatalog.get({name!r}).set(stuff_classes=[...])"
+            f"data set {name!r} has semantic label maps, but its metadata has no `{keys.classes}`: set it with "
+            f"MetadataCatalog.get({name!r}).set(**{{{keys.classes!r}: [...]}})"
         )
-    semantic_convention(name)
-    return SemanticEvaluator(name, records, metadata.get("ignore_label", ignore_label), folder)
+    semantic_convention(name, keys)
+    return SemanticEvaluator(name, records, metadata.get(keys.ignored, ignore_label), folder, keys)
 
 
-def semantic_convention(name: str) -> str:
+def semantic_convention(name: str, keys: LabelMapKeys = KEYS) -> str:
     """The key of ``CONVENTIONS`` by which the data set ``name`` is evaluated.
 
     Raises:
         DataError: its metadata says another.
     """
-    convention = MetadataCatalog.get(name).get("semantic_convention", DEFAULT)
+    convention = MetadataCatalog.get(name).get(keys.convention, DEFAULT)
     if convention not in CONVENTIONS:
         raise DataError(
-            f"data set {name!r} has semantic_convention {convention!r} in its metadata, which is none of "
+            f"data set {name!r} has {keys.convention} {convention!r} in its metadata, which is none of "
             f"{', '.join(map(repr, CONVENTIONS))}: register it with one of them, or without"
         )
     return convention
@@ -69,11 +74,13 @@ class SemanticEvaluator(DatasetEvaluator):
     other evaluators of the test set nor the list of what else is wrong.
     """
 
-    def __init__(self, name: str, records: list[dict[str, Any]], ignore_label: int, folder: Path) -> None:
+    def __init__(
+        self, name: str, records: list[dict[str, Any]], ignore_label: int, folder: Path, keys: LabelMapKeys = KEYS
+    ) -> None:
         """Args as :func:`semantic_evaluator` finds them."""
-        self._name, self._ignore_label, self._folder = name, ignore_label, folder
-        self._classes: list[str] = MetadataCatalog.get(name).stuff_classes
-        self._labelled = {r["file_name"]: r for r in records if "sem_seg_file_name" in r}
+        self._name, self._ignore_label, self._folder, self._keys = name, ignore_label, folder, keys
+        self._classes: list[str] = MetadataCatalog.get(name).get(keys.classes)
+        self._labelled = {r["file_name"]: r for r in records if keys.file in r}
         self._known = {r["file_name"] for r in records}
         self.reset()
 
@@ -94,7 +101,7 @@ class SemanticEvaluator(DatasetEvaluator):
         for given, output in zip(inputs, outputs, strict=True):
             record = self._labelled.get(given["file_name"])
             if record is not None:
-                self._count(record, output.get("sem_seg"))
+                self._count(record, output.get(self._keys.sample))
             elif given["file_name"] not in self._known:
                 self._mistakes.append(
                     f"{given['file_name']}: no image of {self._name}; the mapper is to keep file_name"
@@ -114,7 +121,7 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         confusion = sum(part for part, _, _ in parts)
         images = sum(count for _, count, _ in parts)
-        convention = semantic_convention(self._name)
+        convention = semantic_convention(self._name, self._keys)
         metrics = semantic_scores(confusion, self._classes, convention)
         if not images:
             logger.warning("%s: no image with a label map was predicted", self._name)
@@ -122,13 +129,13 @@ class SemanticEvaluator(DatasetEvaluator):
         self._write(confusion)
         what = CONVENTIONS[convention].definition
         logger.info("%s: mIoU %.3f of %d images, the %s", self._name, metrics["mIoU"], images, what)
-        return {"sem_seg": metrics}
+        return {self._keys.group: metrics}
 
     def _count(self, record: dict[str, Any], prediction: torch.Tensor | None) -> None:
-        path, classes = record["sem_seg_file_name"], len(self._classes)
-        ignored = record.get("ignore_label", self._ignore_label)
+        path, classes = record[self._keys.file], len(self._classes)
+        ignored = record.get(self._keys.ignored, self._ignore_label)
         try:
-            truth = read_label_map(path, classes, ignored, record.get("sem_seg_table"))
+            truth = read_label_map(path, classes, ignored, record.get(self._keys.table))
             predicted = np.full(truth.shape, -1)
             if prediction is not None:
                 predicted = class_ids(prediction, classes, record["file_name"])
@@ -144,7 +151,7 @@ class SemanticEvaluator(DatasetEvaluator):
         self._images += 1
 
     def _write(self, confusion: np.ndarray) -> None:
-        with open(self._folder / "semantic_confusion.csv", "w", encoding="utf-8", newline="") as file:
+        with open(self._folder / f"{self._keys.file_stem}_confusion.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(["pixels of / predicted as", *self._classes, "no class"])
             table.writerows([name, *row] for name, row in zip(self._classes, confusion.tolist(), strict=True))
@@ -183,3 +190,15 @@ def class_ids(prediction: torch.Tensor, classes: int, image: str) -> np.ndarray:
             "are to be as many as MODEL.SEM_SEG_HEAD.NUM_CLASSES"
         )
     return ids.cpu().numpy()
+
+
+def _build(name: str, kinds: Sequence[TaskKind], folder: Path) -> DatasetEvaluator:
+    evaluators = [semantic_evaluator(name, folder, keys=KEYS.named(kind.own_name)) for kind in kinds]
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+SEMANTIC = Tool(
+    "the IoU of classes",
+    _build,
+    "look at the ids in its label map, and at `stuff_classes` and `ignore_label` in its metadata",
+)

@@ -14,8 +14,9 @@ from detectron2.utils import comm
 from mtl_d2.data.errors import DataError
 from mtl_d2.evaluation.sample import choose
 from mtl_d2.evaluation.tools import Tool
-from mtl_d2.evaluation.truth import Record, Truth, truths_of
-from mtl_d2.tasks import LABELS
+from mtl_d2.evaluation.truth import Record, Truth
+from mtl_d2.tasks.base import first_of_each
+from mtl_d2.tasks.registry import kinds_of
 
 Metrics = dict[str, float]
 Groups = dict[str, Metrics]
@@ -51,7 +52,8 @@ class Trial:
         """
         self.cfg, self.name, self.tool, self.tasks = cfg, name, tool, tasks
         self.total = len(records)
-        self.records = [r for r in records if any(LABELS[task].record_key in r for task in tasks)]
+        self.kinds = kinds_of(tasks)
+        self.records = [r for r in records if any(kind.record_key in r for kind in self.kinds)]
         self.evaluator = DatasetEvaluator()
         self.truths: list[Truth] = []
         self.crowded = 0
@@ -79,15 +81,16 @@ class Trial:
 
     def _prepare(self, folder: Path) -> Groups:
         folder.mkdir(parents=True, exist_ok=True)
-        self.evaluator = self.tool.build(self.name, self.tasks, folder)
-        self.truths = truths_of(self.cfg, self.name, self.tasks)
+        self.evaluator = self.tool.build(self.name, self.kinds, folder)
+        self.truths = [kind.truth(self.cfg, self.name) for kind in first_of_each(self.kinds)]
         exact = [record for record in self.records if self.tool.can_be_perfect(record)]
         self.crowded = len(self.records) - len(exact)
         self.sample = choose(exact or self.records, self.tool.images, self._pixels, PIXELS)
         return {}
 
     def _pixels(self, record: Record) -> int:
-        return sum(truth.pixels(record) for truth in self.truths)
+        kinds = first_of_each(self.kinds)
+        return sum(one.pixels(record) for one, of in zip(self.truths, kinds, strict=True) if of.record_key in record)
 
     @property
     def cut(self) -> bool:
@@ -133,8 +136,14 @@ class Trial:
                     records, complaint = part, alone
                     break
             else:
-                return f"{complaint} for {len(records)} images together, from {_file(records[0])} on: {self.tool.mend}"
-        return f"{_file(records[0])}: {complaint}: {self.tool.mend}"
+                whole = f"{complaint} for {len(records)} images together"
+                return f"{whole}, from {self._file(records[0])} on: {self.tool.mend}"
+        return f"{self._file(records[0])}: {complaint}: {self.tool.mend}"
+
+    def _file(self, record: Record) -> str:
+        """The file that is to be looked at: that of the label, where it has one of its own."""
+        files = [record[key] for kind in self.kinds for key in kind.file_keys if key in record]
+        return str(files[0] if len(files) == len(self.kinds) else record.get("file_name"))
 
     def _try(self, records: Sequence[Record], kind: str) -> tuple[Groups, str]:
         """The metrics of predictions, the first process's for all; or what an outside tool raised.
@@ -165,8 +174,10 @@ class Trial:
 
     def _feed(self, records: Sequence[Record], kind: str) -> Groups:
         self.evaluator.reset()
+        kinds = first_of_each(self.kinds)
         for record in records[comm.get_rank() :: comm.get_world_size()]:
-            output = {truth.key: getattr(truth, kind)(record) for truth in self.truths}
+            truths = [one for one, of in zip(self.truths, kinds, strict=True) if of.record_key in record]
+            output = {truth.key: getattr(truth, kind)(record) for truth in truths}
             self.evaluator.process([record], [output])
         return {}
 
@@ -183,7 +194,3 @@ def _flat(groups: Groups) -> Metrics:
 def _some(metrics: Sequence[str]) -> str:
     rest = len(metrics) - SHOWN
     return ", ".join(metrics[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _file(record: Record) -> str:
-    return str(record.get("sem_seg_file_name") if "annotations" not in record else record.get("file_name"))

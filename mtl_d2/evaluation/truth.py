@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +15,8 @@ from torch import Tensor
 from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.image_size import image_size
-from mtl_d2.data.mapper import read_label_map
-from mtl_d2.tasks import LABELS
+from mtl_d2.data.images import read_label_map
+from mtl_d2.data.label_map import LabelMapKeys
 
 Record = dict[str, Any]
 
@@ -30,9 +29,6 @@ class Truth(Protocol):
     """
 
     key: str
-
-    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
-        """Args: the run's config; the data set; the tasks whose labels are of this kind."""
 
     def right(self, record: Record) -> Any:
         """All of it, in the ids of the training sets, which are the model's."""
@@ -52,9 +48,9 @@ class Objects:
 
     key = "instances"
 
-    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
-        """See ``Truth``."""
-        self._masks = "instance" in tasks
+    def __init__(self, cfg: Any, name: str, masks: bool) -> None:
+        """Args: the run's config; the data set; whether masks are predicted."""
+        self._masks = masks
         self._ids = model_ids(cfg, name, "thing_classes")
 
     def right(self, record: Record) -> Instances:
@@ -90,15 +86,14 @@ class Objects:
 class LabelMap:
     """A class for each pixel."""
 
-    key = "sem_seg"
-
-    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
-        """See ``Truth``."""
+    def __init__(self, cfg: Any, name: str, keys: LabelMapKeys, number_of_classes: int, ignored: int) -> None:
+        """Args: the run's config; the data set; where its maps are; the head's classes, and its id of no label."""
         metadata = MetadataCatalog.get(name)
-        self._classes = len(metadata.stuff_classes)
-        self._ignored = getattr(metadata, "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
-        self._ids = model_ids(cfg, name, "stuff_classes")
-        self._channels = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        self.key, self._keys = keys.sample, keys
+        self._classes = len(metadata.get(keys.classes))
+        self._ignored = metadata.get(keys.ignored, ignored)
+        self._ids = model_ids(cfg, name, keys.classes)
+        self._channels = number_of_classes
 
     def right(self, record: Record) -> Tensor:
         """(C, H, W) uint8, 1 for the class of each pixel; class 0 where none is known, which must not matter."""
@@ -109,7 +104,7 @@ class LabelMap:
         return self._scores(record, self._channels // 2) if self._channels > 1 else None
 
     def _scores(self, record: Record, shift: int) -> Tensor:
-        path, table = record["sem_seg_file_name"], record.get("sem_seg_table")
+        path, table = record[self._keys.file], record.get(self._keys.table)
         labels = torch.from_numpy(read_label_map(path, self._classes, self._ignored, table).astype(np.int64))
         if tuple(labels.shape) != size_of(record):  # a model's output has the size of the image
             size = size_of(record)
@@ -124,38 +119,24 @@ class LabelMap:
         return self._channels * math.prod(size_of(record))
 
 
-class Classes:
-    """Classes of a whole image."""
+class ClassId:
+    """The class of a whole image."""
 
-    key = "classes"
+    def __init__(self, task: str) -> None:
+        """Args: the task's name."""
+        self.key = task
 
-    def __init__(self, cfg: Any, name: str, tasks: Sequence[str]) -> None:
-        """See ``Truth``."""
-        self._tasks = tuple(tasks)
+    def right(self, record: Record) -> int | None:
+        """The class that the record has, if it has one."""
+        return int(record[self.key]) if self.key in record else None
 
-    def right(self, record: Record) -> dict[str, int]:
-        """Each class that the record has."""
-        return {task: int(record[task]) for task in self._tasks if task in record}
-
-    def wrong(self, record: Record) -> dict[str, int]:
-        """No class at all."""
-        return {}
+    def wrong(self, record: Record) -> int:
+        """No class."""
+        return -1
 
     def pixels(self, record: Record) -> int:
         """None."""
         return 0
-
-
-# By the key of the mapped sample that holds the label; others are classes of a whole image.
-TRUTHS: dict[str, type[Truth]] = {"instances": Objects, "sem_seg": LabelMap}
-
-
-def truths_of(cfg: Any, name: str, tasks: Sequence[str]) -> list[Truth]:
-    """One for each kind of label that ``tasks`` have."""
-    kinds: dict[type[Truth], list[str]] = {}
-    for task in tasks:
-        kinds.setdefault(TRUTHS.get(LABELS[task].sample_key, Classes), []).append(task)
-    return [kind(cfg, name, own) for kind, own in kinds.items()]
 
 
 def model_ids(cfg: Any, name: str, listed: str) -> Tensor | None:

@@ -6,12 +6,9 @@ import math
 
 from mtl_d2.report.precision import evaluator
 from mtl_d2.report.run import Groups, Run
-from mtl_d2.tasks import is_classification
+from mtl_d2.tasks.registry import is_known, kind_of
 
-# What evaluators call the metrics of a task.
-GROUPS = {"detection": "bbox", "instance": "segm", "semantic": "sem_seg"}
 WHY_UNDEFINED = "there was nothing to take a mean of: the test set shows no such object or class"
-CLASSES = "accuracy"  # the group of classifications, whose metrics are named after the tasks
 
 
 def remarks(run: Run) -> list[str]:
@@ -54,9 +51,11 @@ def why_nothing(run: Run) -> str:
 
 def _is_evaluated(task: str, results: Groups) -> bool:
     """Whether the results have a group of the task; yes for a task of another kind."""
-    if is_classification(task):
-        return any(evaluator(group) == CLASSES and task in metrics for group, metrics in results.items())
-    return task not in GROUPS or any(evaluator(group) == GROUPS[task] for group in results)
+    if not is_known(task):
+        return True
+    kind = kind_of(task)
+    groups = [metrics for group, metrics in results.items() if evaluator(group) == kind.group]
+    return any(kind.metrics.get("*") is None or task in metrics for metrics in groups)
 
 
 def _listed(value: object) -> list[str]:

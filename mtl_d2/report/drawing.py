@@ -40,6 +40,28 @@ class Picture:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ClassMap:
+    """The class of each pixel of an image.
+
+    Attributes:
+        ids: (H, W).
+        metadata: of the catalog.
+        classes_key: of its names of the classes.
+        ignored: the id of pixels without a class.
+    """
+
+    ids: npt.NDArray[np.integer]
+    metadata: Any
+    classes_key: str = "stuff_classes"
+    ignored: Any = 255
+
+
+def scale_of(image: Image) -> int:
+    """What an image is enlarged by when it is drawn on."""
+    return 2 if image.shape[1] < SMALL_WIDTH else 1
+
+
 def draw(
     image_rgb: Image,
     metadata_things: Any,
@@ -47,6 +69,7 @@ def draw(
     instances: Instances | Sequence[dict] | None = None,
     sem_seg: npt.NDArray[np.integer] | None = None,
     palette: Palette | None = None,
+    class_map: ClassMap | None = None,
 ) -> Picture:
     """Draws boxes with their masks, and a segmentation, over an image.
 
@@ -58,23 +81,26 @@ def draw(
             record's list of annotations; all of them that can be are drawn.
         sem_seg: (H, W) class ids; `ignore_label` (255) and ids without a class are left clear.
         palette: colours of the classes; by default those of the metadata.
+        class_map: in the place of ``sem_seg`` and ``metadata_stuff``.
     """
     palette = palette or Palette((metadata_things, metadata_stuff))
-    scale = 2 if image_rgb.shape[1] < SMALL_WIDTH else 1
+    if class_map is None and sem_seg is not None:
+        class_map = ClassMap(sem_seg, metadata_stuff, ignored=metadata_stuff.get("ignore_label", 255))
+    scale = scale_of(image_rgb)
     picture = np.array(_resized(image_rgb, scale, cv2.INTER_CUBIC), order="C")  # a copy that OpenCV can draw on
     classes: set[str] = set()
     left_out: list[str] = []
-    if sem_seg is not None and np.shape(sem_seg) != image_rgb.shape[:2]:
-        left_out.append(f"{OTHER_SIZE}: {np.shape(sem_seg)}, {image_rgb.shape[:2]}")
-    elif sem_seg is not None:
-        ids = np.asarray(sem_seg).astype(np.int32)
-        ids = np.where(ids == metadata_stuff.get("ignore_label", 255), -1, ids)
-        names = class_names(metadata_stuff, "stuff")
+    if class_map is not None and np.shape(class_map.ids) != image_rgb.shape[:2]:
+        left_out.append(f"{OTHER_SIZE}: {np.shape(class_map.ids)}, {image_rgb.shape[:2]}")
+    elif class_map is not None:
+        ids = np.asarray(class_map.ids).astype(np.int32)
+        ids = np.where(ids == class_map.ignored, -1, ids)
+        names = class_names(class_map.metadata, class_map.classes_key)
         picture = _overlay(picture, ids, [palette[name] for name in names], scale)
         classes.update(names[k] for k in np.unique(ids).tolist() if 0 <= k < len(names))
     if instances is not None and len(instances):
         found = read_objects(instances, *image_rgb.shape[:2])
-        names = class_names(metadata_things, "thing")
+        names = class_names(metadata_things, "thing_classes")
         labels = [class_name(names, one.category) for one in found.drawn]
         picture = _draw_objects(picture, found.drawn, labels, palette, scale)
         classes.update(labels)

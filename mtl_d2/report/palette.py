@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 Color = tuple[int, int, int]  # RGB in [0, 255]
@@ -21,17 +21,22 @@ class Palette:
     itself, so that it is the same in every run, unless it is too near to another name's: then the next one.
     """
 
-    def __init__(self, metadata: Iterable[Any]) -> None:
-        """Args: catalog metadata of all data sets, with `thing_classes`, `thing_colors`, `stuff_classes`, ..."""
+    def __init__(self, metadata: Iterable[Any], keys: Sequence[str] = ("thing_classes", "stuff_classes")) -> None:
+        """Finds the colours of the classes that there are.
+
+        Args:
+            metadata: of the catalog, of all data sets.
+            keys: of it, lists of names; colours stand at the key with "colors" in the place of "classes".
+        """
         listed = list(metadata)
         self._colors: dict[str, Color] = {}
-        for kind in ("thing", "stuff"):
+        for key in keys:
             for one in listed:
-                for name, color in _given(one, kind):
+                for name, color in _given(one, key):
                     self._colors.setdefault(name, color)
-        for kind in ("thing", "stuff"):
+        for key in keys:
             for one in listed:
-                for name in class_names(one, kind):
+                for name in class_names(one, key):
                     self[name]
 
     def __getitem__(self, name: str) -> Color:
@@ -57,14 +62,9 @@ class Palette:
         return best
 
 
-def class_names(metadata: Any, kind: str) -> list[str]:
-    """Names of a data set's classes.
-
-    Args:
-        metadata: catalog metadata.
-        kind: `thing` or `stuff`.
-    """
-    return [str(name) for name in metadata.get(f"{kind}_classes", ()) or ()]
+def class_names(metadata: Any, key: str) -> list[str]:
+    """Names of a data set's classes, which its metadata have at ``key``."""
+    return [str(name) for name in metadata.get(key, ()) or ()]
 
 
 def class_name(names: list[str], category: int) -> str:
@@ -72,10 +72,10 @@ def class_name(names: list[str], category: int) -> str:
     return names[category] if 0 <= category < len(names) else str(category)
 
 
-def _given(metadata: Any, kind: str) -> Iterator[tuple[str, Color]]:
+def _given(metadata: Any, key: str) -> Iterator[tuple[str, Color]]:
     """Names with the catalog's own colours; a colour that is none is left out."""
-    colors = metadata.get(f"{kind}_colors", None)
-    for name, color in zip(class_names(metadata, kind), () if colors is None else colors, strict=False):
+    colors = metadata.get(key.replace("classes", "colors"), None)
+    for name, color in zip(class_names(metadata, key), () if colors is None else colors, strict=False):
         try:
             r, g, b = (min(max(round(float(value)), 0), 255) for value in color)
         except (TypeError, ValueError, OverflowError):

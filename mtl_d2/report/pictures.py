@@ -15,19 +15,18 @@ import numpy.typing as npt
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data.catalog import Metadata
 from torch import nn
 
 from mtl_d2 import data
-from mtl_d2.data.images import read_file, read_ids
+from mtl_d2.data.images import read_file
 from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
-from mtl_d2.report.class_labels import draw_classes
-from mtl_d2.report.drawing import Image, draw
+from mtl_d2.report.canvas import Canvas
+from mtl_d2.report.drawing import Image
 from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX
 from mtl_d2.report.palette import Palette
-
-__all__ = ["draw", "write_pictures"]
+from mtl_d2.tasks.base import TaskKind, first_of_each
+from mtl_d2.tasks.registry import kinds_of
 
 MAX_WIDTH = 960  # pixels of a written picture
 JPEG_QUALITY = 82
@@ -82,7 +81,9 @@ class _Artist:
     def __init__(self, model: nn.Module, cfg: CfgNode, folder: Path, score_threshold: float) -> None:
         self.model, self.folder, self.score_threshold = model, folder, score_threshold
         train, test = (tuple(names) for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
-        self.palette = Palette(MetadataCatalog.get(name) for name in (*test, *train))
+        self.kinds = first_of_each(kinds_of(cfg.MTL.TASKS))
+        keys = dict.fromkeys(kind.classes_key for kind in self.kinds if kind.classes_key)
+        self.palette = Palette((MetadataCatalog.get(name) for name in (*test, *train)), list(keys))
         # A prediction's classes are those that were trained; a label's are those of its own data set, if it has any.
         self.names = (*train, *test)
         self.entries: list[dict[str, Any]] = []
@@ -118,52 +119,36 @@ class _Artist:
 
     def _write(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
         """Writes both pictures of an image; returns what the index says of them."""
-        if "image" in record:
-            return self._write_classes(record, MetadataCatalog.get(name), stem)
-        return self._write_pair(record, sample, name, stem)
-
-    def _write_pair(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
-        image = np.ascontiguousarray(read_file(record["file_name"], "RGB"))  # (H, W, 3)
-        output = self.model([sample])[0]
-        instances = output.get("instances")
-        if instances is not None:
-            instances = instances.to("cpu")
-            if instances.has("scores"):
-                instances = instances[~(instances.scores < self.score_threshold)]  # NaN stays, to be counted
-        logits = output.get("sem_seg")  # (C, H, W)
-        predicted = None if logits is None else logits.argmax(dim=0).cpu().numpy()
-        truth = _true_segmentation(record)
-        pictures = {
-            "prediction": draw(image, *self._metadata(), instances, predicted, self.palette),
-            "truth": draw(image, *self._metadata(name), record.get("annotations"), truth, self.palette),
-        }
-        for kind, picture in pictures.items():
-            _write_jpeg(self.folder / f"{stem}_{kind}.jpg", picture.pixels)
-        shows = {"boxes": record.get("annotations") is not None, "segmentation": truth is not None}
+        held = "image" in record  # and labels with it
+        image = _shown(record["image"].numpy()) if held else read_file(record["file_name"], "RGB")  # (H, W, 3)
+        image = np.ascontiguousarray(image)
+        output = self.model([record if held else sample])[0]
+        predicted, true = (Canvas(image, self.palette, self.score_threshold) for _ in range(2))
+        labels = [kind for kind in self.kinds if kind.record_key in record]
+        for kind in self.kinds:
+            if kind.sample_key in output:
+                kind.draw_prediction(predicted, output[kind.sample_key], self._metadata(kind))
+        for kind in labels:
+            kind.draw_truth(true, record, self._metadata(kind, name))
+        pictures = {"prediction": predicted.picture(), "truth": true.picture()}
+        for what, picture in pictures.items():
+            _write_jpeg(self.folder / f"{stem}_{what}.jpg", picture.pixels)
         return {
-            **{kind: f"{stem}_{kind}.jpg" for kind in pictures},
-            "labels": [label for label, shown in shows.items() if shown],
+            **{what: f"{stem}_{what}.jpg" for what in pictures},
+            "labels": [kind.task for kind in labels],
             "classes": self.palette.in_order(frozenset().union(*(p.classes for p in pictures.values()))),
-            "left_out": {kind: list(picture.left_out) for kind, picture in pictures.items() if picture.left_out},
+            "left_out": {what: list(picture.left_out) for what, picture in pictures.items() if picture.left_out},
         }
 
-    def _write_classes(self, record: dict, metadata: Any, stem: str) -> dict[str, Any]:
-        """An image that its record holds twice: with the classes that were found, and with the true ones."""
-        found = self.model([record])[0]["classes"]
-        truth = {task: record[task] for task in found if task in record}
-        files = {}
-        for kind, ids in (("prediction", found), ("truth", truth)):
-            files[kind] = f"{stem}_{kind}.jpg"
-            _write_jpeg(self.folder / files[kind], draw_classes(record["image"].numpy(), ids, metadata))
-        return {**files, "labels": list(truth), "classes": []}
+    def _metadata(self, kind: TaskKind, *first: str) -> Any:
+        """Catalog metadata with the names of a task's classes, of the first data set that has them."""
+        names = (*first, *self.names)
+        return MetadataCatalog.get(next((name for name in names if kind.class_names(name)), names[0]))
 
-    def _metadata(self, *first: str) -> tuple[Any, Any]:
-        """Catalog metadata with the names of things and of stuff, of the first data set that has them."""
-        found = [MetadataCatalog.get(name) for name in (*first, *self.names)]
-        things, stuff = (
-            next((one for one in found if one.get(f"{kind}_classes")), Metadata()) for kind in ("thing", "stuff")
-        )
-        return things, stuff
+
+def _shown(image: npt.NDArray[np.uint8]) -> Image:
+    """(1 or 3, H, W) grey or RGB -> (H, W, 3)."""
+    return np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
 
 
 @contextmanager
@@ -177,14 +162,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in was_training:
             module.training = training
-
-
-def _true_segmentation(record: dict) -> npt.NDArray | None:
-    """Class ids (H, W) of a record, 255 = ignore; None where it is not labelled."""
-    path, table = record.get("sem_seg_file_name"), record.get("sem_seg_table")
-    if path is None:
-        return None
-    return read_ids(path, table).astype(np.int32)
 
 
 def _write_jpeg(path: Path, picture: Image) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mtl_d2.evaluation.delta import direction
+from mtl_d2.tasks.registry import kind_of_group
 
 # Groups all of whose metrics are percentages of which higher is better, those of a single class included.
-PERCENT_GROUPS = frozenset({"bbox", "segm", "keypoints", "box_proposals", "sem_seg", "panoptic_seg", "accuracy"})
+PERCENT_GROUPS = frozenset({"keypoints", "box_proposals", "panoptic_seg"})  # of no kind of task of ours
 DIGITS = 4  # of the largest value of a column that are shown
 UNDEFINED = "nan"
 
@@ -74,7 +75,10 @@ def evaluator(group: str) -> str:
 
 def is_percentage(name: str) -> bool:
     """Whether the metric `group/name` is a percentage."""
-    return evaluator(name.rpartition("/")[0]) in PERCENT_GROUPS or direction(name) is True
+    group = evaluator(name.rpartition("/")[0])
+    kind = kind_of_group(group)
+    whole = group in PERCENT_GROUPS if kind is None else all(kind.metrics.values())
+    return whole or direction(name) is True
 
 
 def higher_is_better(name: str) -> bool | None:

@@ -7,7 +7,7 @@ from toy import balancer, batch, context, mclgs, setup, stage, toy
 from mtl_d2.balancing import Balancer, Oracle
 from mtl_d2.balancing.base import cosines
 from mtl_d2.balancing.gramian import gramian
-from mtl_d2.tasks import shared_parameters
+from mtl_d2.tasks.task import shared_parameters
 
 B = ("detection", "semantic")
 ALL = ("detection", "semantic", "depth")

@@ -12,7 +12,7 @@ from toy import balancer, stage
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.coordinates import combined_gramian, coordinates
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 DIGITS = 60
 

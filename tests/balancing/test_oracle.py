@@ -7,7 +7,7 @@ from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.base import combine
 from mtl_d2.balancing.groups import partition
 from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.tasks import head_parameters, shared_parameters
+from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 MIXTURES = {

@@ -5,7 +5,7 @@ from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.replay import Replay
-from mtl_d2.tasks import head_parameters, shared_parameters
+from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 LR = 0.1

@@ -7,7 +7,7 @@ from mtl_d2.balancing import Balancer, Setup
 from mtl_d2.balancing.base import Context
 from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.balancing.strategies import GradientStage, Scalarization
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.task import Task
 
 load_methods()
 NAMES = ("detection", "semantic", "depth")

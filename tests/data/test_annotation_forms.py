@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.objects import InstanceReader
 
 from .test_annotations import SQUARE, annotation, clean, records, rle
 from .tiny_bdd100k import HEIGHT, WIDTH, write_image
@@ -41,10 +42,10 @@ def trained_on(mask_format, image, **change):
     cleaned = clean_annotations([{**given, "file_name": image}], True, mask_format)
     assert not cleaned.refused
     assert not cleaned.found
+    reader = InstanceReader(masks=True, mask_format=mask_format, boxes_of_masks=False, leave_regions_out=True)
     mapper = MultiTaskMapper(
-        is_train=True, augmentations=[], image_format="BGR", tasks=("detection", "instance"),
-        num_semantic_classes=2, ignore_label=255, mask_format=mask_format,
-    )  # fmt: skip
+        is_train=True, augmentations=[], image_format="BGR", readers={"detection": reader, "instance": reader}
+    )
     return mapper(cleaned.records[0])["instances"]
 
 

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from mtl_d2.data import DataError, MultiTaskMapper, build_train_loader, check_data, register_all
 from mtl_d2.data.datasets import cityscapes
-from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.images import read_label_map
 from mtl_d2.data.sample_scenes.generate import Request, generate
 
 from .tiny_cityscapes import CAR, HEIGHT, WIDTH, instance_ids, write_tiny_cityscapes

@@ -13,6 +13,7 @@ from PIL import Image
 from mtl_d2.data import DataError, check_data
 from mtl_d2.data.checks import files, pixels
 from mtl_d2.data.images import read_ids
+from mtl_d2.data.label_map import LabelMapKeys
 
 from .test_check_data import mistakes
 from .tiny_bdd100k import HEIGHT, SEMANTIC, WIDTH, write_png
@@ -206,9 +207,9 @@ def test_more_maps_are_looked_at_while_a_class_is_missing(tmp_path, monkeypatch,
     records = [{"sem_seg_file_name": str(tmp_path / f"{i}.png")} for i in range(10)]
     for record in records:
         cv2.imwrite(record["sem_seg_file_name"], np.eye(3, dtype=np.uint8))
-    meaning = pixels.Meaning(["a", "b", "c"][: 2 + rare], 2 + rare, 255)
-    assert len(pixels.count_pixels(records, meaning).counts) == looked_at
-    assert len(pixels.count_pixels(records, meaning, seconds=-1).counts) == 4
+    meaning = pixels.Meaning(["a", "b", "c"][: 2 + rare], 2 + rare, 255, "KEY")
+    assert len(pixels.count_pixels(records, LabelMapKeys(), meaning).counts) == looked_at
+    assert len(pixels.count_pixels(records, LabelMapKeys(), meaning, seconds=-1).counts) == 4
 
 
 def test_a_class_that_is_ignored_is_never_seen(tmp_path, monkeypatch):
@@ -216,8 +217,8 @@ def test_a_class_that_is_ignored_is_never_seen(tmp_path, monkeypatch):
     records = [{"sem_seg_file_name": str(tmp_path / f"{i}.png")} for i in range(2)]
     for record in records:
         cv2.imwrite(record["sem_seg_file_name"], np.eye(3, dtype=np.uint8))
-    meaning = pixels.Meaning(["void", "road"], 2, ignored=0)
-    found = pixels.count_pixels(records, meaning)
+    meaning = pixels.Meaning(["void", "road"], 2, ignored=0, key="KEY")
+    found = pixels.count_pixels(records, LabelMapKeys(), meaning)
     assert len(found.counts) == 1  # others would not show it either
     (line,) = pixels.unseen_classes(found, meaning)
     assert line.startswith("1 of its 2 classes, 'void' (0, the ignored id), is in none of the 1 of its 2 label maps")
@@ -227,7 +228,7 @@ def test_maps_that_cannot_be_read_for_one_reason_are_one_line(tmp_path):
     records = [{"sem_seg_file_name": str(tmp_path / f"{i}.png"), "sem_seg_table": b"short"} for i in range(5)]
     for record in records:
         Image.fromarray(ZEROS).save(record["sem_seg_file_name"])
-    meaning = pixels.Meaning(("road",), 1, 255)
-    (line,) = pixels.unknown_classes(pixels.count_pixels(records, meaning), meaning)
+    meaning = pixels.Meaning(("road",), 1, 255, "KEY")
+    (line,) = pixels.unknown_classes(pixels.count_pixels(records, LabelMapKeys(), meaning), meaning)
     assert line.startswith(f"{tmp_path}/0.png: its `sem_seg_table` must be 256 bytes")
     assert line.endswith("(the same of 5 of those looked at)")

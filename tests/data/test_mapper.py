@@ -9,7 +9,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from mtl_d2.data import DataError, MultiTaskMapper
-from mtl_d2.tasks import REGIONS
+from mtl_d2.data.objects import REGIONS
 
 from .tiny_bdd100k import CAR_MASK, HEIGHT, WIDTH, rectangle, write_image, write_png
 

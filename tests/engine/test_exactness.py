@@ -7,7 +7,7 @@ from small import sample, small_model
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.base import combine
-from mtl_d2.tasks import head_parameters
+from mtl_d2.tasks.task import head_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 

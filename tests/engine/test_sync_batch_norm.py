@@ -13,7 +13,7 @@ from rank_cases import B, D, S, assert_same, serve, train_synchronized
 from small import sample, small_cfg, small_model, small_rcnn_cfg
 
 from mtl_d2.balancing.passes import nothing_of
-from mtl_d2.tasks import head_parameters
+from mtl_d2.tasks.task import head_parameters
 
 EVERYWHERE = ("trunk", "pyramid", "detection head", "semantic head")
 APART = [D, S, D, S, S, D, S, D]  # processes 0 and 1 never have the same task

@@ -5,7 +5,8 @@ from detectron2.data import MetadataCatalog
 
 from mtl_d2.data import DataError
 from mtl_d2.evaluation.build import build_evaluator, check_evaluation
-from mtl_d2.evaluation.truth import truths_of
+from mtl_d2.tasks.base import first_of_each
+from mtl_d2.tasks.registry import kinds_of
 
 ALL = ("detection", "instance", "semantic")
 
@@ -14,7 +15,7 @@ def groups(cfg, name):
     """The groups of metrics that a perfect model gets."""
     evaluators = build_evaluator(cfg, name)
     evaluators.reset()
-    truths = truths_of(cfg, name, cfg.MTL.TASKS)
+    truths = [kind.truth(cfg, name) for kind in first_of_each(kinds_of(cfg.MTL.TASKS))]
     from mtl_d2.data.reading import read_records
 
     for record in read_records(name):

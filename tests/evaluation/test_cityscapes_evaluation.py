@@ -21,7 +21,7 @@ from tiny_cityscapes import HEIGHT, ROAD, SKY, STATIC, WIDTH, instance_ids, labe
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, build_test_loader, register_all
 from mtl_d2.data.datasets.cityscapes import THINGS
-from mtl_d2.data.mapper import read_label_map
+from mtl_d2.data.images import read_label_map
 from mtl_d2.evaluation.build import build_evaluator, check_evaluation
 from mtl_d2.evaluation.cityscapes import CityscapesEvaluator
 

@@ -9,7 +9,7 @@ def evaluate(samples, outputs, tasks=("class_a", "class_b")):
     evaluator = ClassificationEvaluator(tasks)
     evaluator.reset()
     for sample, output in zip(samples, outputs, strict=True):
-        evaluator.process([sample], [{"classes": output}])
+        evaluator.process([sample], [output])
     return evaluator.evaluate()["accuracy"]
 
 

@@ -15,24 +15,35 @@ from PIL import Image
 from tiny_cityscapes import write_tiny_cityscapes
 
 from mtl_d2.data import DataError, import_modules, register_all
-from mtl_d2.evaluation import rehearsal, tools
+from mtl_d2.evaluation import rehearsal
+from mtl_d2.evaluation.coco import PYCOCOTOOLS
+from mtl_d2.evaluation.semantic import SEMANTIC
+from mtl_d2.tasks.detection import Detection
+from mtl_d2.tasks.instance import Instance
+from mtl_d2.tasks.semantic import Semantic
 
 ALL = ("detection", "instance", "semantic")
 BOXES = {"boxes": True, "masks": True}
 MAPS = {"boxes": False, "maps": True}
 HOST_COCO = replace(
-    tools.COCO,
-    build=lambda name, tasks, folder: COCOEvaluator(
-        name, [tools.COCO_KINDS[task] for task in tasks], output_dir=str(folder), use_fast_impl=False
+    PYCOCOTOOLS,
+    build=lambda name, kinds, folder: COCOEvaluator(
+        name, [kind.group for kind in kinds], output_dir=str(folder), use_fast_impl=False
     ),
 )
-HOST_SEMANTIC = replace(tools.SEMANTIC, build=lambda name, tasks, folder: SemSegEvaluator(name, output_dir=str(folder)))
+HOST_SEMANTIC = replace(SEMANTIC, build=lambda name, kinds, folder: SemSegEvaluator(name, output_dir=str(folder)))
+
+
+def evaluate_by(monkeypatch, tool, *kinds):
+    for kind in kinds:
+        monkeypatch.setattr(kind, "tools", lambda self, evaluator_type: (tool,))
 
 
 @pytest.fixture
 def host_evaluators(monkeypatch):
     """detectron2's evaluators in the place of ours: what they trip over must be seen."""
-    monkeypatch.setattr(tools, "TOOLS", (HOST_COCO, HOST_SEMANTIC))
+    evaluate_by(monkeypatch, HOST_COCO, Detection, Instance)
+    evaluate_by(monkeypatch, HOST_SEMANTIC, Semantic)
 
 
 def rehearse(cfg):
@@ -131,7 +142,7 @@ def test_what_detectron2s_evaluators_trip_over_is_caught_or_done_right_by_ours(s
     odd(records[1])
     cfg = sets.config(sets.register("odd", records), tasks=("detection", "instance"))
     rehearse(cfg)
-    monkeypatch.setattr(tools, "TOOLS", (HOST_COCO,))
+    evaluate_by(monkeypatch, HOST_COCO, Detection, Instance)
     assert refusal(cfg).startswith("odd: ")
 
 
@@ -149,7 +160,7 @@ def test_record_that_the_evaluator_trips_over_is_found_among_many(sets, host_eva
         def evaluate(self, ids=None):
             return {"bbox": {"AP": 50.0 if any(name.endswith("/4.png") for name in self.seen) else 100.0}}
 
-    monkeypatch.setattr(tools, "TOOLS", (replace(HOST_COCO, build=lambda name, *_: Blind(name)),))
+    evaluate_by(monkeypatch, replace(HOST_COCO, build=lambda name, *_: Blind(name)), Detection)
     name = sets.register("many", sets.records(7))
     assert refusal(sets.config(name)).startswith(f"many: {sets.root}/4.png: pycocotools gives")
 
@@ -262,7 +273,7 @@ def test_accuracies_of_the_held_out_images_are_rehearsed(sets):
 
 
 def test_large_set_is_rehearsed_on_a_sample_and_that_is_said(sets, monkeypatch):
-    monkeypatch.setattr(tools, "TOOLS", (replace(tools.COCO, images=3),))
+    evaluate_by(monkeypatch, replace(PYCOCOTOOLS, images=3), Detection)
     cfg = sets.config(sets.register("large", sets.records(8)))
     notes = rehearse(cfg)
     assert not any("has no value" in note for note in notes)

@@ -190,17 +190,20 @@ def test_of_equal_scores_the_first_class_is_taken_and_nan_is_highest():
         assert (class_ids(scores, 19, "") == expected.numpy()).all()
 
 
+TASKS = ("detection", "instance", "semantic", "class_left")
+
+
 def test_each_number_says_whose_definition_it_follows(data_set, tmp_path):
     register_all(str(tmp_path))
     data_set([[ROAD]])
-    assert definition("bdd100k_sem_seg_val", "sem_seg") == CONVENTIONS["bdd100k"].definition
-    assert definition("cityscapes_val", "sem_seg") == CONVENTIONS["cityscapes"].definition
-    assert definition(NAME, "sem_seg") == CONVENTIONS["detectron2"].definition
-    boxes, masks = (definition("cityscapes_val", group) for group in ("bbox", "segm"))
+    assert definition(TASKS, "bdd100k_sem_seg_val", "sem_seg") == CONVENTIONS["bdd100k"].definition
+    assert definition(TASKS, "cityscapes_val", "sem_seg") == CONVENTIONS["cityscapes"].definition
+    assert definition(TASKS, NAME, "sem_seg") == CONVENTIONS["detectron2"].definition
+    boxes, masks = (definition(TASKS, "cityscapes_val", group) for group in ("bbox", "segm"))
     assert "pycocotools" in boxes
     assert "cityscapesscripts" in masks
-    assert "pycocotools" in definition(NAME, "segm")
-    assert definition("multi_mnist_val", "accuracy") == ""
+    assert "pycocotools" in definition(TASKS, NAME, "segm")
+    assert definition(TASKS, "multi_mnist_val", "accuracy") == ""
 
 
 def evaluate_on(rank, folder):

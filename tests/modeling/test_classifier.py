@@ -123,7 +123,7 @@ def test_evaluation_names_the_class_of_the_largest_logit(cfg):
     for task, k in ((LEFT, 7), (RIGHT, 2)):
         torch.nn.init.zeros_(model.heads[task][-1].weight)
         model.heads[task][-1].bias.data = F.one_hot(torch.tensor(k), 10).float()
-    assert model(samples(2)) == [{"classes": {LEFT: 7, RIGHT: 2}}] * 2
+    assert model(samples(2)) == [{LEFT: 7, RIGHT: 2}] * 2
 
 
 def test_dropout_and_batch_norm_stand_behind_every_convolution(cfg):
@@ -168,7 +168,7 @@ def test_impossible_networks_are_refused_before_they_are_built(cfg, key, value, 
 
 def test_classifications_and_other_tasks_do_not_mix(cfg):
     cfg.MTL.TASKS = (LEFT, "detection")
-    with pytest.raises(ConfigError, match="class_<anything>, got 'detection'"):
+    with pytest.raises(ConfigError, match="has no task 'detection'; it has class_<anything>"):
         check_mtl_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "MultiTaskFCOS"
     with pytest.raises(ConfigError, match="MultiTaskFCOS has no task 'class_left'"):

@@ -15,7 +15,7 @@ from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.build import build_allocation, build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.tasks import head_parameters, shared_parameters
+from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 DET, INS, SEM = "detection", "instance", "semantic"
 D, I, S, DI, ALL = (DET,), (INS,), (SEM,), (DET, INS), (DET, INS, SEM)  # noqa: E741

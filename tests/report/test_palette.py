@@ -18,6 +18,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.config import add_mtl_config
 from mtl_d2.report import write_report
 from mtl_d2.report.drawing import draw
 from mtl_d2.report.palette import APART, Palette
@@ -95,6 +96,7 @@ def many_classes(tmp_path, monkeypatch):
     loader = lambda _, name: SimpleNamespace(dataset=records[name])  # noqa: E731
     monkeypatch.setattr(data, "build_test_loader", loader)
     cfg = get_cfg()
+    add_mtl_config(cfg)
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(records)
     yield cfg, records
     for name in records:

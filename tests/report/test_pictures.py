@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.config import add_mtl_config
 from mtl_d2.report import gallery, write_report
 from mtl_d2.report.drawing import draw as draw_picture
 from mtl_d2.report.pictures import write_pictures
@@ -161,6 +162,7 @@ def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loader = lambda _, name: SimpleNamespace(dataset=records[name])  # noqa: E731
     monkeypatch.setattr(data, "build_test_loader", loader)
     made_cfg = get_cfg()
+    add_mtl_config(made_cfg)
     made_cfg.DATASETS.TRAIN, made_cfg.DATASETS.TEST = (), tuple(records)
     yield made_cfg
     for name in records:
@@ -172,7 +174,7 @@ def test_pictures_are_evenly_spread_over_every_test_set(cfg, tmp_path):
     index = json.loads(write_pictures(Fixed(), cfg, tmp_path / "run", count=2).read_text())
     images = [(p["dataset"], p["image"]) for p in index["pictures"]]
     assert images == [(n, f"{n}_{i}.png") for n in ("report_det", "report_seg") for i in ("02", "07")]
-    assert [p["labels"] for p in index["pictures"][1:3]] == [["boxes"], ["segmentation"]]
+    assert [p["labels"] for p in index["pictures"][1:3]] == [["detection"], ["semantic"]]
     assert [p["classes"] for p in index["pictures"][1:3]] == [["car", "person", "road"], ["car", "road"]]
 
 
@@ -226,7 +228,7 @@ def test_report_embeds_the_pictures_and_says_the_threshold(cfg, tmp_path):
     assert html.count("data:image/jpeg;base64,") == 16
     assert "score of at least 0.25" in html
     assert "2 more images" in html
-    assert "ground truth: segmentation" in html
+    assert "ground truth: semantic" in html
 
 
 def test_report_keeps_to_its_budget_and_says_what_it_left_out(cfg, tmp_path, monkeypatch):

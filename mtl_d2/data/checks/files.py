@@ -13,11 +13,10 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.fingerprint import FILE, LABEL_MAP
+from mtl_d2.data.fingerprint import FILE
 from mtl_d2.data.images import Header, read_file, read_header
 from mtl_d2.data.listing import Listing, Paths, Places, number_in_both
 from mtl_d2.data.missing import KEY, LEAVE_OUT
-from mtl_d2.tasks import LABELS
 
 LOOKED_AT = 8  # images of a data set without label maps whose headers are read
 HEADER_SECONDS = 30.0  # at most, for the headers of one data set
@@ -29,17 +28,16 @@ Records = list[dict[str, Any]]
 Headers = dict[str, Header | None]
 
 
-def missing_files(images: Paths, records: Records, tasks: Sequence[str], listing: Listing) -> Iterator[str]:
+def missing_files(images: Paths, records: Records, keys: Sequence[str], listing: Listing) -> Iterator[str]:
     """Files of images, and of labels that a task of the config reads, which are not there.
 
     Args:
         images: paths of the records' images.
         records: of the data set.
-        tasks: of the config.
+        keys: of records, that name files of labels which a task of the config reads.
         listing: of their folders.
     """
-    keys = {LABELS[task].record_key for task in tasks}
-    labels = Paths(r[LABEL_MAP] for r in records if LABEL_MAP in r) if LABEL_MAP in keys else Paths(())
+    labels = Paths(r[key] for key in dict.fromkeys(keys) for r in records if key in r)
     for what, paths, other_mend in (
         ("image", images, f", or set `{KEY}={LEAVE_OUT!r}` in its metadata"),
         ("label", labels, ""),
@@ -52,9 +50,9 @@ def missing_files(images: Paths, records: Records, tasks: Sequence[str], listing
             )
 
 
-def uncuttable(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
+def uncuttable(cfg: CfgNode, records: Records) -> Iterator[str]:
     """Polygons that a random crop would cut, which detectron2 leaves to a package that it does not require."""
-    if not cfg.INPUT.CROP.ENABLED or "instance" not in cfg.MTL.TASKS or name not in cfg.DATASETS.TRAIN:
+    if not cfg.INPUT.CROP.ENABLED:
         return
     masks = (a.get("segmentation") for r in records for a in r.get("annotations") or ())
     if find_spec("shapely") is None and any(isinstance(mask, list) for mask in masks):
@@ -73,11 +71,14 @@ def spread(records: Records, count: int) -> Records:
     return [records[i] for i in np.linspace(0, len(records) - 1, min(count, len(records))).astype(int)]
 
 
-def read_headers(records: Iterable[dict[str, Any]], listing: Listing, seconds: float = HEADER_SECONDS) -> Headers:
+def read_headers(
+    records: Iterable[dict[str, Any]], map_keys: Sequence[str], listing: Listing, seconds: float = HEADER_SECONDS
+) -> Headers:
     """Headers of the files that are there, of as many records as there is time for, in their order.
 
     Args:
-        records: whose image and label map are looked at.
+        records: whose image and label maps are looked at.
+        map_keys: of records, that name label maps.
         listing: of their folders.
         seconds: after which no further records are begun.
 
@@ -88,7 +89,7 @@ def read_headers(records: Iterable[dict[str, Any]], listing: Listing, seconds: f
     start, remaining = time.monotonic(), iter(records)
     with ThreadPoolExecutor(THREADS) as pool:
         while time.monotonic() - start < seconds and (chunk := list(islice(remaining, CHUNK))):
-            files = [r[key] for r in chunk for key in (FILE, LABEL_MAP) if key in r]
+            files = [r[key] for r in chunk for key in (FILE, *map_keys) if key in r]
             files = [file for file in dict.fromkeys(files) if file not in headers and listing.has(file)]
             headers.update(zip(files, pool.map(read_header, files), strict=True))
     return headers

@@ -2,24 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
+from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.files import HEADER_SECONDS, Headers
-from mtl_d2.data.fingerprint import LABEL_MAP as KEY
+from mtl_d2.data.checks.pixels import Meaning, count_pixels, unknown_classes, unseen_classes
 from mtl_d2.data.images import Header
+from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.listing import Listing
 
 MODES = ("L", "P", "1")  # Pillow's, of one channel of at most 8 bits
 PACKED = {"L;2": 85, "L;4": 17}  # bits that Pillow widens to 8 by a factor, which makes other ids of them
 LOSSY = ("JPEG", "MPO", "WEBP")
 
+logger = logging.getLogger(__name__)
 Records = list[dict[str, Any]]
 
 
-def wrong_headers(records: Records, headers: Headers) -> Iterator[str]:
+def check_label_maps(
+    examination: Examination, keys: LabelMapKeys, number_of_classes: int, usual_ignored: int, key: Callable[[str], str]
+) -> None:
+    """Says what is wrong with the label maps of a data set.
+
+    Args:
+        examination: of the data set.
+        keys: where its maps are.
+        number_of_classes: of the head.
+        usual_ignored: the id of pixels without a label in samples.
+        key: the config key of an option of the head.
+    """
+    start, headers = time.monotonic(), examination.headers
+    maps = [r for r in examination.cleaned if keys.file in r]
+    examination.refuse(wrong_headers(maps, keys.file, headers))
+    examination.warn(turned_images(maps, keys.file, headers))
+    examination.warn(not_looked_at(maps, keys.file, headers, examination.listing))
+    ignored = examination.metadata.get(keys.ignored, usual_ignored)
+    mistakes = list(wrong_ignored_id(ignored, usual_ignored, number_of_classes, keys, key))
+    examination.refuse(mistakes)
+    if mistakes:
+        return
+    meaning = Meaning(examination.metadata.get(keys.classes) or (), number_of_classes, ignored, key("NUM_CLASSES"))
+    pixels = count_pixels([r for r in maps if is_usable(headers.get(r[keys.file]))], keys, meaning)
+    examination.refuse(unknown_classes(pixels, meaning))
+    examination.warn(unseen_classes(pixels, meaning))
+    logger.info(
+        "%s: %d headers and the pixels of %d label maps looked at in %.1f s",
+        examination.name, len(headers), len(pixels.counts), time.monotonic() - start,
+    )  # fmt: skip
+
+
+def wrong_ignored_id(
+    ignored: Any, usual: int, number_of_classes: int, keys: LabelMapKeys, key: Callable[[str], str]
+) -> Iterator[str]:
+    """An id of pixels without a label that is no number, or that a class has in the samples."""
+    option = key("IGNORE_VALUE")
+    if not 0 <= usual <= 255:
+        yield f"{option} must be in 0..255, as ids of 8 bits are, found {usual}"
+    elif usual < number_of_classes and ignored != usual:
+        yield (
+            f"{option} is {usual}, the id of one of the {number_of_classes} classes, which would never be learnt, "
+            f"while its maps say `{keys.ignored}` {ignored}: set it to 255"
+        )
+    if not isinstance(ignored, Integral):
+        yield (
+            f"`{keys.ignored}` in its metadata must be one whole number, found {ignored!r}: correct it, or leave it "
+            f"out where the id is {option}"
+        )
+
+
+def wrong_headers(records: Records, key: str, headers: Headers) -> Iterator[str]:
     """Label maps that cannot be opened, that are none by their headers, or that have another size than their image."""
-    maps = {r[KEY]: headers[r[KEY]] for r in records if r.get(KEY) in headers}
+    maps = {r[key]: headers[r[key]] for r in records if r.get(key) in headers}
     of = f"of {len(maps)} label maps"
     broken = [file for file, header in maps.items() if header is None]
     if broken:
@@ -46,12 +103,12 @@ def wrong_headers(records: Records, headers: Headers) -> Iterator[str]:
             f"{len(lossy)} {of} are {opened[lossy[0]].kind} files, which keep no ids, the first is {lossy[0]}: "
             "write the label maps as PNG"
         )
-    yield from _other_sizes(records, headers)
+    yield from _other_sizes(records, key, headers)
 
 
-def turned_images(records: Records, headers: Headers) -> Iterator[str]:
+def turned_images(records: Records, key: str, headers: Headers) -> Iterator[str]:
     """Images that EXIF turns or mirrors, which does not show in the size of their label maps, which are not."""
-    pairs = _pairs(records, headers)
+    pairs = _pairs(records, key, headers)
     turned = [
         r["file_name"]
         for r, image, labels in pairs
@@ -64,8 +121,8 @@ def turned_images(records: Records, headers: Headers) -> Iterator[str]:
         )
 
 
-def _other_sizes(records: Records, headers: Headers) -> Iterator[str]:
-    pairs = _pairs(records, headers)
+def _other_sizes(records: Records, key: str, headers: Headers) -> Iterator[str]:
+    pairs = _pairs(records, key, headers)
     other = [(r, image, labels) for r, image, labels in pairs if image.size != labels.size]
     turned = [one for one in other if one[1].stored == one[2].size]
     mends = (
@@ -78,18 +135,18 @@ def _other_sizes(records: Records, headers: Headers) -> Iterator[str]:
             sizes = (f"{width} x {height}" for width, height in (labels.size, image.size))
             yield (
                 f"{len(found)} of {len(pairs)} label maps have another size than their image, the first is "
-                f"{record[KEY]}, {' and not '.join(sizes)}: {mend}"
+                f"{record[key]}, {' and not '.join(sizes)}: {mend}"
             )
 
 
-def _pairs(records: Records, headers: Headers) -> list[tuple[dict[str, Any], Header, Header]]:
-    found = [(r, headers.get(r["file_name"]), headers.get(r[KEY])) for r in records if KEY in r]
+def _pairs(records: Records, key: str, headers: Headers) -> list[tuple[dict[str, Any], Header, Header]]:
+    found = [(r, headers.get(r["file_name"]), headers.get(r[key])) for r in records if key in r]
     return [(r, image, labels) for r, image, labels in found if image is not None and labels is not None]
 
 
-def not_looked_at(records: Records, headers: Headers, listing: Listing) -> Iterator[str]:
+def not_looked_at(records: Records, key: str, headers: Headers, listing: Listing) -> Iterator[str]:
     """How many maps there was no time for."""
-    left = sum(r[KEY] not in headers and listing.has(r[KEY]) for r in records)
+    left = sum(r[key] not in headers and listing.has(r[key]) for r in records)
     if left:
         yield (
             f"in {HEADER_SECONDS:.0f} s the headers of {len(records) - left} of {len(records)} label maps were looked "

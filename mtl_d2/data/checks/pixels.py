@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mtl_d2.data.checks.files import THREADS, spread
 from mtl_d2.data.checks.findings import some
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_ids, unknown_ids, wrong_ids
+from mtl_d2.data.label_map import LabelMapKeys
 
 SAMPLE = 32  # maps that are looked at; further ones only while a class has not been seen
 MOST = 256
@@ -32,11 +34,13 @@ class Meaning:
         classes: their names, of ids from 0.
         number: of the classes of the head.
         ignored: the id of pixels without a label.
+        key: the config key of that number.
     """
 
     classes: Sequence[str]
     number: int
     ignored: int
+    key: str
 
 
 @dataclass
@@ -65,25 +69,26 @@ class Pixels:
         return np.sum(list(self.counts.values()), axis=0)
 
 
-def count_pixels(records: Records, meaning: Meaning, seconds: float = SECONDS) -> Pixels:
+def count_pixels(records: Records, keys: LabelMapKeys, meaning: Meaning, seconds: float = SECONDS) -> Pixels:
     """Looks at ``SAMPLE`` maps at equal distances, then at others, drawn at random, until every class has been seen.
 
     Args:
         records: of label maps.
+        keys: where they are.
         meaning: of their ids.
         seconds: after which no further maps are begun; neither are they after ``MOST``.
     """
     first = spread(records, SAMPLE)
-    known = {r["sem_seg_file_name"] for r in first}
-    rest = [r for r in records if r["sem_seg_file_name"] not in known]
+    known = {r[keys.file] for r in first}
+    rest = [r for r in records if r[keys.file] not in known]
     order = np.random.default_rng(0).permutation(len(rest))[: MOST - len(first)]
     wanted = [*first, *(rest[i] for i in order)]
     pixels, start = Pixels(len(known) + len(rest)), time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
         for begin in range(0, len(wanted), SAMPLE):
             chunk = wanted[begin : begin + SAMPLE]
-            for record, counts in zip(chunk, pool.map(_count, chunk), strict=True):
-                file = record["sem_seg_file_name"]
+            for record, counts in zip(chunk, pool.map(partial(_count, keys), chunk), strict=True):
+                file = record[keys.file]
                 if isinstance(counts, str):
                     pixels.broken.setdefault(counts.replace(file, ""), []).append(counts)
                 else:
@@ -102,7 +107,7 @@ def unknown_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
         first = next(iter(wrong))
         ids = sorted(set().union(*wrong.values()))
         more = f" ({len(wrong)} of {pixels.looked_at} hold such ids)" if len(wrong) > 1 else ""
-        yield f"{first}: holds {unknown_ids(ids, meaning.number, meaning.ignored)}{more}"
+        yield f"{first}: holds {unknown_ids(ids, meaning.number, meaning.ignored, meaning.key)}{more}"
     if pixels.counts and len(_empty(pixels, meaning)) == len(pixels.counts):
         yield (
             f"{pixels.looked_at} hold nothing but the ignored id {meaning.ignored}: correct them, or the "
@@ -131,9 +136,9 @@ def unseen_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
         )
 
 
-def _count(record: dict[str, Any]) -> Counts | str:
+def _count(keys: LabelMapKeys, record: dict[str, Any]) -> Counts | str:
     try:
-        labels = read_ids(record["sem_seg_file_name"], record.get("sem_seg_table"))
+        labels = read_ids(record[keys.file], record.get(keys.table))
     except DataError as e:
         return str(e)
     return np.bincount(labels.reshape(-1), minlength=256)

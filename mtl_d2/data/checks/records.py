@@ -8,7 +8,7 @@ import pickle
 import time
 import traceback
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +95,15 @@ def not_told_apart(records: Records) -> Iterator[str]:
         )
 
 
-def listed_twice(records: Records) -> Iterator[str]:
-    """Images that one training set has more than once, with labels for the same tasks."""
+def listed_twice(records: Records, keys: Sequence[str]) -> Iterator[str]:
+    """Images that one training set has more than once, with labels for the same tasks, whose ``keys`` records have."""
 
-    def labelled(record: dict[str, Any]) -> tuple[str, bool, bool]:
-        return record["file_name"], "annotations" in record, "sem_seg_file_name" in record
+    def labelled(record: dict[str, Any]) -> tuple[str, tuple[bool, ...]]:
+        return record["file_name"], tuple(key in record for key in keys)
 
     records = [r for r in records if "image" not in r]
     if _repeats(r["file_name"] for r in records):
-        several = [file for (file, *_), n in Counter(map(labelled, records)).items() if n > 1]
+        several = [file for (file, _), n in Counter(map(labelled, records)).items() if n > 1]
         if several:
             yield (
                 f"lists {len(several)} images more than once, the first is {several[0]}: they are trained on as often"

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou, 
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from mtl_d2.tasks import REGIONS
+from mtl_d2.data.objects import REGIONS
 
 OVERLAP = 0.5  # share of a box's own area
 SURELY_NOT = -1e4  # logit of probability 0, whose focal loss as background is 0 with gradient 0

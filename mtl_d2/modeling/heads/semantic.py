@@ -14,9 +14,6 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.norm import narrow_norm
-from mtl_d2.tasks import Task
-
-SEMANTIC = "semantic"
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -101,24 +98,6 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,
             "loss_sem_seg_dice": self.dice_weight * dice_loss(logits, target, self.ignore_value).sum() / images,
         }
-
-
-SemanticHead = SemSegFPNEntropyHead | SemSegFPNDiceHead
-
-
-def semantic_task(head: SemanticHead) -> Task:
-    """The semantic task of a model whose ``sem_seg_head`` is ``head``."""
-    return Task(SEMANTIC, head.loss_keys, ("sem_seg_head",))
-
-
-def semantic_losses(
-    head: SemanticHead | None, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
-) -> dict[str, Tensor]:
-    """The terms of a model's semantic loss over ``samples``; see ``MultiTaskModel.task_losses``."""
-    assert head is not None  # the task would not be there
-    device = next(head.parameters()).device
-    targets = [sample["sem_seg"].to(device) for sample in samples]
-    return head.task_losses(features, targets, reduction, device)
 
 
 def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch.nn import functional as F
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.classification import classes_of, each
+from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.layers import LayerError, Shape, Style, build_layers
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
-from mtl_d2.tasks import Task, is_classification
+from mtl_d2.tasks.base import TaskHead
+from mtl_d2.tasks.task import Task
 
 FEATURES = "trunk"  # the one feature that the heads look at
 # Keys of MODEL.CLASSIFIER with a number for each task: rule, and whether a number keeps to it.
@@ -34,6 +37,9 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     Differs from: nothing; initial weights are torch's. A task's loss is the mean cross entropy of its own samples times
     a factor of the config.
     """
+
+    brings = ("classification",)
+    has_pyramid = False
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -61,7 +67,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
         self.loss_weights = dict(zip(heads, loss_weights, strict=True))
-        self.tasks = tuple(Task(name, (f"loss_{name}",), (f"heads.{name}",)) for name in heads)
+        self.set_heads(tuple(heads), {})
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -83,9 +89,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for every mistake in ``MODEL.CLASSIFIER``."""
-        options, tasks = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS)
-        other = [task for task in tasks if not is_classification(task)]
-        found = [f"MTL.TASKS: MultiTaskClassifier has tasks named class_<anything>, got {task!r}" for task in other]
+        options, tasks, found = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS), super().check(cfg)
         shape = tuple(options.INPUT_SHAPE)
         for key, rule, valid in _EACH:
             numbers = tuple(options[key])
@@ -108,10 +112,6 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         """Where the model is."""
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict]) -> Any:
-        """Loss terms by name in training; in evaluation a list of dicts with ``classes``, ids by task."""
-        return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
-
     def batch_images(self, samples: list[dict]) -> Tensor:
         """(N, C, H, W) normalized images, all of ``INPUT_SHAPE``."""
         images = torch.stack([sample["image"] for sample in samples]).to(self.device, non_blocking=True)
@@ -131,7 +131,22 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         own = [f"backbone.{name}" for name, p in self.backbone.named_parameters() if p.requires_grad]
         return {task.name: own for task in self.tasks}
 
-    def task_losses(
+    def detector_heads(self) -> list[TaskHead]:
+        """A classification for each of ``heads``."""
+        return [
+            DetectorHead(
+                Task(task, (f"loss_{task}",), (f"heads.{task}",)),
+                [FEATURES],
+                partial(self._entropy, task),
+                partial(self._logits, task),
+            )
+            for task in self.heads
+        ]
+
+    def _logits(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        return [self.heads[task](features[FEATURES])]
+
+    def _entropy(
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         """The mean cross entropy of one task over ``samples``; see ``MultiTaskModel``."""
@@ -144,10 +159,10 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         return {f"loss_{task}": loss * self.loss_weights[task]}
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
-        """For each sample ``{"classes": {task: class id}}``."""
-        features = self.backbone(self.batch_images(batched_inputs))
-        ids = [head(features).argmax(1).tolist() for head in self.heads.values()]
-        return [{"classes": dict(zip(self.heads, own, strict=True))} for own in zip(*ids, strict=True)]
+        """For each sample the class id of each task, by its name."""
+        features = self.shared_features(self.batch_images(batched_inputs))
+        ids = [head(features[FEATURES]).argmax(1).tolist() for head in self.heads.values()]
+        return [dict(zip(self.heads, of_image, strict=True)) for of_image in zip(*ids, strict=True)]
 
 
 def _wrong_layers(options: CfgNode, shape: Shape) -> list[str]:

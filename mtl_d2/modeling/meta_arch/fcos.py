@@ -1,18 +1,17 @@
-"""FCOS with further dense heads on its feature pyramid."""
+"""FCOS, with heads of any other tasks on its feature pyramid."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
-from detectron2.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
@@ -20,18 +19,17 @@ from torch import Tensor, nn
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.half import not_half
 from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
+from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.regions import points_left_out, without_loss
-from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
-from mtl_d2.tasks import Task
-
-DETECTION = Task("detection", ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"), ("head",))
+from mtl_d2.tasks.base import Size, TaskHead
+from mtl_d2.tasks.task import Task
 
 
 @META_ARCH_REGISTRY.register()
 class MultiTaskFCOS(MultiTaskMixin, FCOS):
-    """detectron2's FCOS and a semantic head on one feature pyramid; a task that is not configured has no head.
+    """detectron2's FCOS and heads of other tasks on one feature pyramid; a task that is not configured has no head.
 
     Paper: FCOS (Tian et al.), Panoptic FPN's semantic head (Kirillov et al.); the network of MCLGS's BDD100K setup.
     Differs from: detectron2's FCOS in its loss normalizer: the moving average is of the positives of all processes,
@@ -39,20 +37,18 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     ``regions_left_out`` have no loss unless they are an object's. ``MODEL.FCOS.BOX_BIAS`` is 0.0 in detectron2.
     """
 
-    sem_seg_head: SemanticHead | None
+    brings = ("detection",)
+    classes_option = "MODEL.FCOS.NUM_CLASSES"
+
     loss_normalizer: Tensor
 
     @configurable
     def __init__(
-        self, *, tasks: tuple[str, ...], head: nn.Module | None, sem_seg_head: SemanticHead | None, **kwargs: Any
+        self, *, tasks: tuple[str, ...], head: nn.Module | None, layers: Mapping[str, nn.Module], **kwargs: Any
     ) -> None:
-        """Args: ``tasks`` names which of detection and semantic there are; the others are FCOS's."""
+        """Args: names of ``tasks``; those of their ``layers`` that are not FCOS's own; the others are FCOS's."""
         super().__init__(head=head, **kwargs)
-        self.sem_seg_head = sem_seg_head
-        known = {DETECTION.name: DETECTION}
-        if sem_seg_head is not None:
-            known[SEMANTIC] = semantic_task(sem_seg_head)
-        self.tasks = tuple(known[name] for name in tasks)
+        self.set_heads(tasks, layers)
         self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
         self._share = torch.ones(())  # of this process in the normalizer
         self._watch = BoxWatch()
@@ -66,7 +62,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         levels = list(options.IN_FEATURES)
         channels = shapes[levels[0]].channels
         head = None
-        if DETECTION.name in cfg.MTL.TASKS:
+        if "detection" in cfg.MTL.TASKS:
             head = FCOSHead(
                 input_shape=[shapes[name] for name in levels],
                 num_classes=options.NUM_CLASSES,
@@ -79,7 +75,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             "tasks": tuple(cfg.MTL.TASKS),
             "backbone": backbone,
             "head": head,
-            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC in cfg.MTL.TASKS else None,
+            "layers": cls.build_task_layers(cfg, shapes),
             "head_in_features": levels,
             "num_classes": options.NUM_CLASSES,
             "center_sampling_radius": options.CENTER_SAMPLING_RADIUS,
@@ -96,32 +92,20 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     @classmethod
     def check(cls, cfg: Any) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
-        known = (DETECTION.name, SEMANTIC)
-        found = [
-            f"MTL.TASKS: MultiTaskFCOS has no task {name!r}; it has {', '.join(known)}"
-            for name in cfg.MTL.TASKS
-            if name not in known
-        ]
+        found = super().check(cfg)
         bias = cfg.MODEL.FCOS.BOX_BIAS
         if not 0 <= bias < math.inf:
             found.append(f"MODEL.FCOS.BOX_BIAS must be a number >= 0, in strides, got {bias}: 0.0 is detectron2's")
         return found
 
-    def task_levels(self) -> dict[str, list[str]]:
-        """The pyramid levels that each head looks at."""
-        semantic = self.sem_seg_head.in_features if self.sem_seg_head is not None else []
-        levels = {DETECTION.name: list(self.head_in_features), SEMANTIC: list(semantic)}
-        return {task.name: levels[task.name] for task in self.tasks}
-
-    def task_losses(
-        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
-    ) -> dict[str, Tensor]:
-        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        losses: dict[str, Callable[..., dict[str, Tensor]]] = {
-            DETECTION.name: self._detection_losses,
-            SEMANTIC: partial(semantic_losses, self.sem_seg_head),
-        }
-        return losses[task](features, samples, reduction)
+    def detector_heads(self) -> list[TaskHead]:
+        """The detection head, where there is one."""
+        if self.head is None:
+            return []
+        terms = ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr")
+        task = Task("detection", terms, ("head",))
+        levels = self.head_in_features
+        return [DetectorHead(task, levels, self._detection_losses, self._head_outputs, "instances", self._detect)]
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
@@ -167,32 +151,13 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         """
         return self._share
 
-    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """See ``MultiTaskMixin``."""
-        if task == DETECTION.name:
-            return list(chain(*self.head([features[name] for name in self.head_in_features])))
-        assert self.sem_seg_head is not None
-        return [self.sem_seg_head.layers(features)]
+    def _head_outputs(self, features: dict[str, Tensor]) -> list[Tensor]:
+        return list(chain(*self.head([features[name] for name in self.head_in_features])))
 
-    def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
-        """detectron2's output format: ``instances``, and ``sem_seg`` logits (C, H, W), at the original size."""
-        images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
-        outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
-        sizes = [
-            (x.get("height", size[0]), x.get("width", size[1]))
-            for x, size in zip(batched_inputs, images.image_sizes, strict=True)
-        ]
-        if self.head is not None:
-            levels = [features[name] for name in self.head_in_features]
-            found = self.forward_inference(images, levels, self.head(levels))
-            for output, instances, size in zip(outputs, found, sizes, strict=True):
-                output["instances"] = detector_postprocess(instances, *size)
-        if self.sem_seg_head is not None:
-            logits, _ = self.sem_seg_head(features)
-            for output, one, padded, size in zip(outputs, logits, images.image_sizes, sizes, strict=True):
-                output["sem_seg"] = sem_seg_postprocess(one, padded, *size)
-        return outputs
+    def _detect(self, features: dict[str, Tensor], images: Any, sizes: Sequence[Size]) -> list[Instances]:
+        levels = [features[name] for name in self.head_in_features]
+        detected = self.forward_inference(images, levels, self.head(levels))
+        return [detector_postprocess(one, *size) for one, size in zip(detected, sizes, strict=True)]
 
 
 def _with_a_box(instances: Instances) -> Instances:

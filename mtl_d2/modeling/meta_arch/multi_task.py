@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from math import log2
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -15,32 +15,98 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.norm import synchronizes, without_samples
-from mtl_d2.tasks import Task, available_tasks, head_parameters
+from mtl_d2.tasks.base import TaskHead
+from mtl_d2.tasks.options import task_config
+from mtl_d2.tasks.registry import all_kinds, available_tasks, is_known, kind_of, kinds_of
+from mtl_d2.tasks.task import Task, head_parameters
 
 
 class MultiTaskMixin:
-    """Adds to a detectron2 meta-architecture what ``mtl_d2.balancing`` asks of a model.
+    """Adds to a detectron2 meta-architecture what ``mtl_d2.balancing`` asks of a model: a trunk, and heads on it.
 
-    The host class gives ``tasks``, ``task_losses``, ``preprocess_image`` and ``inference`` as detectron2 has them, and
-    a ``backbone`` that all tasks share.
+    The host class calls ``set_heads``, gives ``preprocess_image`` as detectron2 has it, a ``backbone`` that all tasks
+    share, and in ``detector_heads`` what it brings itself.
+
+    Attributes:
+        brings: the kinds of task that ``detector_heads`` has heads for.
+        has_pyramid: whether its features are a pyramid that other kinds of task can look at.
+        classes_option: config key of its number of classes of objects.
     """
 
+    brings: ClassVar[tuple[str, ...]] = ()
+    has_pyramid: ClassVar[bool] = True
+    classes_option: ClassVar[str] = "MODEL.ROI_HEADS.NUM_CLASSES"
+
     tasks: tuple[Task, ...]
+    task_heads: dict[str, TaskHead]
     training: bool
     backbone: Any
     preprocess_image: Callable[[list[dict]], Any]
-    inference: Callable[..., Any]
-    task_levels: Callable[[], dict[str, list[str]]]
-    task_losses: Callable[[str, dict[str, Tensor], list[dict], Reduction], dict[str, Tensor]]
 
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
+        usable = [kind for kind in all_kinds() if kind.name in cls.brings or (cls.has_pyramid and kind.builds_layers())]
+        known = ", ".join(kind.pattern() for kind in usable)
+        return [
+            f"MTL.TASKS: {cls.__name__} has no task {task!r}; it has {known}"
+            for task in filter(is_known, cfg.MTL.TASKS)
+            if type(kind_of(task)) not in usable
+        ]
+
+    @staticmethod
+    def build_task_layers(cfg: CfgNode, shapes: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """The layers of each task that has its own on the pyramid, whose features have ``shapes``."""
+        built = {kind.task: kind.build_layers(task_config(cfg, kind), shapes) for kind in kinds_of(cfg.MTL.TASKS)}
+        return {task: layers for task, layers in built.items() if layers is not None}
+
+    def set_heads(self, tasks: Sequence[str], layers: Mapping[str, nn.Module]) -> None:
+        """Settles the tasks, once the detector's modules are there.
+
+        Args:
+            tasks: their names, in the order of all weights and logs.
+            layers: of those that have their own.
+        """
+        heads = {head.task.name: head for head in self.detector_heads()}
+        for task, module in layers.items():
+            kind = kind_of(task)
+            setattr(self, kind.module, module)
+            heads[task] = kind.build_head(module)
+        self.task_heads = {task: heads[task] for task in tasks}
+        self.tasks = tuple(head.task for head in self.task_heads.values())
+
+    def detector_heads(self) -> list[TaskHead]:
+        """What the detector brings: a head for each of its branches."""
         return []
 
+    def task_levels(self) -> dict[str, list[str]]:
+        """The features that each head looks at."""
+        return {task: list(head.levels) for task, head in self.task_heads.items()}
+
+    def task_losses(
+        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
+    ) -> dict[str, Tensor]:
+        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
+        return self.task_heads[task].losses(features, samples, reduction)
+
     def forward(self, batched_inputs: list[dict]) -> Any:
-        """Loss terms by name in training; in evaluation a list of dicts with ``instances`` and ``sem_seg``."""
+        """Loss terms by name in training; in evaluation a dict for each image, with the predictions by their keys."""
         return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
+        """detectron2's output format: for each image a dict with every task's prediction, at the original size."""
+        images = self.preprocess_image(batched_inputs)
+        features = self.shared_features(images.tensor)
+        sizes = [
+            (sample.get("height", size[0]), sample.get("width", size[1]))
+            for sample, size in zip(batched_inputs, images.image_sizes, strict=True)
+        ]
+        outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
+        for head in self.task_heads.values():
+            if head.output_key is not None:
+                for output, prediction in zip(outputs, head.predict(features, images, sizes), strict=True):
+                    output[head.output_key] = prediction
+        return outputs
 
     def batch_images(self, samples: list[dict]) -> Tensor:
         """(N, 3, H, W) normalized images, padded to the largest and to a multiple of the pyramid's stride."""
@@ -72,11 +138,8 @@ class MultiTaskMixin:
     def head_outputs(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
         """See ``MultiTaskModel``."""
         with without_samples(cast(nn.Module, self)):
-            return [*(features[level] for level in self.task_levels()[task]), *self.predictions(task, features)]
-
-    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """All that the head of ``task`` makes of ``features`` of no sample, before losses."""
-        raise NotImplementedError(f"{type(self).__name__}.predictions is needed for SyncBN on several processes")
+            head = self.task_heads[task]
+            return [*(features[level] for level in head.levels), *head.outputs(features)]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
         """The output convolutions of the pyramid levels that two heads or more look at; of all, if there is one head.

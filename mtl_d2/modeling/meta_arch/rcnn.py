@@ -1,42 +1,36 @@
-"""Mask R-CNN whose branches are tasks, with further dense heads on its feature pyramid."""
+"""Mask R-CNN whose branches are tasks, with heads of any other tasks on its feature pyramid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.modeling.proposal_generator import build_proposal_generator
 from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
-from mtl_d2.modeling.heads.semantic import SEMANTIC, SemanticHead, semantic_losses, semantic_task
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
-from mtl_d2.tasks import Task
+from mtl_d2.tasks.base import Size, TaskHead
+from mtl_d2.tasks.task import Task
 
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
-DETECTION = Task(
-    "detection",
-    ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"),
-    ("proposal_generator", "roi_heads.box_head", "roi_heads.box_predictor"),
-)
-INSTANCE = Task("instance", ("loss_mask",), ("roi_heads.mask_head",))
+OF_DETECTION = ("proposal_generator", "roi_heads.box_head", "roi_heads.box_predictor")  # modules
 
 
 @META_ARCH_REGISTRY.register()
 class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
-    """detectron2's Mask R-CNN, and Panoptic FPN's semantic head, with a choice of tasks for each sample.
+    """detectron2's Mask R-CNN, and heads of other tasks on its pyramid, with a choice of tasks for each sample.
 
-    Tasks: ``detection`` is RPN and box branch, ``instance`` the mask branch, ``semantic`` a head on the pyramid; shared
+    Tasks: ``detection`` is RPN and box branch, ``instance`` the mask branch, others have heads on the pyramid; shared
     is the backbone with its pyramid. A sample of detection trains RPN and box branch; a sample of instance alone runs
     the RPN without loss and gradient for its proposals, and no box branch. Each loss is a mean over the images,
     proposals or foreground proposals of its own task's samples, in all processes.
@@ -50,39 +44,35 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
     With several processes the draws that sample anchors and proposals are each process's own, as in detectron2.
     """
 
-    sem_seg_head: SemanticHead | None
+    brings = ("detection", "instance")
 
     @configurable
-    def __init__(self, *, tasks: tuple[str, ...], sem_seg_head: SemanticHead | None = None, **kwargs: Any) -> None:
-        """Args: ``tasks`` names which of detection, instance and semantic there are; the others are detectron2's.
+    def __init__(self, *, tasks: tuple[str, ...], layers: Mapping[str, nn.Module], **kwargs: Any) -> None:
+        """Args: names of ``tasks``; those of their ``layers`` that are not Mask R-CNN's; the others are detectron2's.
 
         Raises:
             ValueError: instance comes before detection or without it, or there are proposals from elsewhere.
         """
         mistakes = check_tasks(tasks)
-        if DETECTION.name in tasks and kwargs["proposal_generator"] is None:
+        if "detection" in tasks and kwargs["proposal_generator"] is None:
             mistakes.append("precomputed proposals cannot be trained on; set MODEL.PROPOSAL_GENERATOR.NAME to 'RPN'")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         super().__init__(**kwargs)
-        self.sem_seg_head = sem_seg_head
-        known = {task.name: task for task in (DETECTION, INSTANCE)}
-        if sem_seg_head is not None:
-            known[SEMANTIC] = semantic_task(sem_seg_head)
-        self.tasks = tuple(known[name] for name in tasks)
+        self.set_heads(tasks, layers)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of ``__init__`` from ``cfg.MTL.TASKS`` and detectron2's keys of a Mask R-CNN."""
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
-        detects = DETECTION.name in cfg.MTL.TASKS
+        detects = "detection" in cfg.MTL.TASKS
         return {
             "tasks": tuple(cfg.MTL.TASKS),
             "backbone": backbone,
             "proposal_generator": build_proposal_generator(cfg, shapes) if detects else None,
             "roi_heads": build_roi_heads(cfg, shapes) if detects else None,
-            "sem_seg_head": build_sem_seg_head(cfg, shapes) if SEMANTIC in cfg.MTL.TASKS else None,
+            "layers": cls.build_task_layers(cfg, shapes),
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -93,8 +83,10 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
         model = cfg.MODEL
-        found = [f"MTL.TASKS {tuple(cfg.MTL.TASKS)}: {line}" for line in check_tasks(cfg.MTL.TASKS)]
-        if DETECTION.name not in cfg.MTL.TASKS:
+        found = super().check(cfg) + [
+            f"MTL.TASKS {tuple(cfg.MTL.TASKS)}: {line}" for line in check_tasks(cfg.MTL.TASKS)
+        ]
+        if "detection" not in cfg.MTL.TASKS:
             return found
         for key in ("RPN", "ROI_BOX_HEAD"):
             if model[key].BBOX_REG_LOSS_TYPE not in BOX_LOSSES:
@@ -102,7 +94,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         for key, value, needed, why in [
             ("MODEL.PROPOSAL_GENERATOR.NAME", model.PROPOSAL_GENERATOR.NAME, "RPN", "proposals are made in training"),
             ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, "StandardROIHeads", "its two branches share no parameter"),
-            ("MODEL.MASK_ON", model.MASK_ON, INSTANCE.name in cfg.MTL.TASKS, "the mask branch is the task instance"),
+            ("MODEL.MASK_ON", model.MASK_ON, "instance" in cfg.MTL.TASKS, "the mask branch is the task instance"),
             (
                 "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES",
                 model.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
@@ -114,39 +106,36 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
                 found.append(f"{key} is {value!r}; MultiTaskRCNN needs {needed!r}: {why}")
         return found
 
-    def task_levels(self) -> dict[str, list[str]]:
-        """The pyramid levels that each head looks at."""
-        levels = {}
-        if self.roi_heads is not None:
-            of_boxes = [*self.proposal_generator.in_features, *self.roi_heads.box_in_features]
-            levels[DETECTION.name] = list(dict.fromkeys(of_boxes))
-            levels[INSTANCE.name] = list(self.roi_heads.box_in_features)
-        if self.sem_seg_head is not None:
-            levels[SEMANTIC] = list(self.sem_seg_head.in_features)
-        return {task.name: levels[task.name] for task in self.tasks}
+    def detector_heads(self) -> list[TaskHead]:
+        """The box branch with the RPN, and the mask branch, whose predictions stand in the box branch's."""
+        if self.roi_heads is None:
+            return []
+        pooled = list(self.roi_heads.box_in_features)
+        levels = list(dict.fromkeys([*self.proposal_generator.in_features, *pooled]))
+        detection = Task("detection", ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"), OF_DETECTION)
+        boxes = DetectorHead(
+            detection, levels, self._detection_losses, self._box_outputs, "instances", self._predict_objects
+        )
+        if not self.roi_heads.mask_on:
+            return [boxes]
+        instance = Task("instance", ("loss_mask",), ("roi_heads.mask_head",))
+        return [boxes, DetectorHead(instance, pooled, self._instance_losses, self._mask_outputs)]
 
-    def task_losses(
-        self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
-    ) -> dict[str, Tensor]:
-        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        losses: dict[str, Callable[..., dict[str, Tensor]]] = {
-            DETECTION.name: self._detection_losses,
-            INSTANCE.name: self._instance_losses,
-            SEMANTIC: partial(semantic_losses, self.sem_seg_head),
-        }
-        return losses[task](features, samples, reduction)
-
-    def predictions(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """See ``MultiTaskMixin``."""
-        if task == SEMANTIC:
-            assert self.sem_seg_head is not None
-            return [self.sem_seg_head.layers(features)]
+    def _box_outputs(self, features: dict[str, Tensor]) -> list[Tensor]:
         rpn, heads = self.proposal_generator, self.roi_heads
-        pooled = [features[name] for name in heads.box_in_features]
-        if task == INSTANCE.name:
-            return [heads.mask_head.layers(heads.mask_pooler(pooled, []))]
         logits, deltas = rpn.rpn_head([features[name] for name in rpn.in_features])
-        return [*logits, *deltas, *heads.box_predictor(heads.box_head(heads.box_pooler(pooled, [])))]
+        pooled = heads.box_pooler([features[name] for name in heads.box_in_features], [])
+        return [*logits, *deltas, *heads.box_predictor(heads.box_head(pooled))]
+
+    def _mask_outputs(self, features: dict[str, Tensor]) -> list[Tensor]:
+        heads = self.roi_heads
+        return [heads.mask_head.layers(heads.mask_pooler([features[name] for name in heads.box_in_features], []))]
+
+    def _predict_objects(self, features: dict[str, Tensor], images: Any, sizes: Sequence[Size]) -> list[Instances]:
+        proposals, _ = self.proposal_generator(images, features, None)
+        detected, _ = self.roi_heads(images, features, proposals, None)
+        wanted = [{"height": height, "width": width} for height, width in sizes]
+        return [one["instances"] for one in self._postprocess(detected, wanted, images.image_sizes)]
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
@@ -206,27 +195,13 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             detected_instances: known boxes, as detectron2's test-time augmentation gives them.
             do_postprocess: whether to scale to the original size; False gives the list of instances alone.
         """
-        if self.sem_seg_head is None or not do_postprocess:
-            return super().inference(batched_inputs, detected_instances, do_postprocess)
-        images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
-        outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
-        if self.roi_heads is not None:
-            proposals, _ = self.proposal_generator(images, features, None)
-            found, _ = self.roi_heads(images, features, proposals, None)
-            outputs = self._postprocess(found, batched_inputs, images.image_sizes)
-        logits, _ = self.sem_seg_head(features)
-        for output, one, sample, size in zip(outputs, logits, batched_inputs, images.image_sizes, strict=True):
-            output["sem_seg"] = sem_seg_postprocess(
-                one, size, sample.get("height", size[0]), sample.get("width", size[1])
-            )
-        return outputs
+        if detected_instances is not None or not do_postprocess:
+            return GeneralizedRCNN.inference(self, batched_inputs, detected_instances, do_postprocess)
+        return super().inference(batched_inputs)
 
 
 def check_tasks(tasks: tuple[str, ...]) -> list[str]:
     """A sentence for each rule that the names of a ``MultiTaskRCNN``'s tasks break."""
-    known = (DETECTION.name, INSTANCE.name, SEMANTIC)
-    found = [f"MultiTaskRCNN has no task {name!r}; it has {', '.join(known)}" for name in tasks if name not in known]
-    if INSTANCE.name in tasks and DETECTION.name not in tasks[: tuple(tasks).index(INSTANCE.name)]:
-        found.append("'instance' needs 'detection' before it, which makes and learns its proposals")
-    return found
+    if "instance" in tasks and "detection" not in tasks[: tuple(tasks).index("instance")]:
+        return ["'instance' needs 'detection' before it, which makes and learns its proposals"]
+    return []

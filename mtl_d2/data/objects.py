@@ -1,0 +1,90 @@
+"""Annotated objects of a record: as instances to learn from, and the regions in which objects are not told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+
+from mtl_d2.data.geometry import Geometry
+
+REGIONS = (
+    "regions_left_out"  # key of a sample: Boxes (K, 4), K >= 1, in pixels, of annotations that ``is_region`` names
+)
+
+
+def is_region(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is no object but a region to be left out, where objects are not told apart or not sought.
+
+    Data sets say so by ``iscrowd`` or ``ignore``, 0 or 1; absent = 0.
+    """
+    return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
+
+
+def has_masks(record: Mapping[str, Any]) -> bool:
+    """Whether all objects of a record with ``annotations`` have masks; without objects it lacks nothing of theirs."""
+    return all("segmentation" in a for a in record["annotations"] if not is_region(a))
+
+
+@dataclass(frozen=True)
+class InstanceReader:
+    """Reads ``annotations`` into ``instances``, and regions beside them.
+
+    Attributes:
+        masks: whether instances have ``gt_masks``.
+        mask_format: "polygon" or "bitmask", as ``INPUT.MASK_FORMAT``.
+        boxes_of_masks: whether boxes are taken of the transformed masks: a crop that cuts an object leaves a tighter
+            box than the cut box is.
+        leave_regions_out: whether samples have ``regions_left_out``; without it they are background.
+    """
+
+    masks: bool
+    mask_format: str
+    boxes_of_masks: bool
+    leave_regions_out: bool
+
+    def __call__(self, record: dict[str, Any], geometry: Geometry) -> dict[str, Any]:
+        """See ``mtl_d2.tasks.base.Reader``."""
+        label: dict[str, Any] = {"instances": self._instances(record, geometry)}
+        regions = _regions(record, geometry) if self.leave_regions_out else ()
+        return {**label, REGIONS: regions} if len(regions) else label
+
+    def _instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
+        keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if self.masks else ()))
+        annotations = [
+            utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)
+            for a in record["annotations"]
+            if not is_region(a)
+        ]
+        instances = utils.annotations_to_instances(annotations, geometry.after, self.mask_format)
+        if self.masks and not annotations:  # detectron2 leaves the field out
+            instances.gt_masks = _no_masks(self.mask_format, geometry.after)
+        if self.masks and self.boxes_of_masks:
+            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        return utils.filter_empty_instances(instances)
+
+
+def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
+    """The boxes of a record's regions as the image shows them; those that a crop leaves nothing of are dropped.
+
+    A region with a mask counts with the box around it: so does evaluation, and it is the lesser harm to leave too much
+    of the background out.
+    """
+    boxes = [
+        utils.transform_instance_annotations(
+            {k: a[k] for k in ("bbox", "bbox_mode")}, geometry.transforms, geometry.after
+        )["bbox"]
+        for a in record["annotations"]
+        if is_region(a)
+    ]
+    shown = Boxes(np.array(boxes, np.float32).reshape(-1, 4))
+    return shown[shown.nonempty(threshold=1e-5)]  # as detectron2 has it for objects
+
+
+def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:
+    return PolygonMasks([]) if mask_format == "polygon" else BitMasks(torch.zeros(0, *size, dtype=torch.bool))

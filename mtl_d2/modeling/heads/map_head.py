@@ -1,0 +1,91 @@
+"""Heads as the meta-architectures have them: what a detector brings itself, and layers whose output is a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from torch import Tensor, nn
+
+from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.tasks.base import Sample, Size, TaskKind
+from mtl_d2.tasks.options import option_key, task_options
+from mtl_d2.tasks.task import Task
+
+Features = dict[str, Tensor]
+LARGEST_ID = 255  # label maps have 8 bits
+
+
+def _nothing(features: Features, images: Any, sizes: Sequence[Size]) -> list[Any]:
+    raise NotImplementedError("another head's predictions hold this one's")
+
+
+@dataclass
+class DetectorHead:
+    """A branch of a detector, as a ``TaskHead`` made of its methods."""
+
+    task: Task
+    levels: Sequence[str]
+    losses: Callable[[Features, list[Sample], Reduction], dict[str, Tensor]]
+    outputs: Callable[[Features], list[Tensor]]
+    output_key: str | None = None
+    predict: Callable[[Features, Any, Sequence[Size]], list[Any]] = _nothing
+
+
+class MapHead:
+    """A ``TaskHead`` of layers that make a map of a feature pyramid, by the methods of detectron2's ``SemSegFPNHead``.
+
+    The layers have ``in_features``; ``loss_keys``; ``layers(features)``, the map at their ``common_stride``, as it is
+    before losses; ``task_losses(features, targets, reduction, device)``, the terms by those keys; and called with
+    features, in evaluation, they give the map (N, C, H, W) at the size of the padded images, first of a tuple.
+    """
+
+    def __init__(self, kind: TaskKind, layers: nn.Module) -> None:
+        """Args: ``kind``, whose labels are maps; ``layers``, the model's attribute ``kind.module``."""
+        self.kind, self.layers = kind, layers
+        self.levels: Sequence[str] = layers.in_features  # type: ignore[assignment]
+        self.output_key: str | None = kind.sample_key
+        loss_keys = tuple(map(kind.key, layers.loss_keys))  # type: ignore[arg-type]
+        self.task = Task(kind.task, loss_keys, (kind.module,))
+
+    def losses(self, features: Features, samples: list[Sample], reduction: Reduction) -> dict[str, Tensor]:
+        """See ``TaskHead``."""
+        device = next(self.layers.parameters()).device
+        targets = [sample[self.kind.sample_key].to(device) for sample in samples]
+        terms = self.layers.task_losses(features, targets, reduction, device)  # type: ignore[operator]
+        return {self.kind.key(name): term for name, term in terms.items()}
+
+    def outputs(self, features: Features) -> list[Tensor]:
+        """See ``TaskHead``."""
+        return [self.layers.layers(features)]  # type: ignore[operator]
+
+    def predict(self, features: Features, images: Any, sizes: Sequence[Size]) -> list[Any]:
+        """Maps (C, H, W) of the sizes asked for."""
+        maps, _ = self.layers(features)
+        shown = zip(maps, images.image_sizes, sizes, strict=True)
+        return [sem_seg_postprocess(one, of_image, *size) for one, of_image, size in shown]
+
+    @staticmethod
+    def check(cfg: CfgNode, kind: TaskKind) -> Iterator[str]:
+        """Whether the head that a semantic task names can be one.
+
+        Args:
+            cfg: with the options of the task in its place.
+            kind: of the task.
+        """
+        options = task_options(cfg, kind)
+        key = option_key(cfg, kind, "IGNORE_VALUE")
+        if not 0 <= options.IGNORE_VALUE <= LARGEST_ID:
+            yield f"{key} must be a value of label maps, 0 to {LARGEST_ID}, got {options.IGNORE_VALUE}"
+        heads = {name: cls for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses")}
+        if options.NAME not in heads:
+            yield (
+                f"{option_key(cfg, kind, 'NAME')} is {options.NAME!r}, which cannot train on the samples of its own "
+                f"task (it has no method task_losses): set it to {' or '.join(map(repr, heads))}"
+            )
+        elif hasattr(heads[options.NAME], "check"):
+            yield from heads[options.NAME].check(cfg)

@@ -1,0 +1,100 @@
+"""Detection: a box and a class for each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_category_ids
+from mtl_d2.data.checks.examination import Examination
+from mtl_d2.data.objects import InstanceReader
+from mtl_d2.evaluation.coco import PYCOCOTOOLS
+from mtl_d2.evaluation.tools import Tool
+from mtl_d2.evaluation.truth import Objects
+from mtl_d2.report.canvas import Canvas
+from mtl_d2.tasks.base import Record, Sample, TaskKind
+from mtl_d2.tasks.registry import task_kind
+
+NUMBER_OF_CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"  # for detectors of detectron2's own, and of others that say nothing
+
+
+@task_kind
+class Detection(TaskKind):
+    """Boxes of detectron2's ``annotations``. Their layers are the detector's; see ``MultiTaskMixin.detector_heads``.
+
+    Samples have ``instances`` with ``gt_boxes`` and ``gt_classes``, and ``regions_left_out``, boxes (K, 4) in which
+    objects are not told apart, where there are any.
+    """
+
+    name = "detection"
+    several = False
+    record_key = "annotations"
+    sample_key = "instances"
+    group = "bbox"
+    classes_key = "thing_classes"
+    ids_key = "thing_dataset_id_to_contiguous_id"
+    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR"), True)
+
+    def reader(self, cfg: Any) -> InstanceReader:
+        """Boxes, and masks where the kind has them."""
+        return InstanceReader(
+            masks=self.reads_masks,
+            mask_format=cfg.INPUT.MASK_FORMAT,
+            boxes_of_masks=cfg.INPUT.CROP.ENABLED,
+            leave_regions_out=cfg.MTL.DATA.CROWD_REGIONS == "ignore",
+        )
+
+    def check_records(self, examination: Examination) -> None:
+        """Ids of classes, here; which of them occur, for ``check_training_sets``."""
+        shown = shown_classes(examination.cleaned)
+        examination.facts[self.sample_key] = shown
+        examination.refuse(wrong_category_ids(examination.metadata, shown))
+
+    def check_training_sets(self, examinations: Mapping[str, Examination]) -> Iterator[tuple[str, str]]:
+        """One data set may be all background, but not all of them together."""
+        if not any(map(_shows_objects, examinations.values())):
+            yield (
+                "",
+                f"{', '.join(examinations)}: no image shows an object to detect: the annotation file may be of other "
+                "images, or all its boxes were dropped or are marked as crowd; correct it",
+            )
+        yield from background_classes({name: one.facts[self.sample_key] for name, one in examinations.items()})
+
+    def number_of_classes(self, cfg: Any) -> tuple[str, int]:
+        """As the detector counts them."""
+        name = cfg.MODEL.META_ARCHITECTURE
+        model = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+        key = getattr(model, "classes_option", NUMBER_OF_CLASSES)
+        return key, attrgetter(key)(cfg)
+
+    def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
+        """Pycocotools."""
+        return (PYCOCOTOOLS,)
+
+    def truth(self, cfg: Any, dataset: str) -> Objects:
+        """Boxes, and masks where the kind has them."""
+        return Objects(cfg, dataset, masks=self.reads_masks)
+
+    def definition(self, dataset: str) -> str:
+        """Pycocotools'."""
+        return "AP as by pycocotools: precision is the highest at any recall from there on"
+
+    def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
+        """Boxes, and masks where annotations have them."""
+        canvas.add_objects(record[self.record_key], metadata)
+
+    def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
+        """Those of scores high enough."""
+        instances = prediction.to("cpu")
+        if instances.has("scores"):
+            instances = instances[~(instances.scores < canvas.score_threshold)]  # NaN stays, to be counted
+        canvas.add_objects(instances, metadata)
+
+
+def _shows_objects(examination: Examination) -> bool:
+    annotations: Iterable[Sample] = chain.from_iterable(r.get("annotations") or () for r in examination.cleaned)
+    return any(not annotation.get("iscrowd", 0) for annotation in annotations)

@@ -1,0 +1,55 @@
+"""The options of one task's head: those of its kind, and what ``MTL.TASK_OPTIONS`` has for this task alone."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from mtl_d2.tasks.base import TaskKind
+from mtl_d2.tasks.registry import is_known, kind_of
+
+NODE = "MTL.TASK_OPTIONS"
+
+
+def node_of(cfg: CfgNode, path: str) -> CfgNode:
+    """The node of ``cfg`` at a dotted path."""
+    for name in path.split("."):
+        cfg = cfg[name]
+    return cfg
+
+
+def task_config(cfg: CfgNode, kind: TaskKind) -> CfgNode:
+    """``cfg``, in whose node ``kind.options`` are the options of this task: a head is built of it like any other."""
+    given = cfg.MTL.TASK_OPTIONS.get(kind.task)
+    if not given:
+        return cfg
+    own = cfg.clone()
+    own.defrost()
+    node_of(own, kind.options).update(given)
+    return own
+
+
+def task_options(cfg: CfgNode, kind: TaskKind) -> CfgNode:
+    """The options of this task's head."""
+    return node_of(task_config(cfg, kind), kind.options)
+
+
+def option_key(cfg: CfgNode, kind: TaskKind, option: str) -> str:
+    """The config key that an option of this task comes from."""
+    given = cfg.MTL.TASK_OPTIONS.get(kind.task) or {}
+    return f"{NODE}.{kind.task}.{option}" if option in given else f"{kind.options}.{option}"
+
+
+def make_room(cfg: CfgNode, key: str) -> bool:
+    """Has ``cfg`` hold a key below ``MTL.TASK_OPTIONS``, so that a value of the option's type can be merged into it.
+
+    Returns:
+        whether there is such a key: ``MTL.TASK_OPTIONS.<task>.<option>``, of an option that the task's kind has.
+    """
+    task, _, option = key.removeprefix(f"{NODE}.").rpartition(".")
+    if not key.startswith(f"{NODE}.") or not is_known(task) or not kind_of(task).options:
+        return False
+    options = node_of(cfg, kind_of(task).options)
+    if option not in options:
+        return False
+    cfg.MTL.TASK_OPTIONS.setdefault(task, CfgNode()).setdefault(option, options[option])
+    return True

@@ -1,0 +1,72 @@
+"""The kinds of tasks by name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from fvcore.common.registry import Registry
+
+from mtl_d2.tasks.base import Sample, TaskKind
+
+KINDS = Registry("TASK_KINDS")
+
+
+def task_kind(kind: type[TaskKind]) -> type[TaskKind]:
+    """A class decorator that registers a kind of task; a file of ``MTL.DATA.MODULES`` may use it."""
+    KINDS._do_register(kind.name, kind)
+    return kind
+
+
+@cache
+def load_kinds() -> None:
+    """Imports every file of this package, which registers what they define."""
+    package = importlib.import_module("mtl_d2.tasks")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def all_kinds() -> tuple[type[TaskKind], ...]:
+    """In the order in which they were registered."""
+    load_kinds()
+    return tuple(kind for _, kind in KINDS)
+
+
+def names() -> tuple[str, ...]:
+    """What the tasks of all kinds are called, in the order in which the kinds were registered."""
+    return tuple(kind.pattern() for kind in all_kinds())
+
+
+def is_known(task: object) -> bool:
+    """Whether a kind has tasks of this name."""
+    return isinstance(task, str) and any(kind.is_name(task) for kind in all_kinds())
+
+
+def kind_of(task: str) -> TaskKind:
+    """The task of this name.
+
+    Raises:
+        KeyError: no kind has tasks of this name.
+    """
+    for kind in all_kinds():
+        if kind.is_name(task):
+            return kind(task)
+    raise KeyError(f"no kind of task has tasks named {task!r}; there are {', '.join(names())}")
+
+
+def kinds_of(tasks: Iterable[str]) -> tuple[TaskKind, ...]:
+    """The tasks of these names."""
+    return tuple(map(kind_of, tasks))
+
+
+def kind_of_group(group: str) -> type[TaskKind] | None:
+    """The kind of the tasks whose metrics are in ``group``; None if there is none."""
+    kinds = (kind for kind in all_kinds() if group == kind.group or group.startswith(f"{kind.group}_"))
+    return next(kinds, None)
+
+
+def available_tasks(sample: Sample, tasks: Sequence[str]) -> tuple[str, ...]:
+    """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
+    return tuple(task for task in tasks if kind_of(task).is_in(sample))
