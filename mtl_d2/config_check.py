@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from mtl_d2.balancing import load_methods
 from mtl_d2.config import ConfigError
 from mtl_d2.config_checks.data import check_data_keys
+from mtl_d2.config_checks.declared import check_declared
 from mtl_d2.config_checks.followed import check_followed
 from mtl_d2.config_checks.methods import check_methods, check_tasks
 from mtl_d2.config_checks.model import check_model
@@ -21,6 +22,7 @@ Check = Callable[[CfgNode], Iterable[str]]  # gives one line for every mistake t
 
 CHECKS: tuple[Check, ...] = (
     check_tasks,
+    check_declared,
     check_methods,
     check_solver,
     check_data_keys,
