@@ -12,9 +12,10 @@ from torch import nn
 
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.build import build_evaluator
+from mtl_d2.tasks.registry import kinds_of
 
 SUFFIX = "_TTA"  # of the groups of metrics, as in detectron2's tools/train_net.py
-TASKS = ("detection", "instance")  # that detectron2 augments; pixels are predicted as ever
+AUGMENTED = "instances"  # of a model's output: what detectron2 augments; pixels are predicted as ever
 
 
 def add_augmented(cfg: Any, model: nn.Module, results: Any, test: Callable[[Any, nn.Module, list], Any]) -> None:
@@ -28,9 +29,10 @@ def add_augmented(cfg: Any, model: nn.Module, results: Any, test: Callable[[Any,
     """
     boxes = cfg.clone()
     boxes.defrost()
-    boxes.MTL.TASKS = tuple(task for task in cfg.MTL.TASKS if task in TASKS)
+    boxes.MTL.TASKS = tuple(kind.task for kind in kinds_of(cfg.MTL.TASKS) if kind.sample_key == AUGMENTED)
+    kinds = kinds_of(boxes.MTL.TASKS)
     boxes.DATASETS.TEST = tuple(
-        name for name in cfg.DATASETS.TEST if any("annotations" in record for record in read_records(name))
+        name for name in cfg.DATASETS.TEST if any(kind.is_in_some(read_records(name)) for kind in kinds)
     )
     if not boxes.DATASETS.TEST:
         return

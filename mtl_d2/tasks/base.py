@@ -7,7 +7,7 @@ kind by its name. ``docs/adding_a_task.md`` builds one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from detectron2.data import MetadataCatalog
@@ -229,6 +229,18 @@ class TaskKind:
     def truth(self, cfg: Any, dataset: str) -> Truth:
         """Predictions that are the truth, for the rehearsal of the evaluation."""
         raise NotImplementedError(f"{type(self).__name__}.truth is to be written")
+
+    def constant(self, cfg: Any, records: Sequence[Record]) -> Callable[[int, int], Any] | None:
+        """The best that can be said without looking at an image, for ``mtl_d2.evaluation.constant``.
+
+        Args:
+            cfg: of the run.
+            records: to train on, which have the label.
+
+        Returns:
+            from height and width of an image to a prediction; None where nothing is known to be best.
+        """
+        return None
 
     def definition(self, dataset: str) -> str:
         """What the metrics are and whose tool says so; "" where only one definition is in use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,7 @@ from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.objects import InstanceReader
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
+from mtl_d2.evaluation.constant import ConstantObjects
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
 from mtl_d2.report.canvas import Canvas
@@ -78,6 +79,10 @@ class Detection(TaskKind):
     def truth(self, cfg: Any, dataset: str) -> Objects:
         """Boxes, and masks where the kind has them."""
         return Objects(cfg, dataset, masks=self.reads_masks)
+
+    def constant(self, cfg: Any, records: Sequence[Record]) -> ConstantObjects:
+        """The boxes that hit most often."""
+        return ConstantObjects(records, masks=self.reads_masks)
 
     def definition(self, dataset: str) -> str:
         """Pycocotools'."""

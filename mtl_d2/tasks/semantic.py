@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from mtl_d2.data.checks.label_maps import check_label_maps
 from mtl_d2.data.images import read_ids
 from mtl_d2.data.label_map import LabelMapKeys, LabelMapReader
 from mtl_d2.evaluation.cityscapes import EVALUATOR_TYPES, PIXELS
+from mtl_d2.evaluation.constant import ConstantMap
 from mtl_d2.evaluation.semantic import SEMANTIC, semantic_convention
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
@@ -95,6 +96,11 @@ class Semantic(TaskKind):
         """A class for each pixel."""
         options = task_options(cfg, self)
         return LabelMap(cfg, dataset, self.keys, options.NUM_CLASSES, options.IGNORE_VALUE)
+
+    def constant(self, cfg: Any, records: Sequence[Record]) -> ConstantMap:
+        """How often each class stands at each place."""
+        options = task_options(cfg, self)
+        return ConstantMap(records, self.keys, options.NUM_CLASSES, options.IGNORE_VALUE)
 
     def definition(self, dataset: str) -> str:
         """That of the data set's convention."""

@@ -62,6 +62,6 @@ def test_ignored_ids_of_a_data_set_are_no_class(sets):
     name = sets.register("maps", sets.records(boxes=False, maps=True), ignore_label=2)
     cfg = sets.config(name, tasks=("semantic",))
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 256  # else 255 is refused
-    frequencies = fit_constant_predictor(cfg).frequencies
+    frequencies = fit_constant_predictor(cfg).constants["sem_seg"].frequencies
     assert frequencies[2].sum() == 0
     assert frequencies[0].sum() > 0
