@@ -24,6 +24,7 @@ INSTALL_REQUIRES = [
     "scipy>=1.10",  # CAGrad's one-dimensional problem; the first release for NumPy 1.24
     "Pillow>=9.4",  # the first that detectron2 and NumPy 1.24 both work with on Python 3.11
     "matplotlib>=3.6",  # matplotlib.colormaps
+    "pandas>=2.1",  # tables of reports and comparisons; the first with DataFrame.map. torch brings Jinja2 for its LaTeX
     "pycocotools>=2.0.7",  # the first with wheels
     "fvcore>=0.1.5,<0.1.6",  # detectron2's own bounds
     "iopath>=0.1.7,<0.2",  # detectron2's own bounds

@@ -77,8 +77,8 @@ def prepare(planned: Sequence[PlannedRun], rerun_changed: bool) -> None:
     Raises:
         ComparisonError: one line for each folder where it is not so.
     """
-    changed = {run.label: found for run in planned if (found := changes(run.folder, run.config))}
-    mistakes = [f"{label}: its config has changed: {'; '.join(found)}" for label, found in changed.items()]
+    changed = {run.label: keys for run in planned if (keys := changes(run.folder, run.config))}
+    mistakes = [f"{label}: its config has changed: {'; '.join(keys)}" for label, keys in changed.items()]
     if mistakes:
         mistakes.append("undo that, give another --output, or have these runs begin anew with --rerun-changed")
     busy = [run for run in planned if run.folder.is_dir() and is_locked(run.folder)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_d2.comparison.measures import found_metrics
+from mtl_d2.comparison.measures import main_metrics
 from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
 from mtl_d2.comparison.spec import Comparison, Entry
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
@@ -93,7 +93,7 @@ class Collected:
     def metrics(self) -> tuple[Metric, ...]:
         """Those that the file names, else the main ones that there are."""
         names = dict.fromkeys(name for row in self.rows for record in row.finished for name in record.metrics)
-        return self.comparison.metrics or found_metrics(list(names), self.comparison.directions)
+        return self.comparison.metrics or main_metrics(list(names), self.comparison.directions)
 
     @cached_property
     def base(self) -> Mapping[str, float]:
@@ -101,13 +101,13 @@ class Collected:
         given = self.comparison.delta_base
         if isinstance(given, Mapping):
             return {str(name): float(value) for name, value in given.items()}
-        found: dict[str, float] = {}
+        means: dict[str, float] = {}
         for row in self.base_rows:
             for metric in self.metrics:
                 summary = row.summary(metric.name)
                 if summary.count:
-                    found.setdefault(metric.name, summary.mean)
-        return found
+                    means.setdefault(metric.name, summary.mean)
+        return means
 
     @property
     def base_name(self) -> str:
@@ -175,9 +175,9 @@ def _judged(seed: str, outcome: Outcome, run: Run) -> Record:
 
 def _metrics(run: Run) -> dict[str, float]:
     """The run's own results, and the cosines."""
-    found = {f"{group}/{name}": value for group, metrics in run.own_results.items() for name, value in metrics.items()}
+    metrics = {f"{group}/{name}": value for group, row in run.own_results.items() for name, value in row.items()}
     for name, series in run.series.items():
         if name.startswith(COSINES) and len(series.values):
-            found[name] = float(series.values.mean())
-            found[spread_name(name)] = float(series.values.std())
-    return found
+            metrics[name] = float(series.values.mean())
+            metrics[spread_name(name)] = float(series.values.std())
+    return metrics

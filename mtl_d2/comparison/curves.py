@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from mtl_d2.comparison.collect import Collected, Record, Row
+from mtl_d2.report.charts import MAX_VERTICES, angle_histogram, plot
 from mtl_d2.report.markup import Section, figure, grid, missing, paragraph
-from mtl_d2.report.plot import MAX_VERTICES, Curve, angle_histogram, plot
-from mtl_d2.report.series import Floats, Series, running_average
+from mtl_d2.report.series import Floats, Series, running_average, thinned
 
 MOST = 16  # methods in a figure: the colours, full and dashed
 BAND = "Lines are means over the finished runs of a method, bands ± one standard error"
@@ -21,36 +22,41 @@ def curve_sections(collected: Collected) -> list[Section]:
     if not rows:
         return [Section("curves", "Curves", missing("No run is finished yet, so there are no curves."))]
     wanted = {metric.name for metric in collected.metrics}
-    found = []
+    sections = []
     for anchor, title, chosen, reading, zero in _SECTIONS:
         smooth = anchor != "evaluations"
         names = [name for name in _names(rows, chosen) if smooth or name in wanted]
-        figures = [_one(rows[:MOST], name, zero, smooth) for name in names]
-        if figures:
+        if names:
             text = f"{BAND}{'; smoothed' if smooth else ''}. {reading}"
             text += f" Shown are the first {MOST} of {len(rows)} methods." if len(rows) > MOST else ""
-            found.append(Section(anchor, title, paragraph(text) + grid(figures)))
-    return [*found, *_angle_sections(rows[:MOST])]
+            figures = grid(_figure(rows[:MOST], name, zero, smooth) for name in names)
+            sections.append(Section(anchor, title, paragraph(text) + figures))
+    return [*sections, *_angle_sections(rows[:MOST])]
 
 
-def mean_curve(series: Sequence[Series], smooth: bool) -> tuple[Floats, Floats, Floats | None]:
+def mean_curve(runs: Sequence[Series], smooth: bool) -> tuple[Series, Floats | None]:
     """Mean of several runs' series over the updates that all of them reach.
 
     Args:
-        series: of one quantity, one for each run, none empty.
+        runs: one quantity, of each run, none empty.
         smooth: take running averages first.
 
     Returns:
-        Updates (K,), means (K,), and standard errors (K,) or None for a single run.
+        The means (K,), and their standard errors (K,) or None for fewer than two runs.
     """
-    start, end = max(s.updates[0] for s in series), min(s.updates[-1] for s in series)
-    longest = max(series, key=lambda s: len(s.updates)).updates
-    x = longest[(longest >= start) & (longest <= end)]
-    if len(x) > MAX_VERTICES or not len(x):
-        x = np.linspace(start, max(start, end), MAX_VERTICES)
-    values = np.stack([np.interp(x, s.updates, running_average(s.values)[0] if smooth else s.values) for s in series])
-    error = values.std(axis=0, ddof=1) / np.sqrt(len(series)) if len(series) > 1 else None
-    return x, values.mean(axis=0), error
+    values: dict[int, pd.Series] = {}
+    for i, run in enumerate(runs):
+        updates, shown = thinned(run.updates, running_average(run.values)[0] if smooth else run.values, MAX_VERTICES)
+        values[i] = pd.Series(shown, index=updates)
+    table = pd.DataFrame(values)
+    shared = table.interpolate("index", limit_area="inside").dropna()
+    if shared.empty:  # no update in common: each run's ends go on
+        shared = table.interpolate("index", limit_direction="both")
+    updates = shared.index.to_numpy(np.float64)
+    means, errors = (
+        thinned(updates, one.to_numpy(), MAX_VERTICES) for one in (shared.mean(axis=1), shared.sem(axis=1))
+    )
+    return Series("mean", *means), errors[1] if len(runs) > 1 else None
 
 
 def _names(rows: Sequence[Row], chosen: Callable[[Record, str], bool]) -> list[str]:
@@ -58,33 +64,28 @@ def _names(rows: Sequence[Row], chosen: Callable[[Record, str], bool]) -> list[s
     return sorted({name for record in records for name in record.run.series if chosen(record, name)})
 
 
-def _one(rows: Sequence[Row], name: str, zero: bool, smooth: bool) -> str:
-    bands, lines = [], []
-    for color, row in enumerate(rows):
-        series = [s for r in row.finished if (s := r.run.series.get(name)) is not None and len(s.values)]
-        if not series:
-            continue
-        x, mean, error = mean_curve(series, smooth)
-        if error is not None:
-            outline = np.concatenate([mean + error, (mean - error)[::-1]])
-            bands.append(Curve(row.entry.name, np.concatenate([x, x[::-1]]), outline, "band", color))
-        lines.append(Curve(row.entry.name, x, mean, "line" if smooth else "marks", color))
+def _figure(rows: Sequence[Row], name: str, zero: bool, smooth: bool) -> str:
+    curves, errors = zip(*(mean_curve(_logged(row, name), smooth) for row in rows), strict=True)
     title = name.replace("task_loss/", "loss of ").replace("cosine/", "").replace("weight/", "weight of ")
-    return figure(title, plot([*bands, *lines], title=title, zero=zero), "", [row.entry.name for row in rows])
+    svg = plot(curves, title=title, style="line" if smooth else "marks", errors=errors, zero=zero)
+    return figure(title, svg, "", [row.entry.name for row in rows])
 
 
 def _angle_sections(rows: Sequence[Row]) -> list[Section]:
     """For each cosine the methods beside each other, as in figures 1 and 2 of the paper of STA and ISTA."""
-    labels, figures = [row.entry.name for row in rows], []
+    figures = []
     for name in _names(rows, _starts("cosine/")):
-        pooled = [
-            np.concatenate([s.values for r in row.finished if (s := r.run.series.get(name))] or [np.empty(0)])
-            for row in rows
-        ]
+        pooled = [np.concatenate([np.empty(0), *(s.values for s in _logged(row, name))]) for row in rows]
         title = f"Angles, {name.removeprefix('cosine/')}"
-        figures.append(figure(title, angle_histogram(pooled, labels, title=title, filled=False), "", labels))
+        svg = angle_histogram(pooled, title=title, filled=False)
+        figures.append(figure(title, svg, "", [row.entry.name for row in rows]))
     text = "Percent of the logged updates of all finished runs; right of 90° two gradients are in conflict."
     return [Section("angles", "Angles between gradients", paragraph(text) + grid(figures))] if figures else []
+
+
+def _logged(row: Row, name: str) -> list[Series]:
+    """The series of each finished run that logged a value of it."""
+    return [s for record in row.finished if (s := record.run.series.get(name)) is not None and len(s.values)]
 
 
 def _is_loss(record: Record, name: str) -> bool:

@@ -5,5 +5,10 @@ class ComparisonError(ValueError):
     """A comparison that cannot be made; the message lists every mistake that was found."""
 
     def __init__(self, where: str, mistakes: list[str]) -> None:
-        """Args: what has the mistakes, in words; one line for each."""
+        """Lists the mistakes.
+
+        Args:
+            where: what has the mistakes, in words.
+            mistakes: one line for each.
+        """
         super().__init__(f"{where} has mistakes:\n" + "\n".join(f"  - {line}" for line in mistakes))

@@ -56,7 +56,7 @@ def read_metrics(given: Any, directions: Mapping[str, bool]) -> tuple[Metric, ..
     )
 
 
-def found_metrics(names: Sequence[str], directions: Mapping[str, bool]) -> tuple[Metric, ...]:
+def main_metrics(names: Sequence[str], directions: Mapping[str, bool]) -> tuple[Metric, ...]:
     """The main metrics among those that runs have, of the first test set that has them.
 
     Args:

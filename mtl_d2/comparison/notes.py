@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def unfinished(collected: Collected) -> list[str]:
     """Every run that does not count, with the reason."""
-    found = []
+    lines = []
     for row in collected.rows:
         for record in row.records:
             if not record.finished:
                 reason = f": {record.outcome.reason}" if record.outcome.reason else ""
-                found.append(f"{row.entry.name}, seed {record.seed}: {record.outcome.state}{reason}")
-    return found
+                lines.append(f"{row.entry.name}, seed {record.seed}: {record.outcome.state}{reason}")
+    return lines
 
 
 def missing(collected: Collected) -> list[str]:
@@ -31,27 +31,27 @@ def missing(collected: Collected) -> list[str]:
         return []
     there = ", ".join(sorted(name for name in names if "-" not in name))
     nowhere = [metric.name for metric in collected.metrics if metric.name not in names]
-    found = [f"No finished run has the metric {name}; there are {there}." for name in nowhere]
+    lines = [f"No finished run has the metric {name}; there are {there}." for name in nowhere]
     lacking = [metric.name for metric in collected.metrics if metric.task and metric.name not in collected.base]
     if lacking:
         records = [record for row in collected.base_rows for record in row.finished]
         nan = [name for name in lacking if any(name in record.metrics for record in records)]
         why = f", where {', '.join(nan)} is nan" if nan else ""
-        found.append(f"No Delta: its base, {collected.base_name}, has no {', '.join(lacking)}{why}.")
-    return found
+        lines.append(f"No Delta: its base, {collected.base_name}, has no {', '.join(lacking)}{why}.")
+    return lines
 
 
 def remarks_of_runs(collected: Collected) -> list[str]:
     """What finished runs say of their own results, each line once with the runs that it is about."""
-    found: dict[str, dict[str, list[str]]] = {}  # line -> method -> seeds
+    remarked: dict[str, dict[str, list[str]]] = {}  # line -> method -> seeds
     for row in collected.rows:
         for record in row.finished:
             nothing = [] if record.run.own_results else [why_nothing(record.run)]
             for line in dict.fromkeys([*remarks(record.run), *nothing, *_undefined(collected, record)]):
-                found.setdefault(line, {}).setdefault(row.entry.name, []).append(record.seed)
+                remarked.setdefault(line, {}).setdefault(row.entry.name, []).append(record.seed)
     total = sum(len(row.finished) for row in collected.rows)
     lines = []
-    for line, methods in found.items():
+    for line, methods in remarked.items():
         everywhere = sum(map(len, methods.values())) == total
         of = "all runs" if everywhere else "; ".join(_runs(name, seeds) for name, seeds in methods.items())
         lines.append(f"{of}: {line}")
@@ -60,12 +60,12 @@ def remarks_of_runs(collected: Collected) -> list[str]:
 
 def delta_gaps(collected: Collected) -> list[str]:
     """Why rows have no Delta, or one of fewer runs: for each row that has a finished run, what the others lack."""
-    found = []
+    gaps = []
     for row in collected.rows:
         reasons = dict.fromkeys(reason for record in row.finished for reason in _gaps(collected, record))
         if reasons:
-            found.append(f"{row.entry.name} ({', '.join(reasons)})")
-    return found
+            gaps.append(f"{row.entry.name} ({', '.join(reasons)})")
+    return gaps
 
 
 def _gaps(collected: Collected, record: Record) -> Iterator[str]:

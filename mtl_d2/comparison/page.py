@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from mtl_d2.comparison.collect import Collected, Row
 from mtl_d2.comparison.curves import curve_sections
 from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
@@ -33,7 +35,8 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
     output, title = collected.comparison.output, collected.comparison.title
     output.mkdir(parents=True, exist_ok=True)
     remarks = [*notes, *collected.notes]
-    main, cost, cosines, grids = _tables(collected)
+    main, cost, grids = main_table(collected), cost_table(collected), grid_tables(collected)
+    cosines = list(filter(None, [cosine_table(collected)]))
     tables = [main, *grids, cost, *cosines]
     write_atomically(output / "comparison.md", markdown(tables, title, remarks))
     write_atomically(output / "comparison.tex", latex(tables, remarks))
@@ -45,11 +48,6 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
     sections += [_section("spread", "Mean and spread of the cosines", cosines)] if cosines else []
     sections.append(_runs(collected))
     return write_atomically(output / PAGE, document(title, _head(collected, remarks), sections))
-
-
-def _tables(collected: Collected) -> tuple[Table, Table, list[Table], list[Table]]:
-    cosines = cosine_table(collected)
-    return main_table(collected), cost_table(collected), [cosines] if cosines else [], grid_tables(collected)
 
 
 def _section(anchor: str, title: str, tables: Sequence[Table]) -> Section:
@@ -76,18 +74,21 @@ def _overrides(pairs: Sequence[tuple[str, Any]]) -> str:
 
 def _runs(collected: Collected) -> Section:
     """Where each run is, and what makes each method."""
-    lines = [
-        [escape(row.entry.name), escape(record.seed), escape(record.outcome.state), escape(str(record.run.folder))]
+    folders = [
+        (row.entry.name, record.seed, record.outcome.state, str(record.run.folder))
         for row in collected.rows
         for record in row.records
     ]
-    settings = [
-        [escape(row.entry.name), escape(_methods(row)), escape(_overrides(row.entry.overrides) or NONE)]
-        for row in collected.rows
-    ]
-    body = table(("name", "method by its config", "what it changes"), settings, numeric=False)
+    settings = [(row.entry.name, _methods(row), _overrides(row.entry.overrides) or NONE) for row in collected.rows]
+    body = _texts(settings, ("name", "method by its config", "what it changes"))
     if collected.comparison.base:
         common = _overrides(collected.comparison.overrides)
         body += f"<p>All runs: {escape(str(collected.comparison.base))} {escape(common)}</p>"
-    body += folded("Folders of the runs", table(("method", "seed", "state", "folder"), lines, numeric=False))
+    body += folded("Folders of the runs", _texts(folders, ("method", "seed", "state", "folder")))
     return Section("runs", "Runs", body)
+
+
+def _texts(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """A table of texts, whose first column names its rows."""
+    cells = pd.DataFrame(rows, columns=list(head)).set_index(head[0])
+    return table(cells.map(escape), corner=head[0], numeric=False)

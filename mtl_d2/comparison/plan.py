@@ -62,8 +62,8 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
     configs: dict[str, CfgNode] = {}
     mistakes: dict[str, list[str]] = {}  # the line -> the methods it concerns
     checked: dict[str, list[str]] = {}
-    own = [entry for entry in comparison.entries if not entry.folders]
-    for entry in own:
+    started = [entry for entry in comparison.entries if not entry.folders]
+    for entry in started:
         try:
             configs[entry.name] = cfg = _config(comparison, entry, extra)
             lines = _once(checked, cfg)
@@ -75,17 +75,17 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
         everywhere = "all methods"
         raise ComparisonError(
             str(comparison.path),
-            [f"{', '.join(of) if len(of) < len(own) else everywhere}: {line}" for line, of in mistakes.items()],
+            [f"{', '.join(of) if len(of) < len(started) else everywhere}: {line}" for line, of in mistakes.items()],
         )
-    return [_run(comparison, entry, seed, configs[entry.name]) for seed in comparison.seeds for entry in own]
+    return [_run(comparison, entry, seed, configs[entry.name]) for seed in comparison.seeds for entry in started]
 
 
 def _config(comparison: Comparison, entry: Entry, extra: Sequence[str]) -> CfgNode:
     cfg = get_cfg()
     add_mtl_config(cfg)
     common = [text for key, value in comparison.overrides for text in (key, word(value))]
-    own = [text for key, value in entry.overrides for text in (key, word(value))]
-    merge_config(cfg, str(comparison.base), [*common, *extra, *own])
+    changed = [text for key, value in entry.overrides for text in (key, word(value))]
+    merge_config(cfg, str(comparison.base), [*common, *extra, *changed])
     check_mtl_config(cfg)
     return cfg
 
@@ -104,7 +104,7 @@ def _once(checked: dict[str, list[str]], cfg: CfgNode) -> list[str]:
 
 def _run(comparison: Comparison, entry: Entry, seed: int, cfg: Any) -> PlannedRun:
     folder = run_folder(comparison, entry, seed)
-    own = cfg.clone()
-    own.SEED, own.OUTPUT_DIR = seed, str(folder)
-    on_gpu = not own.MODEL.DEVICE.startswith("cpu")
-    return PlannedRun(entry, seed, folder, own.dump(), own.SOLVER.MAX_ITER, on_gpu)
+    config = cfg.clone()
+    config.SEED, config.OUTPUT_DIR = seed, str(folder)
+    on_gpu = not config.MODEL.DEVICE.startswith("cpu")
+    return PlannedRun(entry, seed, folder, config.dump(), config.SOLVER.MAX_ITER, on_gpu)

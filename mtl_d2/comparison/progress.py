@@ -14,7 +14,12 @@ class Progress:
     """Counts updates of all runs, from their logs, and what they took since the start."""
 
     def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: all runs, finished ones included; seconds of some clock."""
+        """Starts the clock.
+
+        Args:
+            runs: all of them, finished ones included.
+            clock: seconds since some moment.
+        """
         self.runs = runs
         self.clock = clock
         self.start = clock()

@@ -52,7 +52,14 @@ class Runner:
     """
 
     def __init__(self, command: Callable[[Path], Sequence[str]], jobs: int, gpus: Sequence[str], cores: int) -> None:
-        """Args: the command line for a config file; >= 1 at a time; CUDA devices, in turn; cores to divide."""
+        """Starts nothing yet.
+
+        Args:
+            command: the command line for a config file.
+            jobs: processes at a time, at least 1.
+            gpus: CUDA devices, which the processes get in turn.
+            cores: of the CPU, which the processes divide.
+        """
         self.command = command
         self.jobs = jobs
         self.gpus = gpus
@@ -102,11 +109,11 @@ class Runner:
     def environment(self, slot: int, on_gpu: bool) -> Mapping[str, str]:
         """Variables of the process in place ``slot`` of ``jobs``: its share of the cores, and its GPU."""
         threads = str(max(self.cores // self.jobs, 1))
-        found = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        found["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+        variables = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        variables["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
         if on_gpu and self.gpus:
-            found["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        return found
+            variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return variables
 
     def _ended(self, child: _Child) -> bool:
         """Whether a process has ended; its outcome is then written."""

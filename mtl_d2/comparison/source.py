@@ -51,7 +51,7 @@ def load_source(path: Path, needed_by: tuple[Path, ...] = ()) -> tuple[dict, lis
     if not isinstance(parent, str) or not (path.parent / parent).is_file():
         rule = f"{BASE} must be another comparison file, relative to {path.name}; got {parent}"
         raise ComparisonError(str(path), [rule])
-    if any((path.parent / parent).samefile(own) for own in chain):
+    if any((path.parent / parent).samefile(other) for other in chain):
         raise ComparisonError(str(path), [f"{BASE} is {parent}, which is based on {path.name} itself"])
     below, more = load_source(path.parent / parent, chain)
     if isinstance(below.get("base"), str):
@@ -73,8 +73,10 @@ def _load(path: Path) -> tuple[dict, list[str]]:
 
 
 def _merged(below: dict, above: dict) -> dict:
-    found = dict(below)
+    merged = dict(below)
     for key, value in above.items():
-        own = found.get(key)
-        found[key] = _merged(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
-    return found
+        value_below = merged.get(key)
+        merged[key] = (
+            _merged(value_below, value) if isinstance(value_below, dict) and isinstance(value, dict) else value
+        )
+    return merged

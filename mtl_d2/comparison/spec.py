@@ -92,8 +92,8 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     raw, mistakes = load_source(path)
     mistakes += [unknown("a key of the file", key, (*KEYS, BASE)) for key in raw if key not in KEYS]
     entries = [*_methods(raw, mistakes), *_grids(raw, mistakes), *_baselines(raw, mistakes), *_existing(raw, mistakes)]
-    own = [entry for entry in entries if not entry.folders]
-    mistakes += [*_names(entries), *_base(raw, path, bool(own)), *_seeds(raw, bool(own))]
+    started = [entry for entry in entries if not entry.folders]
+    mistakes += [*_names(entries), *_base(raw, path, bool(started)), *_seeds(raw, bool(started))]
     if not entries:
         mistakes.append("methods is empty; name at least one, such as `equal: {}`")
     directions = {str(n): d == "higher" for d in ("higher", "lower") for n in _list(raw, f"{d}_is_better", mistakes)}
@@ -106,7 +106,7 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     return Comparison(
         path=path,
         title=str(raw.get("title", path.stem)),
-        base=(path.parent / raw["base"]) if own else None,
+        base=(path.parent / raw["base"]) if started else None,
         output=Path(output or raw.get("output") or f"output/{path.stem}"),
         seeds=tuple(raw.get("seeds", ())),
         overrides=common,
@@ -153,12 +153,12 @@ def _cells(name: str, common: tuple[tuple[str, Any], ...], values: Mapping[str, 
 
 def _existing(raw: dict, mistakes: list[str]) -> Iterator[Entry]:
     for name, folders in _mapping(raw, "existing", mistakes).items():
-        found = [folders] if isinstance(folders, str) else folders
-        if not isinstance(found, list) or not found:
+        listed = [folders] if isinstance(folders, str) else folders
+        if not isinstance(listed, list) or not listed:
             mistakes.append(f"existing: {name} must be a run's folder or a list of them, got {folders}")
             continue
-        mistakes += [f"existing: {name}: {f} is no folder" for f in found if not Path(str(f)).is_dir()]
-        yield Entry(str(name), folders=tuple(Path(str(folder)) for folder in found))
+        mistakes += [f"existing: {name}: {f} is no folder" for f in listed if not Path(str(f)).is_dir()]
+        yield Entry(str(name), folders=tuple(Path(str(folder)) for folder in listed))
 
 
 def _names(entries: list[Entry]) -> Iterator[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
+
+import pandas as pd
 
 from mtl_d2.comparison.collect import COSINES, Collected, Row
 from mtl_d2.comparison.notes import delta_gaps
@@ -40,6 +44,11 @@ class Cell:
     mark: str = ""
     shade: float | None = None
 
+    @property
+    def whole(self) -> str:
+        """The value with its error."""
+        return f"{self.text} ± {self.error}" if self.error else self.text
+
 
 @dataclass(frozen=True)
 class Table:
@@ -47,14 +56,14 @@ class Table:
 
     Attributes:
         title: heading.
-        head: of the columns.
-        rows: cells; the first of each is the row's head.
+        cells: a `Cell` for each row and column, which are named by text.
+        corner: what the names of the rows are.
         note: how to read it.
     """
 
     title: str
-    head: tuple[str, ...]
-    rows: list[list[Cell]] = field(default_factory=list)
+    cells: pd.DataFrame
+    corner: str = "method"
     note: str = ""
 
 
@@ -79,23 +88,18 @@ class Measure:
 
 def measures(collected: Collected) -> list[Measure]:
     """The metrics, then Delta in each convention, where there is a base."""
-    found = [
-        Measure(
-            f"{metric_title(m.name)} {_arrow(m.higher)}",
-            _of_metric(m.name),
-            m.higher,
-            DECIMALS if is_percentage(m.name) else None,
-            m.name,
-        )
-        for m in collected.metrics
-    ]
+    chosen = []
+    for metric in collected.metrics:
+        title = f"{metric_title(metric.name)} {_arrow(metric.higher)}"
+        decimals = DECIMALS if is_percentage(metric.name) else None
+        chosen.append(Measure(title, methodcaller("summary", metric.name), metric.higher, decimals, metric.name))
     counted = [metric.name for metric in collected.metrics if metric.task]
     if counted and all(name in collected.base for name in counted):
         for name in collected.comparison.conventions:
             kind = CONVENTIONS[name]
             title = " ".join(filter(None, ("Δ", name, kind.unit, _arrow(kind.higher))))
-            found.append(Measure(title, _of_delta(collected, name), kind.higher, DECIMALS))
-    return found
+            chosen.append(Measure(title, partial(collected.delta, convention=name), kind.higher, DECIMALS))
+    return chosen
 
 
 def metric_title(name: str) -> str:
@@ -120,11 +124,7 @@ def main_table(collected: Collected) -> Table:
     runs = [record.run for row in collected.rows for record in row.finished]
     definitions = dict.fromkeys(pair for run in runs for pair in run.definitions.items())
     note += "".join(f" {group_title(group)}: {words}." for group, words in definitions)
-    table = Table("Results", ("method", "runs", *(m.title for m in chosen)), note=note)
-    columns = [_column(collected.rows, measure) for measure in chosen]
-    for i, row in enumerate(collected.rows):
-        table.rows.append([Cell(row.entry.name), Cell(row.counted), *(column[i] for column in columns)])
-    return table
+    return Table("Results", _methods(collected, chosen), note=note)
 
 
 def cost_table(collected: Collected) -> Table:
@@ -132,17 +132,18 @@ def cost_table(collected: Collected) -> Table:
     chosen = [
         Measure("seconds per update", lambda row: summarize(r.seconds_per_update for r in row.finished), False),
         Measure("minutes per run", lambda row: summarize(r.seconds / 60 for r in row.finished), False, 1),
-        Measure("peak memory, MiB", lambda row: summarize(_memory(row)), False, 0),
+        Measure(
+            "peak memory, MiB",
+            lambda row: summarize(r.outcome.memory / MIB or math.nan for r in row.finished),
+            False,
+            0,
+        ),
     ]
     note = (
         "Seconds per update: median over a run, mean over runs; minutes: start and evaluation included; memory: "
         "resident, of the process. Runs that shared the machine with others are slower than alone."
     )
-    table = Table("Cost", ("method", "runs", *(m.title for m in chosen)), note=note)
-    columns = [_column(collected.rows, measure) for measure in chosen]
-    for i, row in enumerate(collected.rows):
-        table.rows.append([Cell(row.entry.name), Cell(row.counted), *(column[i] for column in columns)])
-    return table
+    return Table("Cost", _methods(collected, chosen), note=note)
 
 
 def cosine_table(collected: Collected) -> Table | None:
@@ -153,15 +154,11 @@ def cosine_table(collected: Collected) -> Table | None:
     chosen = []
     for name in pairs:
         pair = name.removeprefix("cosine/").replace("cosine_level/", "level, ")
-        chosen.append(Measure(f"{pair}: mean", _of_metric(name), None, 3))
-        chosen.append(Measure(f"{pair}: σ", _of_metric(spread_name(name)), None, 3))
+        chosen.append(Measure(f"{pair}: mean", methodcaller("summary", name), None, 3))
+        chosen.append(Measure(f"{pair}: σ", methodcaller("summary", spread_name(name)), None, 3))
     note = "Cosine between two gradients of all shared parameters (level: those of MTL.GRADIENT.LEVEL), in the logged "
     note += "updates of a training. – : not logged."
-    table = Table("Cosines between gradients", ("method", *(m.title for m in chosen)), note=note)
-    columns = [_column(collected.rows, measure) for measure in chosen]
-    for i, row in enumerate(collected.rows):
-        table.rows.append([Cell(row.entry.name), *(column[i] for column in columns)])
-    return table
+    return Table("Cosines between gradients", _methods(collected, chosen).drop(columns="runs"), note=note)
 
 
 def grid_tables(collected: Collected) -> list[Table]:
@@ -173,16 +170,22 @@ def grid_tables(collected: Collected) -> list[Table]:
     return [_grid(name, rows, measure) for name, rows in grids.items() for measure in measures(collected)]
 
 
+def _methods(collected: Collected, chosen: Sequence[Measure]) -> pd.DataFrame:
+    """A row of cells for each method: how many of its runs count, then each measure."""
+    columns = [[Cell(row.counted) for row in collected.rows], *(_column(collected.rows, one) for one in chosen)]
+    cells = pd.DataFrame(columns, index=["runs", *(measure.title for measure in chosen)]).T
+    return cells.set_axis([row.entry.name for row in collected.rows])
+
+
 def _grid(name: str, rows: Sequence[Row], measure: Measure) -> Table:
     (down, _), (across, _) = rows[0].entry.cell
-    places = [tuple(word(value) for _, value in row.entry.cell) for row in rows]
-    cells = dict(zip(places, _column(rows, measure, shaded=True), strict=True))
-    firsts, seconds = (list(dict.fromkeys(place[i] for place in places)) for i in (0, 1))
-    head = (f"{_short(down)} \\ {_short(across)}", *seconds)
-    lines = [[Cell(first), *(cells[first, second] for second in seconds)] for first in firsts]
-    return Table(
-        f"{name}: {measure.title}", head, lines, f"Rows: {down}; columns: {across}; (of n): the other runs failed."
-    )
+    cells: dict[str, dict[str, Cell]] = {}  # value of the second key -> of the first
+    for row, cell in zip(rows, _column(rows, measure, shaded=True), strict=True):
+        first, second = (word(value) for _, value in row.entry.cell)
+        cells.setdefault(second, {})[first] = cell
+    corner = " \\ ".join(key.rpartition(".")[2] for key in (down, across))
+    note = f"Rows: {down}; columns: {across}; (of n): the other runs failed."
+    return Table(f"{name}: {measure.title}", pd.DataFrame(cells), corner, note)
 
 
 def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list[Cell]:
@@ -213,29 +216,11 @@ def _nothing(row: Row, measure: Measure) -> str:
 
 
 def _shades(summaries: Sequence[Summary], higher: bool | None) -> list[float | None]:
-    means = [s.mean for s in summaries if s.count]
-    low, high = (min(means), max(means)) if means else (0.0, 0.0)
-    span = (high - low) or 1.0
-    return [
-        None if not s.count else (s.mean - low) / span if higher is not False else (high - s.mean) / span
-        for s in summaries
-    ]
-
-
-def _memory(row: Row) -> list[float]:
-    return [r.outcome.memory / MIB if r.outcome.memory else math.nan for r in row.finished]
-
-
-def _short(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def _of_metric(name: str) -> Callable[[Row], Summary]:
-    return lambda row: row.summary(name)
-
-
-def _of_delta(collected: Collected, convention: str) -> Callable[[Row], Summary]:
-    return lambda row: collected.delta(row, convention)
+    """Each mean's place between the worst (0) and the best (1)."""
+    goodness = pd.Series([s.mean for s in summaries]) * (-1 if higher is False else 1)
+    span = goodness.max() - goodness.min()
+    shades = (goodness - goodness.min()) / (span or 1.0)
+    return [None if math.isnan(shade) else float(shade) for shade in shades]
 
 
 def _arrow(higher: bool) -> str:

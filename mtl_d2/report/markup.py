@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mtl_d2.report.plot import COLORS
+import pandas as pd
+
+from mtl_d2.report.charts import COLORS
 
 GROUP_TITLES = {"bbox": "boxes", "segm": "masks", "sem_seg": "segmentation"}
 
@@ -33,22 +35,24 @@ def group_title(group: str) -> str:
     return " ".join(filter(None, (path, data_set, GROUP_TITLES.get(kind, kind))))
 
 
-def figure(title: str, picture: str, caption: str, legend: Sequence[str] = ()) -> str:
-    """A figure with its heading, legend and reading instruction.
+def figure(title: str, chart: str, caption: str = "", legend: Iterable[str] = ()) -> str:
+    """A chart, which a click enlarges, with its heading, legend and reading instruction.
 
     Args:
         title: text.
-        picture: HTML.
+        chart: HTML.
         caption: text, one plain sentence that says how to read it; empty where its group has one.
         legend: names in the order of the colours; none for a figure whose title says it.
     """
     names = "".join(
-        f'<span><i class="c{i % COLORS}{" dashed" if i >= COLORS else ""}"></i>{escape(name)}</span>'
+        f'<span><i{" class=dashed" if i >= len(COLORS) else ""} style="--c:var(--c{i % len(COLORS)})"></i>'
+        f"{escape(name)}</span>"
         for i, name in enumerate(legend)
     )
-    keys = f'<div class="legend">{names}</div>' if legend else ""
+    keys = f'<div class="legend">{names}</div>' if names else ""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure><h3>{escape(title)}</h3>{picture}{keys}{below}</figure>"
+    enlarge = f'<input type="checkbox" aria-label="enlarge {escape(title)}">'
+    return f'<figure><h3>{escape(title)}</h3><label class="chart">{enlarge}{chart}</label>{keys}{below}</figure>'
 
 
 def grid(figures: Iterable[str]) -> str:
@@ -77,18 +81,15 @@ def folded(summary: str, body: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: bool = True) -> str:
+def table(cells: pd.DataFrame, *, corner: str = "", numeric: bool = True) -> str:
     """A table that scrolls sideways where it is too wide.
 
     Args:
-        head: text of the column heads.
-        rows: HTML cells; the first of each row is its head.
-        numeric: align the cells right.
+        cells: HTML; the names of its rows and columns are text.
+        corner: text above the names of the rows.
+        numeric: align the cells right; text without heads of columns has none.
     """
-    heads = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    lines = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
-    )
-    kind = "numeric" if numeric else "text"
-    above = f"<thead><tr>{heads}</tr></thead>" if head else ""
-    return f'<div class="scroll"><table class="{kind}">{above}<tbody>{lines}</tbody></table></div>'
+    named = cells.rename(index=escape, columns=escape).rename_axis(index=None, columns=escape(corner))
+    kind, head = ("numeric", True) if numeric else ("text", bool(corner))
+    html = named.to_html(escape=False, border=0, classes=kind, justify="unset", header=head)
+    return f'<div class="scroll">{html}</div>'

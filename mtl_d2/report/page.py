@@ -14,8 +14,9 @@ from mtl_d2.report.gallery import picture_section
 from mtl_d2.report.markup import Section, listed
 from mtl_d2.report.run import Run, read_run
 from mtl_d2.report.settings import settings_section
-from mtl_d2.report.style import STYLE
 from mtl_d2.report.tables import metrics_section, summary
+
+STYLE = Path(__file__).with_name("page.css")
 
 
 def write_report(output_dir: str | Path, title: str | None = None) -> Path:
@@ -55,7 +56,7 @@ def document(title: str, head: str, sections: Sequence[Section]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
         f"<header><h1>{escape(title)}</h1>{head}<nav>{links}</nav></header>{parts}"
         f"<footer>Written by mtl_d2 on {written}.</footer></main></body></html>\n"
     )

@@ -96,8 +96,7 @@ class Run:
         for name, series in self.series.items():
             if self.is_metric(name):
                 group, _, metric = name.rpartition("/")
-                defined = len(series.values) and not series.ends_undefined
-                groups.setdefault(group, {})[metric] = float(series.values[-1]) if defined else math.nan
+                groups.setdefault(group, {})[metric] = series.last
         return groups
 
 
@@ -107,9 +106,9 @@ def read_run(folder: Path) -> Run:
     config_text = _text(folder / CONFIG, "the settings are unknown", problems)
     config = _parsed(config_text, CONFIG, _yaml, problems)
     log = _text(folder / METRICS, "there are no curves", problems)
-    series, found = read_series(log.splitlines())
+    series, complaints = read_series(log.splitlines())
     if log and not series:
-        found.append("metrics.json: holds no readable row.")
+        complaints.append("metrics.json: holds no readable row.")
     results_text = _text(folder / RESULTS, "", [])  # many runs have no rows to compare: not worth a warning
     results = _parsed(results_text, RESULTS, json.loads, problems)
     index = f"{PICTURE_FOLDER}/{PICTURE_INDEX}"
@@ -126,7 +125,7 @@ def read_run(folder: Path) -> Run:
         _texts(results.get(NOTES)),
         _words(results.get(DEFINITIONS)),
         pictures,
-        [*problems, *found],
+        [*problems, *complaints],
     )
 
 

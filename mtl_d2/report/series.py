@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,15 +24,19 @@ class Series:
         name: its key in `metrics.json`.
         updates: (K,) strictly increasing iteration numbers.
         values: (K,) finite, below `BEYOND`.
-        dropped: how many logged values were not, and are left out.
-        ends_undefined: whether the last logged value is one of them.
+        gaps: (G,) iteration numbers whose logged values were not, and are left out; increasing.
     """
 
     name: str
     updates: Floats
     values: Floats
-    dropped: int = 0
-    ends_undefined: bool = False
+    gaps: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def last(self) -> float:
+        """The last logged value, NaN if it was left out."""
+        ends_in_gap = not len(self.updates) or (len(self.gaps) > 0 and self.gaps[-1] > self.updates[-1])
+        return math.nan if ends_in_gap else float(self.values[-1])
 
 
 def read_series(lines: Sequence[str]) -> tuple[dict[str, Series], list[str]]:
@@ -69,14 +74,7 @@ def running_average(values: Floats) -> tuple[Floats, int]:
         values: (K,) finite. The span is K / 20, at least 3 and at most 100.
     """
     span = int(min(max(len(values) / 20, 3), 100))
-    keep = 1 - 2 / (span + 1)
-    averages = np.empty_like(values)
-    total = weight = 0.0
-    for i, value in enumerate(values):
-        total = keep * total + (1 - keep) * value
-        weight = keep * weight + (1 - keep)
-        averages[i] = total / weight
-    return averages, span
+    return pd.Series(values).ewm(span=span).mean().to_numpy(), span
 
 
 def thinned(x: Floats, y: Floats, limit: int) -> tuple[Floats, Floats]:
@@ -108,7 +106,7 @@ def _row(line: str) -> dict[str, float] | None:
 def _finite(name: str, history: Sequence[tuple[float, float]]) -> Series:
     table = np.asarray(history, dtype=np.float64).reshape(-1, 2)
     good = np.abs(table[:, 1]) < BEYOND  # false for NaN
-    return Series(name, table[good, 0], table[good, 1], int((~good).sum()), not good[-1])
+    return Series(name, table[good, 0], table[good, 1], table[~good, 0])
 
 
 def _problems(bad: Sequence[int], count: int, series: Iterable[Series]) -> list[str]:
@@ -121,9 +119,7 @@ def _problems(bad: Sequence[int], count: int, series: Iterable[Series]) -> list[
             f"metrics.json: {len(bad)} lines are not JSON objects with an iteration, the first is line {bad[0]}."
         )
     # A metric of one class, `bbox/AP-train`, is NaN where the test set does not have the class: no cause for alarm.
-    dropped = [f"{s.name} ({s.dropped})" for s in series if s.dropped and "-" not in s.name]
-    if dropped:
-        problems.append(
-            f"Values that are NaN, infinite or beyond 1e30 are left out of the figures: {', '.join(dropped)}."
-        )
+    gaps = [f"{s.name} ({len(s.gaps)})" for s in series if len(s.gaps) and "-" not in s.name]
+    if gaps:
+        problems.append(f"Values that are NaN, infinite or beyond 1e30 are left out of the figures: {', '.join(gaps)}.")
     return problems

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+import pandas as pd
+
 import mtl_d2
 from mtl_d2.method_name import describe_method, shown
 from mtl_d2.report.markup import Section, folded, missing, paragraph, table
@@ -31,7 +33,7 @@ def settings_section(run: Run) -> Section:
     if not run.config:
         body = missing("config.yaml is missing or broken, so the settings of this run are unknown.")
     else:
-        body = table((), [(escape(name), escape(value)) for name, value in _settings(run)], numeric=False)
+        body = table(pd.Series(dict(_settings(run))).map(escape).to_frame("value"), numeric=False)
     versions = ", ".join(f"{name} {version}" for name, version in _versions())
     body += paragraph(f"Versions where this report was written: {versions}.")
     if run.config_text:
@@ -69,8 +71,8 @@ def _choice(run: Run, key: str) -> str:
     name = run.setting(f"MTL.{key}", "")
     if not name or not isinstance(name, str):
         return str(name)
-    own = _mapping(run.setting(f"MTL.{key.rpartition('.')[0]}.{name.upper()}"))
-    given = [f"{key.lower()} {shown(value)}" for key, value in own.items() if value not in (None, "", [], ())]
+    options = _mapping(run.setting(f"MTL.{key.rpartition('.')[0]}.{name.upper()}"))
+    given = [f"{key.lower()} {shown(value)}" for key, value in options.items() if value not in (None, "", [], ())]
     return f"{name} ({', '.join(given)})" if given else name
 
 

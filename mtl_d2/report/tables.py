@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
+
+import pandas as pd
 
 from mtl_d2.report.coverage import remarks, undefined, why_nothing
 from mtl_d2.report.curves import metric_curves
@@ -39,13 +40,13 @@ def summary(run: Run) -> tuple[str, list[tuple[str, str]]]:
 
 def duration(seconds: float) -> str:
     """A time span in its two largest units, e.g. `6 min 40 s`."""
-    whole = max(round(seconds), 1)
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    counts = [
-        (whole // size % (10**9 if unit == "d" else 86400 // size if unit == "h" else 60), unit) for unit, size in units
-    ]
-    first = next(i for i, (count, _) in enumerate(counts) if count)
-    return " ".join(f"{count} {unit}" for count, unit in counts[first : first + 2] if count)
+    rest = max(round(seconds), 1)
+    counts: list[tuple[int, str]] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, size)
+        if count or counts:
+            counts.append((count, unit))
+    return " ".join(f"{count} {unit}" for count, unit in counts[:2] if count)
 
 
 def metrics_section(run: Run) -> Section:
@@ -57,11 +58,11 @@ def metrics_section(run: Run) -> Section:
     if not rows:
         return Section("metrics", "Metrics", missing(why_nothing(run)) + told)
     columns = _columns(rows.values(), per_class=False)
-    cells = [_cells(rows, group, metric, marked=True) for group, metric in columns]
-    lines = [[escape(name), *(column[i] for column in cells)] for i, name in enumerate(rows)]
-    body = table(["", *(_heading(group, metric) for group, metric in columns)], lines) + told
+    cells = pd.DataFrame([_cells(rows, *column, marked=True) for column in columns], columns=list(rows))
+    shown = table(cells.set_axis([_heading(*column) for column in columns]).T)
+    body = shown + told
     note = "AP, IoU and accuracies are percentages; a dash means that a row has no such figure"
-    if any("<b>" in cell for column in cells for cell in column):
+    if "<b>" in shown:
         note += ", bold is the best of its column"
     definitions = [f"{group_title(group)}: {words}" for group, words in run.definitions.items()]
     body += paragraph(f"{note}.") + listed(definitions, warning=False)
@@ -117,8 +118,9 @@ def _class_tables(rows: Results) -> str:
             tables.setdefault((group, match[1]), []).append((match[2], metric))
     parts = []
     for (group, kind), members in tables.items():
-        lines = [[escape(label), *_cells(rows, group, metric)] for label, metric in members]
-        parts.append(folded(f"{_heading(group, kind)} of each class", table(["", *rows], lines)))
+        cells = [_cells(rows, group, metric) for _, metric in members]
+        classes = pd.DataFrame(cells, index=[label for label, _ in members], columns=list(rows))
+        parts.append(folded(f"{_heading(group, kind)} of each class", table(classes)))
     if any(f"<td>{UNDEFINED}</td>" in part for part in parts):
         parts.append(paragraph("nan in the tables of classes: the test set does not have the class."))
     return "".join(parts)

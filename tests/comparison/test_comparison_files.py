@@ -127,12 +127,12 @@ def test_a_file_says_what_differs_from_the_one_it_is_based_on(tmp_path):
     }
     path = tmp_path / "above.yaml"
     path.write_text(yaml.safe_dump(above))
-    found, expected = read_comparison(path), read_comparison(below)
-    assert [e.name for e in found.entries] == ["equal", "mclgs", "more", "alone"]
-    assert found.entries[0].overrides == (("MTL.LOG_PERIOD", 3),)
-    assert found.entries[1] == expected.entries[1]
-    assert (found.title, found.seeds, found.output) == ("above", (7,), expected.output)
-    assert found.base.samefile(expected.base)
+    comparison, expected = read_comparison(path), read_comparison(below)
+    assert [e.name for e in comparison.entries] == ["equal", "mclgs", "more", "alone"]
+    assert comparison.entries[0].overrides == (("MTL.LOG_PERIOD", 3),)
+    assert comparison.entries[1] == expected.entries[1]
+    assert (comparison.title, comparison.seeds, comparison.output) == ("above", (7,), expected.output)
+    assert comparison.base.samefile(expected.base)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from mtl_d2.comparison.curves import mean_curve
 from mtl_d2.comparison.statistics import Summary, marks, summarize
+from mtl_d2.report.charts import MAX_VERTICES
 from mtl_d2.report.series import Series
 
 
@@ -63,18 +64,41 @@ def test_without_standard_errors_the_best_and_its_equals_as_shown_are_marked():
 def test_mean_curve_by_hand_over_the_updates_that_both_runs_reach():
     first = Series("loss", np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
     second = Series("loss", np.array([1.0, 2.0, 3.0]), np.array([5.0, 5.0, 9.0]))
-    x, mean, error = mean_curve([first, second], smooth=False)
-    assert x.tolist() == [1.0, 2.0]
-    assert mean.tolist() == [4.0, 5.0]
+    mean, error = mean_curve([first, second], smooth=False)
+    assert mean.updates.tolist() == [1.0, 2.0]
+    assert mean.values.tolist() == [4.0, 5.0]
     assert error.tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_a_single_run_has_no_band():
-    x, mean, error = mean_curve([Series("loss", np.array([7.0]), np.array([2.0]))], smooth=True)
-    assert (x.tolist(), mean.tolist(), error) == ([7.0], [2.0], None)
+    mean, error = mean_curve([Series("loss", np.array([7.0]), np.array([2.0]))], smooth=True)
+    assert (mean.updates.tolist(), mean.values.tolist(), error) == ([7.0], [2.0], None)
+
+
+def test_runs_that_logged_other_updates_are_interpolated_between_them():
+    sparse = Series("loss", np.array([0.0, 10.0]), np.array([0.0, 10.0]))
+    dense = Series("loss", np.array([0.0, 4.0, 10.0]), np.array([2.0, 2.0, 2.0]))
+    mean, error = mean_curve([sparse, dense], smooth=False)
+    assert mean.updates.tolist() == [0.0, 4.0, 10.0]
+    assert mean.values.tolist() == [1.0, 3.0, 6.0]
+    assert error.tolist() == pytest.approx([1.0, 1.0, 4.0])
+
+
+def test_a_mean_of_long_runs_is_thinned_with_its_errors():
+    runs = [Series("loss", np.arange(1000.0) * step, np.full(1000, step)) for step in (1.0, 3.0)]
+    mean, error = mean_curve(runs, smooth=False)
+    assert len(mean.updates) == len(mean.values) == len(error) == MAX_VERTICES
+    assert mean.updates[[0, -1]].tolist() == [0, 999]
+    assert set(mean.values) == {2.0}
+    assert set(error) == {1.0}
+
+
+def test_a_method_without_runs_has_an_empty_curve():
+    mean, error = mean_curve([], smooth=True)
+    assert (len(mean.updates), len(mean.values), error) == (0, 0, None)
 
 
 def test_runs_that_share_no_update_still_have_a_curve():
     early, late = Series("a", np.array([0.0, 1.0]), np.array([1.0, 1.0])), Series("a", np.array([5.0]), np.array([3.0]))
-    _, mean, _ = mean_curve([early, late], smooth=False)
-    assert set(mean.tolist()) == {2.0}
+    mean, _ = mean_curve([early, late], smooth=False)
+    assert set(mean.values.tolist()) == {2.0}

@@ -6,6 +6,7 @@ import json
 import math
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 import yaml
 from made_up import made_up_comparison, scores, write_run
@@ -41,12 +42,12 @@ def collected(tmp_path):
 
 
 def lines(table):
-    return {row[0].text: row[1:] for row in table.rows}
+    return {name: list(row) for name, row in table.cells.iterrows()}
 
 
 def test_means_errors_counts_and_marks_by_hand(collected):
     table = main_table(collected)
-    assert table.head[:4] == ("method", "runs", "boxes AP ↑", "segmentation mIoU ↑")
+    assert (table.corner, *table.cells.columns[:3]) == ("method", "runs", "boxes AP ↑", "segmentation mIoU ↑")
     equal, mclgs = lines(table)["equal"], lines(table)["mclgs"]
     assert (equal[1].text, equal[1].error, equal[1].mark) == ("21.00", "1.00", "")
     assert (mclgs[1].text, mclgs[1].error, mclgs[1].mark) == ("25.00", "", "best")
@@ -58,10 +59,10 @@ def test_means_errors_counts_and_marks_by_hand(collected):
 def test_delta_by_hand_against_the_first_method(collected):
     """AP 25 against 21 and mIoU 51 against 52: -(4 / 21 - 1 / 52) / 2 in percent, or (4 - 1) / 2."""
     table = main_table(collected)
-    found = dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))
-    assert found["Δ mclgs % ↓"].text == f"{-50 * (4 / 21 - 1 / 52):.2f}"
-    assert found["Δ sta ↑"].text == "1.50"
-    assert dict(zip(table.head[1:], lines(table)["equal"], strict=True))["Δ sta ↑"].text == "0.00"
+    mclgs = table.cells.loc["mclgs"]
+    assert mclgs["Δ mclgs % ↓"].text == f"{-50 * (4 / 21 - 1 / 52):.2f}"
+    assert mclgs["Δ sta ↑"].text == "1.50"
+    assert table.cells.loc["equal"]["Δ sta ↑"].text == "0.00"
 
 
 def test_a_diverged_run_is_in_every_table_with_its_reason(collected):
@@ -75,10 +76,10 @@ def test_a_diverged_run_is_in_every_table_with_its_reason(collected):
 
 def test_a_method_whose_runs_all_failed_keeps_its_row(tmp_path):
     runs = {"equal": {"1": (scores(20.0, 50.0), DONE)}, "mclgs": {"1": (None, DIVERGED), "2": (None, DIVERGED)}}
-    found = gather(made_up_comparison(tmp_path), runs)
-    mclgs = lines(main_table(found))["mclgs"]
+    collected = gather(made_up_comparison(tmp_path), runs)
+    mclgs = lines(main_table(collected))["mclgs"]
     assert [cell.text for cell in mclgs[:3]] == ["0 of 2 (2 failed)", "failed", "failed"]
-    assert lines(main_table(found))["equal"][0].text == "1 of 2 (1 not started)"
+    assert lines(main_table(collected))["equal"][0].text == "1 of 2 (1 not started)"
 
 
 def test_baselines_are_the_base_of_delta(tmp_path):
@@ -89,24 +90,24 @@ def test_baselines_are_the_base_of_delta(tmp_path):
         "masks": {"1": ({"sem_seg": {"mIoU": 49.66}}, DONE)},
     }
     table = main_table(gather(comparison, runs))
-    found = dict(zip(table.head[1:], lines(table)["equal"], strict=True))
-    assert found["Δ mclgs % ↓"].text == "-4.03"
+    equal = table.cells.loc["equal"]
+    assert equal["Δ mclgs % ↓"].text == "-4.03"
     assert lines(table)["boxes"][2].text == "–"
 
 
 def test_values_can_be_the_base_of_delta(tmp_path):
     comparison = made_up_comparison(tmp_path, seeds=[1], delta={"base": {"bbox/AP": 25.37, "sem_seg/mIoU": 49.66}})
     table = main_table(gather(comparison, {"equal": {"1": (scores(26.31, 51.82), DONE)}}))
-    assert dict(zip(table.head[1:], lines(table)["equal"], strict=True))["Δ mclgs % ↓"].text == "-4.03"
+    assert table.cells.loc["equal"]["Δ mclgs % ↓"].text == "-4.03"
 
 
 def test_a_metric_that_no_run_has_is_told_and_nan_is_left_out(tmp_path):
     comparison = made_up_comparison(tmp_path, metrics=["bbox/AP", "segm/AP"])
     runs = {"equal": {"1": (scores(math.nan, 50.0), DONE), "2": (scores(20.0, 50.0), DONE)}}
-    found = gather(comparison, runs)
-    assert lines(main_table(found))["equal"][1].text == "20.00 (of 1)"
-    assert any("No finished run has the metric segm/AP; there are bbox/AP" in note for note in found.notes)
-    assert any("No Delta: its base, equal, has no segm/AP" in note for note in found.notes)
+    collected = gather(comparison, runs)
+    assert lines(main_table(collected))["equal"][1].text == "20.00 (of 1)"
+    assert any("No finished run has the metric segm/AP; there are bbox/AP" in note for note in collected.notes)
+    assert any("No Delta: its base, equal, has no segm/AP" in note for note in collected.notes)
 
 
 def test_grids_have_a_row_and_a_column_for_each_value_and_show_failures(tmp_path):
@@ -118,13 +119,14 @@ def test_grids_have_a_row_and_a_column_for_each_value_and_show_failures(tmp_path
         "mclgs A0=80 R_T=2": {"1": (None, DIVERGED)},
     }
     table = grid_tables(gather(comparison, runs))[0]
-    assert table.head == ("A0 \\ R_T", "2", "1")
-    assert [[cell.text for cell in row] for row in table.rows] == [
-        ["40", "20.00", "25.00"],
-        ["80", "failed", "not started"],
-    ]
-    assert table.rows[0][1].shade == 0
-    assert (table.rows[0][2].shade, table.rows[0][2].mark) == (1, "best")
+    assert (table.corner, *table.cells.columns) == ("A0 \\ R_T", "2", "1")
+    assert {name: [cell.text for cell in row] for name, row in lines(table).items()} == {
+        "40": ["20.00", "25.00"],
+        "80": ["failed", "not started"],
+    }
+    worst, best = lines(table)["40"]
+    assert worst.shade == 0
+    assert (best.shade, best.mark) == (1, "best")
 
 
 def test_values_of_a_grid_may_be_lists(tmp_path):
@@ -132,15 +134,15 @@ def test_values_of_a_grid_may_be_lists(tmp_path):
     comparison = made_up_comparison(tmp_path, methods=None, grids={"steps": {"values": values}})
     runs = {"steps STEPS=[100, 200] GAMMA=0.5": {"1": (scores(20.0, 50.0), DONE)}}
     table = grid_tables(gather(comparison, runs))[0]
-    assert [row[0].text for row in table.rows] == ["[100]", "[100, 200]"]
-    assert table.rows[1][2].text == "20.00 (of 1)"  # and there are two seeds
+    assert list(table.cells.index) == ["[100]", "[100, 200]"]
+    assert table.cells.loc["[100, 200]", "0.5"].text == "20.00 (of 1)"  # and there are two seeds
 
 
 def test_cost_and_cosines_by_hand(collected):
     cost = lines(cost_table(collected))["equal"]
     assert [cell.text for cell in cost[1:]] == ["0.5000", "1.5", "1024"]
     cosines = lines(cosine_table(collected))["equal"]
-    assert cosine_table(collected).head[1:] == ("a_b: mean", "a_b: σ", "level, a_b: mean", "level, a_b: σ")
+    assert list(cosine_table(collected).cells) == ["a_b: mean", "a_b: σ", "level, a_b: mean", "level, a_b: σ"]
     # Of 0, .1, .2, .3, and of -2 times that.
     assert [cell.text for cell in cosines] == ["0.150", "0.112", "-0.300", "0.224"]
 
@@ -152,10 +154,10 @@ def test_folders_of_other_runs_need_no_config_and_no_outcome(tmp_path):
     comparison = made_up_comparison(
         tmp_path, base=None, seeds=None, methods=None, existing={"old": [str(whole), str(short)]}
     )
-    found = collect(comparison, {})
-    assert lines(main_table(found))["old"][0].text == "1 of 2 (1 failed)"
-    assert lines(main_table(found))["old"][1].text == "30.00"
-    assert any("its log ends at update 4 of 100" in note for note in found.notes)
+    collected = collect(comparison, {})
+    assert lines(main_table(collected))["old"][0].text == "1 of 2 (1 failed)"
+    assert lines(main_table(collected))["old"][1].text == "30.00"
+    assert any("its log ends at update 4 of 100" in note for note in collected.notes)
 
 
 class Tags(HTMLParser):
@@ -184,7 +186,7 @@ def test_the_page_is_one_file_with_tables_and_curves_with_bands(collected):
 
 def test_angles_of_a_methods_finished_runs_are_in_one_histogram(collected, monkeypatch):
     seen = {}
-    draw = lambda values, labels, **_: seen.update(zip(labels, values, strict=True)) or ""  # noqa: E731
+    draw = lambda values, **_: seen.update(zip(["equal", "mclgs"], values, strict=True)) or ""  # noqa: E731
     monkeypatch.setattr(curves, "angle_histogram", draw)
     (section,) = (s for s in curves.curve_sections(collected) if s.anchor == "angles")
     assert "Angles, a_b" in section.body
@@ -199,12 +201,12 @@ def test_a_comparison_of_which_nothing_has_run_has_a_page(tmp_path):
 
 def test_names_and_reasons_do_not_become_markup(tmp_path):
     comparison = made_up_comparison(tmp_path, title="<script>", seeds=[1])
-    found = gather(comparison, {"equal": {"1": (None, Outcome(FAILED, "<img src=x> 50% & a_b"))}})
-    assert "<img" not in write_tables(found).read_text()
+    collected = gather(comparison, {"equal": {"1": (None, Outcome(FAILED, "<img src=x> 50% & a_b"))}})
+    assert "<img" not in write_tables(collected).read_text()
 
 
 def test_letters_that_tex_takes_for_commands_are_escaped():
-    table = Table("50 % & more", ("a_b ↑", "#"), [[Cell("x_y"), Cell("1.0", "0.5", "best")]])
+    table = Table("50 % & more", pd.DataFrame({"#": {"x_y": Cell("1.0", "0.5", "best")}}), "a_b ↑")
     text = latex([table], [])
     assert r"50 \% \& more" in text
     assert r"a\_b $\uparrow$ & \#" in text
@@ -222,18 +224,18 @@ def test_accuracies_are_tasks_and_their_mean_and_other_test_sets_do_not_count(tm
     base = {"accuracy": {"left": 80.0, "right": 50.0, "harmonic_mean": 61.5}, "accuracy@val": {"left": 10.0}}
     better = {"accuracy": {"left": 88.0, "right": 50.0, "harmonic_mean": 63.8}, "accuracy@val": {"left": 90.0}}
     table = main_table(gather(comparison, {"equal": {"1": (base, DONE)}, "mclgs": {"1": (better, DONE)}}))
-    assert table.head[2:5] == ("accuracy left ↑", "accuracy right ↑", "accuracy harmonic_mean ↑")
-    assert dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))["Δ acc % ↑"].text == "5.00"
+    assert list(table.cells)[1:4] == ["accuracy left ↑", "accuracy right ↑", "accuracy harmonic_mean ↑"]
+    assert table.cells.loc["mclgs"]["Δ acc % ↑"].text == "5.00"
 
 
 def test_a_runs_own_row_counts_wherever_it_stands(tmp_path):
     comparison = made_up_comparison(tmp_path, seeds=[1])
-    found = gather(comparison, {"equal": {"1": (scores(38.2, 50.0), DONE)}})
+    collected = gather(comparison, {"equal": {"1": (scores(38.2, 50.0), DONE)}})
     folder = comparison.output / "equal" / "1"
     rows = {"old": {"bbox": {"AP": 1.0}}, "mine": {"bbox": {"AP": 38.2}}, "constant": {"bbox": {"AP": 3.4}}}
     (folder / "results.json").write_text(json.dumps(rows | {"own_row": "mine"}))
-    found = collect(comparison, {"equal": {"1": folder}, "mclgs": {}})
-    assert lines(main_table(found))["equal"][1].text == "38.20"
+    collected = collect(comparison, {"equal": {"1": folder}, "mclgs": {}})
+    assert lines(main_table(collected))["equal"][1].text == "38.20"
 
 
 def test_a_metric_that_is_nan_is_shown_with_its_reason_and_is_no_dash(tmp_path):
@@ -243,20 +245,20 @@ def test_a_metric_that_is_nan_is_shown_with_its_reason_and_is_no_dash(tmp_path):
         "equal": {"1": (scores(20.0, 50.0), DONE), "2": (scores(22.0, 50.0), DONE)},
         "mclgs": {"1": (nothing, DONE), "2": (nothing, DONE)},
     }
-    found = gather(comparison, runs)
-    table = main_table(found)
+    collected = gather(comparison, runs)
+    table = main_table(collected)
     assert [cell.text for cell in lines(table)["mclgs"][:4]] == ["2", "nan", "51.00", "–"]
     assert "No Δ: mclgs (bbox/AP nan)." in table.note
-    assert any(note.startswith("mclgs, seeds 1, 2: bbox/AP nan: there was nothing") for note in found.notes)
-    row = list(csv.DictReader(io.StringIO(runs_csv(found))))[2]
+    assert any(note.startswith("mclgs, seeds 1, 2: bbox/AP nan: there was nothing") for note in collected.notes)
+    row = list(csv.DictReader(io.StringIO(runs_csv(collected))))[2]
     assert (row["method"], row["bbox/AP"]) == ("mclgs", "nan")
 
 
 def test_a_delta_that_would_divide_by_zero_says_so(tmp_path):
     runs = {"equal": {"1": (scores(0.0, 50.0), DONE)}, "mclgs": {"1": (scores(20.0, 51.0), DONE)}}
     table = main_table(gather(made_up_comparison(tmp_path, seeds=[1]), runs))
-    found = dict(zip(table.head[1:], lines(table)["mclgs"], strict=True))
-    assert (found["Δ mclgs % ↓"].text, found["Δ sta ↑"].text) == ("–", "10.50")
+    mclgs = table.cells.loc["mclgs"]
+    assert (mclgs["Δ mclgs % ↓"].text, mclgs["Δ sta ↑"].text) == ("–", "10.50")
     assert "mclgs (mclgs, cagrad, acc: bbox/AP of the base is 0, and is divided by)" in table.note
 
 
@@ -269,16 +271,16 @@ def test_tiny_percentages_are_zero_and_nobodys_best(tmp_path):
 def test_what_a_run_says_of_its_results_is_said_once_with_the_runs(tmp_path):
     comparison = made_up_comparison(tmp_path)
     done = {seed: (scores(20.0, 50.0), DONE) for seed in ("1", "2")}
-    found = gather(comparison, {"equal": done, "mclgs": done})
+    collected = gather(comparison, {"equal": done, "mclgs": done})
     folders = [comparison.output / name / seed for name in ("equal", "mclgs") for seed in ("1", "2")]
     config = {"MTL": {"TASKS": ["detection", "instance"], "GRADIENT": {"AGGREGATOR": "mean", "SCALE": "sum"}}}
     for folder in folders[:3]:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         results = {"own": scores(20.0, 50.0), "notes": ["val: failed"], "definitions": {"bbox": "AP by pycocotools"}}
         (folder / "results.json").write_text(json.dumps(results))
-    found = collect(comparison, {n: {s: comparison.output / n / s for s in ("1", "2")} for n in ("equal", "mclgs")})
-    notes = [note for note in found.notes if "not evaluated" in note or "failed" in note]
+    collected = collect(comparison, {n: {s: comparison.output / n / s for s in ("1", "2")} for n in ("equal", "mclgs")})
+    notes = [note for note in collected.notes if "not evaluated" in note or "failed" in note]
     assert notes[0] == "equal, seeds 1, 2; mclgs, seed 1: val: failed"
-    assert main_table(found).note.endswith(" boxes: AP by pycocotools.")
+    assert main_table(collected).note.endswith(" boxes: AP by pycocotools.")
     assert notes[1].startswith("equal, seeds 1, 2; mclgs, seed 1: 'instance' is trained and not evaluated")
-    assert "sum, set as mean (scale sum)" in write_tables(found).read_text()
+    assert "sum, set as mean (scale sum)" in write_tables(collected).read_text()

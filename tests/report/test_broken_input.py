@@ -50,9 +50,9 @@ def box(*corners, **more):
     ],
 )
 def test_an_object_that_cannot_be_drawn_is_counted_and_the_others_are_drawn(annotation, reason):
-    found = read_objects([annotation, box(5, 5, 20, 20)], H, W)
-    assert found.left_out == {reason: 1}
-    assert found.drawn[-1].box == (5, 5, 20, 20)
+    objects = read_objects([annotation, box(5, 5, 20, 20)], H, W)
+    assert objects.left_out == {reason: 1}
+    assert objects.drawn[-1].box == (5, 5, 20, 20)
     picture = draw(IMAGE, NAMES, NAMES, [annotation, box(5, 5, 20, 20)])
     assert picture.left_out == (f"1 object {reason}",)
     assert picture.classes == {"car"}
@@ -60,9 +60,9 @@ def test_an_object_that_cannot_be_drawn_is_counted_and_the_others_are_drawn(anno
 
 @pytest.mark.parametrize("segmentation", [None, [], {}, [[10, 10, 30, 10, 30, 30]], [[[10, 10], [30, 10], [30, 30]]]])
 def test_a_mask_that_is_not_there_or_as_pairs_of_points_is_no_fault(segmentation):
-    found = read_objects([box(10, 10, 30, 30, segmentation=segmentation)], H, W)
-    assert not found.left_out
-    assert (found.drawn[0].mask is None) == (not segmentation)
+    objects = read_objects([box(10, 10, 30, 30, segmentation=segmentation)], H, W)
+    assert not objects.left_out
+    assert (objects.drawn[0].mask is None) == (not segmentation)
 
 
 def test_a_box_that_reaches_far_outside_is_drawn_along_the_border():
@@ -85,16 +85,16 @@ def test_a_segmentation_of_another_size_is_left_out():
 def test_any_prediction_can_be_drawn(seed):
     random = np.random.default_rng(seed)
     count = int(random.integers(0, 6))
-    found = Instances((H, W))
-    found.pred_boxes = Boxes(torch.from_numpy(random.choice(NUMBERS, (count, 4)).astype(np.float32)))
-    found.pred_classes = torch.from_numpy(random.integers(-3, 9, count))
+    prediction = Instances((H, W))
+    prediction.pred_boxes = Boxes(torch.from_numpy(random.choice(NUMBERS, (count, 4)).astype(np.float32)))
+    prediction.pred_classes = torch.from_numpy(random.integers(-3, 9, count))
     if seed % 3:
-        found.scores = torch.from_numpy(random.choice([math.nan, math.inf, 0.0, 0.5, 1.0], count))
+        prediction.scores = torch.from_numpy(random.choice([math.nan, math.inf, 0.0, 0.5, 1.0], count))
     if seed % 2:
         size = (H, W) if seed % 4 == 1 else (H, W + seed)
-        found.pred_masks = torch.from_numpy(random.random((count, *size)) < random.choice([0.0, 0.5]))
+        prediction.pred_masks = torch.from_numpy(random.random((count, *size)) < random.choice([0.0, 0.5]))
     sem_seg = random.integers(-5, 300, (H, W)) if seed % 5 else None
-    picture = draw(IMAGE, NAMES, NAMES, found, sem_seg)
+    picture = draw(IMAGE, NAMES, NAMES, prediction, sem_seg)
     assert picture.pixels.shape == (2 * H, 2 * W, 3)
     assert (IMAGE == 90).all()
 
