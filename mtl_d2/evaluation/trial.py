@@ -12,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation.delta import known_metrics
 from mtl_d2.evaluation.sample import choose
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Record, Truth
@@ -23,6 +24,7 @@ Groups = dict[str, Metrics]
 
 PIXELS = 200_000_000  # of all masks, or of all classes' maps, that one evaluator is given: some seconds
 ROUNDING = 1e-3  # percent
+MOST_ERROR = 1e-2  # of the truth, in an error's own unit, such as the degrees of a median that comes of a histogram
 # Of objects of one size: one of another size may take their place, so that even the truth is not perfect.
 INEXACT = ("APs", "APm", "APl")
 SHOWN = 4  # metrics that a line names
@@ -108,6 +110,8 @@ class Trial:
         return found, ""
 
     def _is_low(self, name: str, value: float) -> bool:
+        if known_metrics().get(name.rpartition("/")[2]) is False:  # an error
+            return value > MOST_ERROR
         return value < self.tool.perfect - ROUNDING and not name.endswith(INEXACT)
 
     def _not_zero(self, records: Sequence[Record], perfect: Groups) -> str:

@@ -108,9 +108,14 @@ def in_double():
         yield
 
 
-def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4):
-    """FCOS with a semantic head on images of different sizes, one of them without boxes."""
-    cfg = prepare(small_cfg(), [*MCLGS, *overrides], batch_size, updates)
+DENSE = ("detection", "semantic", "depth", "normals")
+# Of two processes the first has none of a task's samples, or the second.
+DENSE_LABELLED = [DENSE, S, ("depth", "normals"), D, ("depth",), S, ("depth",), ("normals",)]
+
+
+def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4, tasks=B):
+    """FCOS with further heads on images of different sizes, one of them without boxes."""
+    cfg = prepare(small_cfg(*tasks), [*MCLGS, *overrides], batch_size, updates)
     samples = [
         sample(*tasks, size=(32 + 16 * (i % 3), 64 - 16 * (i % 2)), boxes=(i + 1) % 4, seed=i)
         for i, tasks in enumerate(labelled)

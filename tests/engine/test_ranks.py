@@ -10,7 +10,21 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from detectron2.utils.events import EventStorage
-from rank_cases import FOUR, MCLGS, B, D, S, assert_same, combine_nearly_parallel, prepare, serve, train_fcos, train_toy
+from rank_cases import (
+    DENSE,
+    DENSE_LABELLED,
+    FOUR,
+    MCLGS,
+    B,
+    D,
+    S,
+    assert_same,
+    combine_nearly_parallel,
+    prepare,
+    serve,
+    train_fcos,
+    train_toy,
+)
 from small import small_cfg
 from test_combinations import CHOICES, pairs
 from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
@@ -146,6 +160,7 @@ JOBS = {
     **{("presence", "nearly parallel", x): (combine_nearly_parallel, (x,)) for x in ("all_reduce", "reduce_scatter")},
     **{("pair", p.id): (train_toy, (p.values[0], 5)) for p in pairs()},
     **{("detector", name): (train_fcos, (overrides,)) for name, overrides in DETECTOR.items()},
+    ("detector", "depth and normals"): (train_fcos, ([], 2, DENSE_LABELLED, 4, DENSE)),
     **{
         ("mode", name, mode): (train_toy, ([*overrides, "MTL.COMMUNICATION", mode], 5))
         for name, overrides in MODES.items()

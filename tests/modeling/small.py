@@ -35,6 +35,8 @@ def small_cfg(*tasks):
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4"]
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 5
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 16
+    for head in (cfg.MODEL.DEPTH_HEAD, cfg.MODEL.NORMALS_HEAD):
+        head.IN_FEATURES, head.CONVS_DIM = ["p2", "p3", "p4"], 16
     return cfg
 
 
@@ -92,6 +94,11 @@ def sample(*tasks, size=(64, 96), boxes=2, seed=0):
         found["tasks"] = tasks
     if "semantic" in tasks:
         found["sem_seg"] = torch.randint(0, 5, (h, w), generator=generator)
+    labelled = torch.rand(h, w, generator=generator) < 0.8
+    if "depth" in tasks:
+        found["depth"] = (1 + 4 * torch.rand(h, w, generator=generator)) * labelled
+    if "normals" in tasks:
+        found["normals"] = torch.nn.functional.normalize(torch.randn(3, h, w, generator=generator), dim=0) * labelled
     return found
 
 

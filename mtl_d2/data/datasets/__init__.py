@@ -2,7 +2,7 @@
 
 import os
 
-from mtl_d2.data.datasets import bdd100k, cityscapes, mnist
+from mtl_d2.data.datasets import bdd100k, cityscapes, mnist, sample_scenes
 
 
 def register_all(root: str | None = None) -> None:
@@ -15,3 +15,4 @@ def register_all(root: str | None = None) -> None:
     bdd100k.register(root)
     cityscapes.register(root)
     mnist.register(root)
+    sample_scenes.register(root)

@@ -1,0 +1,142 @@
+"""Maps of depth and of normals: what is wrong with a sample of their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mtl_d2.data.checks.files import THREADS, spread
+from mtl_d2.data.dense_maps import METRES, DenseMaps, DepthMaps, other_size
+from mtl_d2.data.errors import DataError
+
+SAMPLE = 32  # maps that are looked at
+USUAL_METRES = (0.1, 1000.0)  # that the median of depths lies in
+ODD = 0.05  # share of a map's pixels that may be no depth or no unit vectors
+
+Records = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """What a map holds.
+
+    Attributes:
+        file: of it.
+        labelled: share of its pixels that have a label.
+        odd: share of its pixels that cannot be what they are to be; see ``DenseLabel``.
+        median: of the labelled values.
+    """
+
+    file: str
+    labelled: float
+    odd: float
+    median: float
+
+
+@dataclass
+class DenseFindings:
+    """What was found in the maps looked at.
+
+    Attributes:
+        total: number of maps that there are.
+        maps: those that could be read.
+        mistakes: the lines of the others, by what they say besides the file.
+    """
+
+    total: int
+    maps: list[_Map] = field(default_factory=list)
+    mistakes: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def looked_at(self) -> str:
+        """How many, in words."""
+        n = len(self.maps)
+        return f"its {n} maps" if n == self.total else f"the {n} of its {self.total} maps looked at"
+
+
+def look_at_maps(records: Records, keys: DenseMaps, metadata: Any) -> DenseFindings:
+    """Reads ``SAMPLE`` maps at equal distances.
+
+    Args:
+        records: of a data set, with or without such a map; their height and width are compared where they say them.
+        keys: of the maps.
+        metadata: of the data set.
+    """
+    labelled = [r for r in records if keys.file in r]
+    findings = DenseFindings(len(labelled))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for one in pool.map(partial(_look, keys, metadata), spread(labelled, SAMPLE)):
+            if isinstance(one, _Map):
+                findings.maps.append(one)
+            else:
+                line, file = one
+                findings.mistakes.setdefault(line.replace(file, ""), []).append(line)
+    return findings
+
+
+def _look(keys: DenseMaps, metadata: Any, record: dict[str, Any]) -> _Map | tuple[str, str]:
+    file = record[keys.file]
+    try:
+        values, odd = keys.read(record, metadata)
+    except DataError as error:
+        return str(error), file
+    size = (record.get("height"), record.get("width"))
+    if None not in size and values.shape[:2] != size:
+        return other_size(file, values, (int(record["height"]), int(record["width"]))), file
+    labelled = (values != 0).reshape(*values.shape[:2], -1).any(-1)
+    median = float(np.median(values[labelled])) if labelled.any() else 0.0
+    return _Map(file, float(labelled.mean()), odd / labelled.size, median)
+
+
+def unusable_maps(findings: DenseFindings) -> Iterator[str]:
+    """Maps that cannot be read or do not fit, and data sets that have no label in any."""
+    for lines in findings.mistakes.values():
+        yield lines[0] + (f" (the same of {len(lines)} of those looked at)" if len(lines) > 1 else "")
+    if findings.maps and not any(one.labelled for one in findings.maps):
+        yield (
+            f"{findings.looked_at} hold no label at all, the first is {findings.maps[0].file}: every pixel is 0, "
+            "negative or not finite; give the right files, or take the key out of its records"
+        )
+
+
+def empty_maps(findings: DenseFindings) -> Iterator[str]:
+    """Maps without a label, beside others that have some."""
+    empty = [one.file for one in findings.maps if not one.labelled]
+    if empty and len(empty) < len(findings.maps):
+        yield (
+            f"{len(empty)} of {findings.looked_at} hold no label at all, the first is {empty[0]}: nothing is learnt "
+            "from them"
+        )
+
+
+def odd_depths(findings: DenseFindings, keys: DepthMaps, metadata: Any) -> Iterator[str]:
+    """Depth in another unit than it is said to be, or that is negative or not finite."""
+    medians = sorted(one.median for one in findings.maps if one.labelled)
+    unit = metadata.get(keys.unit, METRES)
+    if medians and unit == METRES and not USUAL_METRES[0] <= medians[len(medians) // 2] <= USUAL_METRES[1]:
+        least, most = USUAL_METRES
+        yield (
+            f"the median depth of {findings.looked_at} is {medians[len(medians) // 2]:.4g} m, outside {least:g} to "
+            f"{most:g}: is it stored as {metadata.get(keys.encoding, METRES)!r}? Correct `{keys.encoding}`, or set "
+            f"`{keys.unit}` in its metadata if it is not in metres"
+        )
+    yield from _odd(findings, "are negative or not finite, and have no label")
+
+
+def odd_normals(findings: DenseFindings) -> Iterator[str]:
+    """Normals that are no unit vectors."""
+    yield from _odd(findings, "are no unit vectors; their direction is taken")
+
+
+def _odd(findings: DenseFindings, what: str) -> Iterator[str]:
+    odd = [one for one in findings.maps if one.odd > ODD]
+    if odd:
+        yield (
+            f"{100 * odd[0].odd:.0f} % of the pixels of {odd[0].file} {what} ({len(odd)} of {findings.looked_at} have "
+            f"more than {100 * ODD:.0f} %): look whether it is the right file"
+        )

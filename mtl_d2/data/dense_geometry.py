@@ -1,0 +1,219 @@
+"""Maps of depth and of surface normals through the augmentation of their image.
+
+A camera looks along z; x is right and y down in its image. An affine map of the image that magnifies, shifts or
+stretches is another lens: it changes no normal. One that turns or mirrors the image turns or mirrors the normals with
+it. What a pixel's depth becomes where the image is magnified is a matter of convention; see ``DEPTH_SCALINGS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import BlendTransform, ScaleTransform
+from torch.nn import functional as F
+
+from mtl_d2.data.errors import DataError
+
+Array = npt.NDArray[Any]
+Size = tuple[int, int]  # height, width
+
+# What depth is multiplied by where the image is magnified s times, beside the size it is stored in. "divide" is MTAN's:
+# the camera is s times nearer; "multiply" is for disparity, its inverse. In the mean of both directions, and for
+# all resizing: also for that of tests, whose predictions are to be scaled back.
+DEPTH_SCALINGS: dict[str, Callable[[float], float]] = {
+    "none": lambda s: 1.0,
+    "divide": lambda s: 1 / s,
+    "multiply": lambda s: s,
+}
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A map from points of an image to points of another; the first pixel is the square from (0, 0) to (1, 1).
+
+    Attributes:
+        matrix: (2, 3): (x, y) goes to ``matrix @ (x, y, 1)``.
+        size: of the image that it leads to; what lies outside the first has no label.
+    """
+
+    matrix: Array
+    size: Size
+
+    @property
+    def magnification(self) -> float:
+        """How much longer lines become, the geometric mean over directions."""
+        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
+
+    @property
+    def turn(self) -> Array:
+        """(2, 2) orthogonal: what the map does beside stretching, by its polar decomposition."""
+        left, _, right = np.linalg.svd(self.matrix[:, :2])
+        return left @ right
+
+
+def transform_depth(
+    depth: Array, transforms: T.TransformList, *, bilinear: bool = False, scaling: str = "none"
+) -> Array:
+    """A depth map as the augmented image shows it.
+
+    Args:
+        depth: (H, W) float32, 0 = no label.
+        transforms: what was done to the image.
+        bilinear: resampled pixels are means of the labelled ones among the four around them, else the nearest one.
+            Either way a pixel is labelled where the nearest one is.
+        scaling: a key of ``DEPTH_SCALINGS``.
+
+    Returns:
+        (H', W') float32, 0 = no label.
+
+    Raises:
+        DataError: what a transform does to points is not known.
+    """
+    values, affines = _transformed(depth[..., None], transforms, bilinear)
+    factor = DEPTH_SCALINGS[scaling](float(np.prod([one.magnification for one in affines])))
+    return values[..., 0] * np.float32(factor)
+
+
+def transform_normals(normals: Array, transforms: T.TransformList) -> Array:
+    """A map of normals as the augmented image shows it: bilinear among labelled pixels, turned, of length 1.
+
+    Args:
+        normals: (H, W, 3) float32 unit vectors, x right, y down, z forward; all 0 = no label.
+        transforms: what was done to the image.
+
+    Returns:
+        (H', W', 3) float32.
+
+    Raises:
+        DataError: what a transform does to points is not known.
+    """
+    values, affines = _transformed(normals, transforms, bilinear=True)
+    turn = np.eye(2)
+    for affine in affines:
+        turn = affine.turn @ turn
+    turned = np.concatenate([values[..., :2] @ turn.T.astype(np.float32), values[..., 2:]], -1)
+    length = np.linalg.norm(turned, axis=-1, keepdims=True)
+    return np.where(length > 1e-3, turned / np.maximum(length, 1e-3), np.float32(0)).astype(np.float32)
+
+
+def _transformed(values: Array, transforms: T.TransformList, bilinear: bool) -> tuple[Array, list[Affine]]:
+    """Values (H, W, C) at their new places, and what moved them there."""
+    affines = []
+    for transform in transforms.transforms:
+        affine = affine_of(transform, (values.shape[0], values.shape[1]))
+        if affine is not None:
+            values = _moved(values, affine, bilinear)
+            affines.append(affine)
+    return np.ascontiguousarray(values, np.float32), affines
+
+
+def affine_of(transform: Any, size: Size) -> Affine | None:
+    """What a transform does to the points of an image; None = nothing.
+
+    A transform of one's own says it by two attributes: ``affine``, (2, 3) as in ``Affine``, and ``output_size``.
+
+    Args:
+        transform: one of detectron2's or fvcore's.
+        size: of the image that it is applied to.
+
+    Raises:
+        DataError: it is not known.
+    """
+    for kind in type(transform).__mro__:
+        if kind in _AFFINES:
+            return _AFFINES[kind](transform, size)
+    if hasattr(transform, "affine") and hasattr(transform, "output_size"):
+        return Affine(np.asarray(transform.affine, float), tuple(transform.output_size))
+    raise DataError(
+        f"what {type(transform).__name__} does to depth and normals is not known: give it the attributes `affine`, the "
+        "(2, 3) matrix from points of the image to points of its result, and `output_size` (height, width), or take "
+        "it out of the augmentation"
+    )
+
+
+def _nothing(transform: Any, size: Size) -> None:
+    return None
+
+
+def _scaled(x: float, y: float, size: Size, shift: tuple[float, float] = (0.0, 0.0)) -> Affine:
+    return Affine(np.array([[x, 0, shift[0]], [0, y, shift[1]]], float), size)
+
+
+def _resized(transform: T.ResizeTransform | ScaleTransform, size: Size) -> Affine:
+    new = (transform.new_h, transform.new_w)
+    return _scaled(new[1] / transform.w, new[0] / transform.h, new)
+
+
+def _cropped(transform: T.CropTransform, size: Size) -> Affine:
+    x0, y0 = transform.x0, transform.y0
+    inside = (min(transform.h, size[0] - y0), min(transform.w, size[1] - x0))  # a slice of the image
+    return _scaled(1, 1, inside, (-x0, -y0))
+
+
+def _padded(transform: T.PadTransform, size: Size) -> Affine:
+    outside = (size[0] + transform.y0 + transform.y1, size[1] + transform.x0 + transform.x1)
+    return _scaled(1, 1, outside, (transform.x0, transform.y0))
+
+
+def _extended(transform: T.ExtentTransform, size: Size) -> Affine:
+    (height, width), (x0, y0, x1, y1) = transform.output_size, transform.src_rect
+    x, y = width / (x1 - x0), height / (y1 - y0)
+    return _scaled(x, y, (height, width), (-x0 * x, -y0 * y))
+
+
+def _rotated(transform: T.RotationTransform, size: Size) -> Affine | None:
+    if transform.angle % 360 == 0:  # then it does not crop to its bounds either
+        return None
+    return Affine(np.asarray(transform.rm_coords, float), (int(transform.bound_h), int(transform.bound_w)))
+
+
+_AFFINES: dict[type, Callable[[Any, Size], Affine | None]] = {
+    T.NoOpTransform: _nothing,
+    T.ColorTransform: _nothing,
+    BlendTransform: _nothing,
+    T.HFlipTransform: lambda transform, size: _scaled(-1, 1, size, (size[1], 0)),
+    T.VFlipTransform: lambda transform, size: _scaled(1, -1, size, (0, size[0])),
+    T.CropTransform: _cropped,
+    T.PadTransform: _padded,
+    T.ResizeTransform: _resized,
+    ScaleTransform: _resized,
+    T.ExtentTransform: _extended,
+    T.RotationTransform: _rotated,
+}
+
+
+def _moved(values: Array, affine: Affine, bilinear: bool) -> Array:
+    """Values (H, W, C) after an affine map. The nearest pixel decides whether a pixel is labelled, any value but 0."""
+    points = np.abs(affine.matrix[:, :2])
+    if np.array_equal(points, np.eye(2)) and np.array_equal(affine.matrix[:, 2], np.rint(affine.matrix[:, 2])):
+        bilinear = False  # each pixel goes to one pixel
+    pixels = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]  # (1, C, H, W)
+    grid = _sources(affine, values.shape[:2])
+    nearest = F.grid_sample(pixels, grid, "nearest", "zeros", align_corners=False)
+    if bilinear:
+        labelled = (pixels != 0).any(1, keepdim=True)
+        share = F.grid_sample(labelled.to(pixels), grid, "bilinear", "zeros", align_corners=False)
+        mean = F.grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False) / share.clamp(min=0.1)
+        nearest = torch.where((nearest != 0).any(1, keepdim=True), mean, 0)
+    return nearest[0].permute(1, 2, 0).numpy()
+
+
+def _sources(affine: Affine, size: tuple[int, ...]) -> torch.Tensor:
+    """(1, H', W', 2) where each pixel comes from, as ``grid_sample`` counts: -1 to 1 from edge to edge.
+
+    Points are nudged by less than rounding can move them, so that the pixel on the right and below is the nearest one
+    where two are equally near, as in Pillow.
+    """
+    backward = np.linalg.inv(np.vstack([affine.matrix, [0, 0, 1]]))
+    (height, width), (rows, columns) = affine.size, size
+    x = np.arange(width) + 0.5
+    y = np.arange(height)[:, None] + 0.5
+    points = [row[0] * x + row[1] * y + row[2] + 1e-3 for row in backward[:2]]
+    grid = np.stack([points[0] * (2 / columns) - 1, points[1] * (2 / rows) - 1], -1)
+    return torch.from_numpy(grid.astype(np.float32))[None]

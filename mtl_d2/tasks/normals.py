@@ -1,0 +1,84 @@
+"""Surface normals: which way what a pixel shows faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtl_d2.data.checks.dense_maps import empty_maps, look_at_maps, odd_normals, unusable_maps
+from mtl_d2.data.checks.examination import Examination
+from mtl_d2.data.dense_maps import NormalsMaps
+from mtl_d2.evaluation.normals import METRICS, NormalsScores
+from mtl_d2.evaluation.tools import Tool
+from mtl_d2.modeling.heads.dense import NormalsHead
+from mtl_d2.modeling.heads.dense_losses import NORMALS_LOSSES
+from mtl_d2.options import declare
+from mtl_d2.report.canvas import Canvas
+from mtl_d2.report.dense_pictures import NORMALS_CAPTION, normals_picture
+from mtl_d2.tasks.base import Record
+from mtl_d2.tasks.dense import DenseTask, dense_tool, layer_options
+from mtl_d2.tasks.registry import task_kind
+
+KEYS = NormalsMaps()
+OPTIONS = layer_options(
+    NORMALS_LOSSES,
+    'Over labelled pixels, of predictions scaled to length 1: "cosine" is 1 - cosine, "l1" and "mse" are means over '
+    "the three components.",
+)
+declare("MODEL.NORMALS_HEAD", OPTIONS)
+TOOL = dense_tool("the angle of normals", "look at its file, and at `normals_signs` in its metadata")
+
+
+@task_kind
+class Normals(DenseTask):
+    """Maps in a record's ``normals_file_name``; samples have ``normals`` (3, H, W) float32, all 0 = no label.
+
+    Vectors are of the camera: x right, y down, z forward. Metadata, or records, say how a file is read:
+    ``normals_signs``, where its axes are others, and ``normals_array``; metadata for evaluation ``normals_average``.
+    """
+
+    name = "normals"
+    record_key = KEYS.file
+    sample_key = KEYS.sample
+    group = "normals"
+    file_keys = (KEYS.file,)
+    reading_keys = (KEYS.array, KEYS.signs)
+    options = "MODEL.NORMALS_HEAD"
+    module = "normals_head"
+    metrics = METRICS
+    head_options = OPTIONS
+
+    def __init__(self, task: str) -> None:
+        """See ``TaskKind``."""
+        super().__init__(task)
+        self.maps = KEYS.named(self.own_name)
+
+    def check_records(self, examination: Examination) -> None:
+        """The pixels of some maps."""
+        findings = look_at_maps(examination.cleaned, self.maps, examination.metadata)
+        examination.refuse(unusable_maps(findings))
+        examination.warn(empty_maps(findings))
+        examination.warn(odd_normals(findings))
+
+    def build_layers(self, cfg: Any, shapes: Mapping[str, Any]) -> NormalsHead:
+        """The head of ``MODEL.NORMALS_HEAD``."""
+        return NormalsHead(cfg, shapes)
+
+    def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
+        """Angles over pixels or images."""
+        return (TOOL,)
+
+    def scores(self, metadata: Any) -> NormalsScores:
+        """Of all labelled pixels."""
+        return NormalsScores()
+
+    def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
+        """A panel of colours."""
+        self._draw(canvas, self.maps.read(record, metadata).values)
+
+    def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
+        """A panel of colours."""
+        self._draw(canvas, prediction.float().cpu().numpy().transpose(1, 2, 0))
+
+    def _draw(self, canvas: Canvas, normals: Any) -> None:
+        canvas.add_panel(f"{self.task}: {NORMALS_CAPTION}", normals_picture(normals))
