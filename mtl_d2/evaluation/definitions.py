@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mtl_d2.evaluation.tools import evaluator_type
 from mtl_d2.tasks.registry import kinds_of
 
 
@@ -15,4 +16,6 @@ def definition(tasks: Sequence[str], dataset_name: str, group: str) -> str:
         dataset_name: in detectron2's catalog.
         group: of metrics, such as ``bbox``.
     """
-    return next((kind.definition(dataset_name) for kind in kinds_of(tasks) if kind.group == group), "")
+    kinds, kind_of_set = kinds_of(tasks), evaluator_type(dataset_name)
+    besides = {tool.group: tool.definition for kind in kinds for tool in kind.tools(kind_of_set) if tool.group}
+    return next((kind.definition(dataset_name) for kind in kinds if kind.group == group), besides.get(group, ""))

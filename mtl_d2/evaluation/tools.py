@@ -42,6 +42,9 @@ class Tool:
         require: raises DataError where it cannot evaluate the data set of a name.
         images: that a rehearsal gives it at most.
         perfect: the least, in percent, that the ground truth has to get.
+        group: of metrics that it gives besides those of the tasks, if any.
+        definition: what the metrics of that group are.
+        can_be_zero: whether its metrics of predictions that are wrong everywhere are 0.
     """
 
     title: str
@@ -52,6 +55,9 @@ class Tool:
     require: Callable[[str], None] = _nothing
     images: int = 100
     perfect: float = 100.0
+    can_be_zero: bool = True
+    group: str = ""
+    definition: str = ""
 
 
 Tools = Mapping[Tool, tuple[str, ...]]  # with the tasks that each evaluates

@@ -116,7 +116,7 @@ class Trial:
 
     def _not_zero(self, records: Sequence[Record], perfect: Groups) -> str:
         """What is wrong with the metrics of no predictions: where the truth has a value, they must be 0."""
-        if not perfect or any(truth.wrong(records[0]) is None for truth in self.truths):
+        if not perfect or not self.tool.can_be_zero or any(truth.wrong(records[0]) is None for truth in self.truths):
             return ""
         found, error = self._try(records, "wrong")
         if error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
@@ -14,6 +14,7 @@ from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.objects import InstanceReader
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
+from mtl_d2.evaluation.driving import EVALUATOR_TYPE, HIGHER, driving_tools
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
 from mtl_d2.report.canvas import Canvas
@@ -38,7 +39,8 @@ class Detection(TaskKind):
     group = "bbox"
     classes_key = "thing_classes"
     ids_key = "thing_dataset_id_to_contiguous_id"
-    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR"), True)
+    evaluator_types: ClassVar[tuple[str, ...]] = (EVALUATOR_TYPE,)
+    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR"), True) | HIGHER
 
     def reader(self, cfg: Any) -> InstanceReader:
         """Boxes, and masks where the kind has them."""
@@ -73,8 +75,8 @@ class Detection(TaskKind):
         return key, attrgetter(key)(cfg)
 
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
-        """Pycocotools."""
-        return (PYCOCOTOOLS,)
+        """Pycocotools, and beside it what driving networks are compared by."""
+        return (PYCOCOTOOLS, *driving_tools(self.task, evaluator_type))
 
     def truth(self, cfg: Any, dataset: str) -> Objects:
         """Boxes, and masks where the kind has them."""

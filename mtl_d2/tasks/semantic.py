@@ -15,6 +15,7 @@ from mtl_d2.data.images import read_ids
 from mtl_d2.data.label_map import LabelMapKeys, LabelMapReader
 from mtl_d2.evaluation.cityscapes import EVALUATOR_TYPES, PIXELS
 from mtl_d2.evaluation.constant import ConstantMap
+from mtl_d2.evaluation.driving import driving_tools
 from mtl_d2.evaluation.semantic import SEMANTIC, semantic_convention
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
@@ -90,7 +91,8 @@ class Semantic(TaskKind):
 
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
         """Cityscapes' scripts for the one task of its data sets that they know, the IoU of classes for others."""
-        return (PIXELS,) if evaluator_type in EVALUATOR_TYPES and not self.own_name else (SEMANTIC,)
+        usual = PIXELS if evaluator_type in EVALUATOR_TYPES and not self.own_name else SEMANTIC
+        return (usual, *driving_tools(self.task, evaluator_type))
 
     def truth(self, cfg: Any, dataset: str) -> LabelMap:
         """A class for each pixel."""

@@ -141,7 +141,7 @@ def test_palette_colormaps_serve_where_there_are_no_masks(tiny_root):
 
 def test_coloured_label_images_are_refused(tiny_root):
     write_png(tiny_root / "bdd100k/labels/sem_seg/masks/train/a.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(DataError, match=r"a.png holds colours \(mode RGB\), not train ids: unpack"):
+    with pytest.raises(DataError, match=r"a.png holds colours \(mode RGB\), not class ids: unpack"):
         load_semantic(str(tiny_root), "train")
 
 

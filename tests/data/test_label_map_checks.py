@@ -232,3 +232,12 @@ def test_maps_that_cannot_be_read_for_one_reason_are_one_line(tmp_path):
     (line,) = pixels.unknown_classes(pixels.count_pixels(records, LabelMapKeys(), meaning), meaning)
     assert line.startswith(f"{tmp_path}/0.png: its `sem_seg_table` must be 256 bytes")
     assert line.endswith("(the same of 5 of those looked at)")
+
+
+def test_lane_masks_read_as_class_ids_are_said(path, split, warnings):
+    lane = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    lane[:, :2] = 6  # a category
+    for other in path.parent.iterdir():
+        write_png(other, lane)
+    (line,) = [line for line in warnings() if "lane masks" in line]
+    assert line.startswith(f"bdd100k_sem_seg_{split}: its {SEMANTIC} label maps hold the values [6, 255], as BDD100K's")

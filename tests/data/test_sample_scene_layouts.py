@@ -26,6 +26,7 @@ from mtl_d2.data.sample_scenes.classes import (
 from mtl_d2.data.sample_scenes.generate import MANIFEST, Request, generate
 from mtl_d2.data.sample_scenes.layouts import bdd100k, cityscapes, coco
 from mtl_d2.data.sample_scenes.layouts.coco_classes import coco_categories
+from mtl_d2.data.sample_scenes.markings import Markings
 from mtl_d2.data.sample_scenes.presets import PRESETS
 from mtl_d2.data.sample_scenes.scene import make_scene
 from mtl_d2.data.sample_scenes.statistics import statistics
@@ -93,6 +94,39 @@ def test_bdd100k_boxes_end_on_the_last_pixel(root):
 def test_bdd100k_frame_without_objects_has_no_labels(tmp_path, scenes):
     empty = type(scenes[0])(**{**vars(scenes[0]), "instances": ()})
     assert "labels" not in bdd100k.write(tmp_path, "train", 0, 2, empty)
+
+
+def test_bdd100k_maps_of_the_road_are_those_of_the_scene(root):
+    scene = make_scene(PRESETS["hard"], SIZE, 3, "train", 1)
+    for kind in ("drivable", "lane"):
+        masks = root / f"bdd100k/labels/{kind}/masks/train"
+        assert [path.stem for path in sorted(masks.iterdir())] == ["train-000000", "train-000001"]
+        stored = cv2.imread(str(masks / "train-000001.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(stored, getattr(scene.road, kind))
+
+
+def test_what_is_drivable_and_marked_lies_on_the_road_and_starts_at_the_camera(scenes):
+    road = TRAIN_ID["road"]
+    for scene in scenes:
+        drivable, lane = scene.road
+        assert set(scene.semantic[drivable < 2]) == {road}
+        assert set(scene.semantic[lane < 255]) == {road}
+        assert drivable[-1, SIZE[0] // 2] == 0 or scene.semantic[-1, SIZE[0] // 2] != road
+
+
+def test_markings_are_the_bright_parts_of_the_road(scenes):
+    for scene in scenes:
+        near = (scene.semantic == TRAIN_ID["road"]) & (scene.depth < 12)
+        brightness = scene.image.mean(2)
+        assert (
+            brightness[near & (scene.road.lane < 255)].mean() > 1.4 * brightness[near & (scene.road.lane == 255)].mean()
+        )
+
+
+def test_lines_between_lanes_are_dashed_unless_these_are_opposite():
+    markings = Markings((-5.0, 5.0), ((-2.0, True), (2.0, False)), phase=0.0, crossing=40.0)
+    x, z = np.array([-5.0, -2, 2, 2, 0, 0.2, 0.2]), np.array([6.0, 6, 6, 10, 10, 41, 44])
+    assert markings.values(x, z).tolist() == [6, 6, 255, 6 | 16, 255, 0 | 32, 255]
 
 
 def test_bdd100k_masks_are_the_train_ids(root):

@@ -10,7 +10,7 @@ from typing import Any
 
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.files import HEADER_SECONDS, Headers
-from mtl_d2.data.checks.pixels import Meaning, count_pixels, unknown_classes, unseen_classes
+from mtl_d2.data.checks.pixels import Meaning, count_pixels, lane_masks, unknown_classes, unseen_classes
 from mtl_d2.data.images import Header
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.listing import Listing
@@ -48,6 +48,7 @@ def check_label_maps(
     meaning = Meaning(examination.metadata.get(keys.classes) or (), number_of_classes, ignored, key("NUM_CLASSES"))
     pixels = count_pixels([r for r in maps if is_usable(headers.get(r[keys.file]))], keys, meaning)
     examination.refuse(unknown_classes(pixels, meaning))
+    examination.warn(lane_masks(pixels))
     examination.warn(unseen_classes(pixels, meaning))
     logger.info(
         "%s: %d headers and the pixels of %d label maps looked at in %.1f s",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mtl_d2.data.checks.files import THREADS, spread
 from mtl_d2.data.checks.findings import some
+from mtl_d2.data.datasets.bdd100k_maps import lane_mask_mistake
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_ids, unknown_ids, wrong_ids
 from mtl_d2.data.label_map import LabelMapKeys
@@ -134,6 +135,13 @@ def unseen_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
             f"{pixels.looked_at}, which hold {some(ids)}: where another value stands for a class, write the "
             "class's id or map it with `sem_seg_table`"
         )
+
+
+def lane_masks(pixels: Pixels) -> Iterator[str]:
+    """Maps that may hold bits where ids are read."""
+    mistake = lane_mask_mistake(pixels.found) if pixels.counts else None
+    if mistake:
+        yield f"{pixels.looked_at} {mistake}"
 
 
 def _count(keys: LabelMapKeys, record: dict[str, Any]) -> Counts | str:

@@ -43,3 +43,25 @@ OTHER_NAMES = {"person": "pedestrian", "bike": "bicycle", "motor": "motorcycle",
 # Classes of det_20 beyond the ten. As in the toolkit their boxes are crowd regions of the class they stand beside:
 # not trained on, and detections on them are not counted as false.
 CROWD_NAMES = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+# Instance masks know the first eight; their ids in bitmasks begin with 1.
+INSTANCE_CLASSES = THING_CLASSES[:8]
+# What driving networks such as YOLOP and HybridNets detect, as one class.
+VEHICLES = ("car", "truck", "bus", "train")
+
+# Of pixels on the 100k images, in the order of the toolkit's ids; what is neither is the last class.
+BACKGROUND = "background"
+DRIVABLE_COLORS = {"direct": (219, 94, 86), "alternative": (86, 211, 219), BACKGROUND: (0, 0, 0)}
+LANE_CATEGORY_COLORS = {
+    "crosswalk": (219, 94, 86),
+    "double other": (219, 194, 86),
+    "double white": (145, 219, 86),
+    "double yellow": (86, 219, 127),
+    "road curb": (86, 211, 219),
+    "single other": (86, 111, 219),
+    "single white": (160, 86, 219),
+    "single yellow": (219, 86, 178),
+    BACKGROUND: (0, 0, 0),
+}
+LANE_COLORS = {"lane": (219, 94, 86), BACKGROUND: (0, 0, 0)}
+LANE_DIRECTION_COLORS = {"parallel": (145, 219, 86), "vertical": (86, 111, 219), BACKGROUND: (0, 0, 0)}
+LANE_STYLE_COLORS = {"solid": (219, 94, 86), "dashed": (86, 211, 219), BACKGROUND: (0, 0, 0)}

@@ -9,10 +9,11 @@ import numpy as np
 
 from mtl_d2.data.sample_scenes.camera import Array, Camera
 from mtl_d2.data.sample_scenes.lighting import Lighting, expose, sample_lighting
+from mtl_d2.data.sample_scenes.markings import RoadMaps, road_maps
 from mtl_d2.data.sample_scenes.paints import Grain
 from mtl_d2.data.sample_scenes.presets import GENERATOR_VERSION, Preset
 from mtl_d2.data.sample_scenes.render import SceneObject, Surfaces, render
-from mtl_d2.data.sample_scenes.street import build_stage, sample_street
+from mtl_d2.data.sample_scenes.street import LANE, Road, Street, build_stage, sample_street
 from mtl_d2.data.sample_scenes.traffic import Traffic
 
 SPLITS = ("train", "val")
@@ -53,6 +54,7 @@ class Scene:
         depth: (H, W) metres along the optical axis, 0 = sky.
         normal: (H, W, 3) unit vectors that look towards the camera, x right, y down, z forward; 0 = sky.
         semantic: (H, W) uint8, train ids, 255 = ignore.
+        road: its drivable area and lane markings.
         instance: (H, W) int32, 0 = no labelled object, else ``Instance.number``.
         instances: the labelled objects, in the order of their numbers.
         camera: the camera.
@@ -64,6 +66,7 @@ class Scene:
     depth: Array
     normal: Array
     semantic: Array
+    road: RoadMaps
     instance: Array
     instances: tuple[Instance, ...]
     camera: Camera
@@ -90,7 +93,8 @@ def make_scene(preset: Preset, size: tuple[int, int], seed: int, split: str, ind
     objects = build_stage(street, preset, night, generator, grain)
     objects += Traffic(preset, street, camera, night, generator).fill()
     surfaces = render(camera, objects, light.sun)
-    return _label(surfaces, objects, camera, light, preset, expose(surfaces, camera, light, generator))
+    image = expose(surfaces, camera, light, generator)
+    return _label(surfaces, objects, camera, light, preset, image, _road_maps(surfaces, objects, camera, street))
 
 
 def _sample_camera(preset: Preset, size: tuple[int, int], generator: np.random.Generator) -> Camera:
@@ -103,7 +107,13 @@ def _sample_camera(preset: Preset, size: tuple[int, int], generator: np.random.G
 
 
 def _label(
-    surfaces: Surfaces, objects: list[SceneObject], camera: Camera, light: Lighting, preset: Preset, image: Array
+    surfaces: Surfaces,
+    objects: list[SceneObject],
+    camera: Camera,
+    light: Lighting,
+    preset: Preset,
+    image: Array,
+    road: RoadMaps,
 ) -> Scene:
     smallest = max(2.0, preset.smallest * camera.width)
     instance = np.zeros(surfaces.owner.shape, dtype=np.int32)
@@ -125,12 +135,18 @@ def _label(
         depth=surfaces.depth,
         normal=surfaces.normal,
         semantic=surfaces.semantic,
+        road=road,
         instance=instance,
         instances=tuple(found),
         camera=camera,
         time=light.time,
         weather=light.weather,
     )
+
+
+def _road_maps(surfaces: Surfaces, objects: list[SceneObject], camera: Camera, street: Street) -> RoadMaps:
+    ((index, markings),) = ((i, thing.markings) for i, thing in enumerate(objects) if isinstance(thing, Road))
+    return road_maps(surfaces.owner == index, surfaces.depth, camera, street.lanes, LANE, markings)
 
 
 def tight_box(mask: Array) -> tuple[int, int, int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mtl_d2.data.sample_scenes.camera import Array
 from mtl_d2.data.sample_scenes.classes import IGNORE, TRAIN_ID
+from mtl_d2.data.sample_scenes.markings import NO_LANE, PERIOD, Markings
 from mtl_d2.data.sample_scenes.models import furniture
 from mtl_d2.data.sample_scenes.models.shapes import footprint
 from mtl_d2.data.sample_scenes.paints import Color, Grain, facade, foliage, grainy
@@ -43,6 +45,17 @@ class Street(NamedTuple):
     parking: float
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Road(SceneObject):
+    """The ground between the kerbs.
+
+    Attributes:
+        markings: what is painted on it.
+    """
+
+    markings: Markings
+
+
 def sample_street(preset: Preset, generator: np.random.Generator) -> Street:
     """Draws the widths."""
     ahead, oncoming = int(generator.integers(1, 3)), int(generator.integers(1, 3))
@@ -60,7 +73,7 @@ def build_stage(
     street: Street, preset: Preset, night: bool, generator: np.random.Generator, grain: Grain
 ) -> list[SceneObject]:
     """Ground, houses, trees, walls and fences of a street, and what closes it at the end."""
-    objects = [_road(street, generator, grain)]
+    objects: list[SceneObject] = [_road(street, generator, grain)]
     for side in (-1, 1):
         edge = street.edges[0] if side < 0 else street.edges[1]
         grassy = generator.random() < preset.terrain
@@ -78,28 +91,26 @@ def _flat(left: float, right: float, level: float, paint: Paint, semantic: str, 
     return SceneObject([Face(corners, paint)], Pose(np.zeros(3)), TRAIN_ID[semantic])
 
 
-def _road(street: Street, generator: np.random.Generator, grain: Grain) -> SceneObject:
+def _road(street: Street, generator: np.random.Generator, grain: Grain) -> Road:
     left, right = street.edges
     tone = generator.uniform(0.1, 0.2)
     xs = sorted(x for x, _ in street.lanes)
     outer = (xs[0] - LANE / 2, xs[-1] + LANE / 2)
     directions = dict(street.lanes)
-    borders = [((a + b) / 2, directions[a] != directions[b]) for a, b in pairwise(xs)]
-    phase = generator.uniform(0, 9)
+    borders = tuple(((a + b) / 2, directions[a] != directions[b]) for a, b in pairwise(xs))
+    phase = generator.uniform(0, PERIOD)
     crossing = generator.uniform(9, 30) if generator.random() < 0.3 else np.inf
+    markings = Markings(outer, borders, phase, crossing)
 
     def paint(u: Array, v: Array) -> tuple[Array, float]:
         x, z = u + left, v - 2.0
         value = tone * (1 + 0.35 * grain(x, z, 12.0) + 0.25 * grain(x, z, 0.7, soft=True))
-        white = np.abs(x[:, None] - np.array(outer)).min(1) < 0.08
-        for border, solid in borders:
-            dashed = (z + phase) % 9.0 < 4.5
-            white |= (np.abs(x - border) < 0.08) & (dashed | solid)
-        white |= (z > crossing) & (z < crossing + 3) & (x % 1.1 < 0.55)
+        white = markings.values(x, z) != NO_LANE
         value[white] = 0.7 * (1 + 0.2 * grain(x[white], z[white], 12.0))
         return value[:, None] * np.array([1.0, 1.0, 1.04], dtype=np.float32), 0.0
 
-    return _flat(left, right, 0.0, paint, "road")
+    flat = _flat(left, right, 0.0, paint, "road")
+    return Road(flat.solids, flat.pose, flat.semantic, markings=markings)
 
 
 def _pavement(

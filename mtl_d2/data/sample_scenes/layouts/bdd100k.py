@@ -1,7 +1,8 @@
-"""BDD100K: detection labels on the images of ``100k``, semantic masks on those of ``10k``.
+"""BDD100K: objects, drivable areas and lanes on the images of ``100k``, semantic masks on those of ``10k``.
 
-``images/{100k,10k}/SPLIT/NAME.jpg``, ``labels/det_20/det_SPLIT.json``, ``labels/sem_seg/masks/SPLIT/NAME.png``. A split
-of N scenes is divided: the first ceil(N / 2) are the 100k images, the others the 10k images; no image is in both.
+``images/{100k,10k}/SPLIT/NAME.jpg``, ``labels/det_20/det_SPLIT.json``, and ``NAME.png`` in
+``labels/{drivable,lane,sem_seg}/masks/SPLIT``. A split of N scenes is divided: the first ceil(N / 2) are the 100k
+images, the others the 10k images; no image is in both.
 
 Boxes follow Scalabel, in which BDD100K is published: x2 and y2 are the last pixel that belongs to the box, so that its
 width is x2 - x1 + 1. A frame without objects has no ``labels``.
@@ -29,6 +30,8 @@ def write(folder: Path, split: str, index: int, total: int, scene: Scene) -> dic
         write_image(folder / "labels/sem_seg/masks" / split / f"{name}.png", scene.semantic)
         return None
     write_image(folder / "images/100k" / split / f"{name}.jpg", scene.image)
+    write_image(folder / "labels/drivable/masks" / split / f"{name}.png", scene.road.drivable)
+    write_image(folder / "labels/lane/masks" / split / f"{name}.png", scene.road.lane)
     frame: dict[str, Any] = {
         "name": f"{name}.jpg",
         "attributes": {"weather": scene.weather, "timeofday": scene.time, "scene": "city street"},
@@ -55,6 +58,7 @@ def _label(thing: Instance) -> dict[str, Any]:
 
 def finish(folder: Path, split: str, parts: list[dict[str, Any] | None]) -> None:
     """Writes ``det_SPLIT.json``."""
-    for images in ("images/100k", "images/10k", "labels/sem_seg/masks"):
+    masks = (f"labels/{kind}/masks" for kind in ("drivable", "lane", "sem_seg"))
+    for images in ("images/100k", "images/10k", *masks):
         (folder / images / split).mkdir(parents=True, exist_ok=True)
     write_json(folder / f"labels/det_20/det_{split}.json", [frame for frame in parts if frame is not None])
