@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mtl_d2.report import write_report
-from mtl_d2.report.files import CONFIG, METRICS, RESULTS
+from mtl_d2.report.file_names import CONFIG, METRICS, RESULTS
 
 
 def main() -> int:

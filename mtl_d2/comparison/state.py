@@ -10,7 +10,7 @@ import yaml
 
 from mtl_d2.config import leaves
 from mtl_d2.files import write_atomically
-from mtl_d2.report.files import METRICS
+from mtl_d2.report.file_names import METRICS
 
 CONFIG = "comparison.yaml"  # the whole config that a run was started with
 OUTCOME = "outcome.json"

@@ -31,6 +31,7 @@ VARIABLES = {TEXT: "--soft", RULE: "--rule", **{color: f"--c{i}" for i, color in
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text that can be found and copied, in the page's font
     "path.simplify": False,  # would drop lines of no length, which are dots
+    "text.usetex": False, "figure.autolayout": False, "figure.constrained_layout.use": False,  # whatever the user has
     "font.size": 12, "lines.linewidth": 2.0, "lines.solid_capstyle": "round",
     "axes.prop_cycle": cycler(color=COLORS),  # C0, C1, ...
     "axes.edgecolor": TEXT, "axes.labelcolor": TEXT,

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mtl_d2.report.files import PICTURE_FOLDER
+from mtl_d2.report.file_names import PICTURE_FOLDER
 from mtl_d2.report.markup import Section, folded, missing, paragraph
 from mtl_d2.report.run import Run
 

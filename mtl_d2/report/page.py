@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtl_d2.files import write_atomically
 from mtl_d2.report.curves import cosine_section, gradient_section, loss_section, other_section, time_section
-from mtl_d2.report.files import REPORT
+from mtl_d2.report.file_names import REPORT
 from mtl_d2.report.gallery import picture_section
 from mtl_d2.report.markup import Section, listed
 from mtl_d2.report.run import Run, read_run

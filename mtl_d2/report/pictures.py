@@ -23,7 +23,7 @@ from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.report.drawing import Image
-from mtl_d2.report.files import PICTURE_FOLDER, PICTURE_INDEX
+from mtl_d2.report.file_names import PICTURE_FOLDER, PICTURE_INDEX
 from mtl_d2.report.palette import Palette
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import kinds_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mtl_d2.report.files import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
+from mtl_d2.report.file_names import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
 from mtl_d2.report.precision import evaluator
 from mtl_d2.report.series import Series, is_number, read_series
 from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, rows_of

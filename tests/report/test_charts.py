@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -116,6 +117,13 @@ def test_the_same_chart_is_the_same_text_without_a_date():
     assert one == other
     assert "dc:date" not in one
     assert "http" not in one
+
+
+def test_what_a_user_has_set_for_matplotlib_changes_nothing():
+    expected = plot([curve(0, 1, 2)], title="t")
+    with matplotlib.rc_context({"text.usetex": True, "figure.constrained_layout.use": True, "axes.grid": False}):
+        assert plot([curve(0, 1, 2)], title="t") == expected
+        assert matplotlib.rcParams["text.usetex"]
 
 
 def test_ids_of_two_charts_differ_and_titles_do_not_become_markup():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from synthetic_run import CONFIG, RESULTS, rows
+from synthetic_run import CONFIG, RESULTS, loss_rows, rows
 
 from mtl_d2.report import write_report
 
@@ -52,7 +52,7 @@ def test_whole_run_has_every_section_and_its_numbers(write_run):
 
 
 def test_best_of_a_column_is_bold_and_a_value_that_is_not_there_is_no_nan(write_run):
-    html = section(page(write_run(rows(3), results=RESULTS)), "metrics")
+    html = section(page(write_run(loss_rows(3), results=RESULTS)), "metrics")
     assert row(html, "constant") == ["nan", "nan", "–", "9.4", "–"]
     assert row(html, "person") == ["–", "–", "nan"]
     assert "<b>55.4</b>" in html
@@ -77,7 +77,7 @@ def test_results_of_several_test_sets_keep_their_names(write_run):
     ("part", "sentence"), [("metrics", "metrics.json is missing"), ("config", "config.yaml is missing")]
 )
 def test_missing_file_is_named(write_run, part, sentence):
-    parts = {"metrics": rows(5), "config": CONFIG, "results": RESULTS} | {part: None}
+    parts = {"metrics": loss_rows(5), "config": CONFIG, "results": RESULTS} | {part: None}
     assert sentence in page(write_run(**parts))
 
 
@@ -88,7 +88,7 @@ def test_empty_folder_still_gives_a_report_that_says_what_is_missing(tmp_path):
 
 
 def test_crashed_run_says_where_it_stopped_and_that_its_last_line_is_cut(write_run):
-    log = "".join(json.dumps(row) + "\n" for row in rows(3)) + '{"iteration": 3, "total_lo'
+    log = "".join(json.dumps(row) + "\n" for row in loss_rows(3)) + '{"iteration": 3, "total_lo'
     html = page(write_run(log))
     assert "Training stopped early: the log ends at update 3 of 300." in html
     assert "the last line is cut" in html
@@ -106,7 +106,7 @@ def test_broken_lines_in_the_middle_are_counted(write_run):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
 def test_values_that_cannot_be_drawn_are_left_out_and_named(write_run, value):
-    log = rows(20)
+    log = loss_rows(20)
     log[7]["total_loss"] = value
     html = page(write_run(log))
     assert "total_loss (1)" in html
@@ -121,7 +121,7 @@ def test_series_of_nan_alone_is_no_figure(write_run):
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '{"a": 1}', '{"a": {"bbox": {"AP": "x", "AP50": true}}}'])
 def test_broken_results_do_not_stop_the_report(write_run, text):
-    folder = write_run(rows(3))
+    folder = write_run(loss_rows(3))
     (folder / "results.json").write_text(text)
     assert section(page(folder), "losses")
 
@@ -130,7 +130,7 @@ def test_broken_results_do_not_stop_the_report(write_run, text):
     "text", ["a: [", "- 1", "MTL: 3", "MTL: {TASKS: null, GRADIENT: {RESCALE: 4}}", "a: !!python/x 1"]
 )
 def test_broken_config_does_not_stop_the_report(write_run, text):
-    folder = write_run(rows(3))
+    folder = write_run(loss_rows(3))
     (folder / "config.yaml").write_text(text)
     assert section(page(folder), "losses")
 
@@ -179,7 +179,7 @@ def test_equal_weights_share_one_named_curve(write_run):
 
 
 def test_report_replaces_the_old_one_and_leaves_nothing_beside_it(write_run):
-    folder = write_run(rows(3))
+    folder = write_run(loss_rows(3))
     page(folder, "old")
     assert "old" not in page(folder, "new")
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.json", "report.html"]
@@ -196,7 +196,7 @@ def test_folder_that_does_not_exist_is_refused_with_the_mend(tmp_path):
 
 
 def test_tool_makes_the_report_again(write_run):
-    folder = write_run(rows(3))
+    folder = write_run(loss_rows(3))
     tool = [sys.executable, str(REPOSITORY / "tools" / "make_report.py"), str(folder), "--title", "Again"]
     done = subprocess.run(tool, capture_output=True, text=True, cwd=REPOSITORY, env=_environment(), check=True)
     assert Path(done.stdout.strip()) == folder / "report.html"
@@ -219,7 +219,7 @@ def test_config_of_a_real_run_is_read(write_run):
 
     cfg = get_cfg()
     add_mtl_config(cfg)
-    settings = section(page(write_run(rows(3), yaml.safe_load(cfg.dump()))), "settings")
+    settings = section(page(write_run(loss_rows(3), yaml.safe_load(cfg.dump()))), "settings")
     assert "detection, semantic" in settings
     assert "sum" in settings
 
@@ -234,7 +234,7 @@ def test_consecutive_updates_have_their_histogram_beside_the_tasks(write_run):
 
 def test_values_that_are_zero_as_shown_are_not_the_best(write_run):
     results = {"a": {"bbox": {"AP": 0.00004}}, "b": {"bbox": {"AP": 0.0}}}
-    html = section(page(write_run(rows(3), results=results)), "metrics")
+    html = section(page(write_run(loss_rows(3), results=results)), "metrics")
     assert "<td>0.0</td>" in html
     assert "<b>" not in html
     assert "bold" not in html
@@ -242,14 +242,14 @@ def test_values_that_are_zero_as_shown_are_not_the_best(write_run):
 
 def test_the_headline_is_of_the_runs_own_row_wherever_it_stands(write_run):
     rows_of = {"old": {"bbox": {"AP": 1.0}}, "mine": {"bbox": {"AP": 38.2}}, "constant": {"bbox": {"AP": 3.4}}}
-    html = page(write_run(rows(300), results=rows_of | {"own_row": "mine"}))
+    html = page(write_run(loss_rows(3), results=rows_of | {"own_row": "mine"}))
     assert "<b>38.2</b><span>boxes AP</span>" in html
     assert "own_row" not in section(html, "metrics")
 
 
 def test_without_a_word_of_it_the_first_row_is_the_runs_own(write_run):
     rows_of = {"mine": {"bbox": {"AP": 38.2}}, "untrained": {"bbox": {"AP": 1.0}}, "constant": {"bbox": {"AP": 3.4}}}
-    assert "<b>38.2</b><span>boxes AP</span>" in page(write_run(rows(3), results=rows_of))
+    assert "<b>38.2</b><span>boxes AP</span>" in page(write_run(loss_rows(3), results=rows_of))
 
 
 def test_an_older_value_does_not_stand_for_one_that_is_nan(write_run):
@@ -262,7 +262,7 @@ def test_an_older_value_does_not_stand_for_one_that_is_nan(write_run):
 
 def test_a_trained_task_without_an_evaluation_is_said(write_run):
     results = {"mclgs": {"bbox": {"AP": 25.0}}}
-    html = section(page(write_run(rows(300), results=results)), "metrics")
+    html = section(page(write_run(loss_rows(3), results=results)), "metrics")
     assert "&#x27;semantic&#x27; is trained and not evaluated: no data set of DATASETS.TEST (sample_det_val)" in html
     assert "&#x27;detection&#x27; is trained" not in html
 
@@ -271,7 +271,7 @@ def test_notes_of_the_results_are_shown_and_say_it_once(write_run):
     notes = ["'semantic' is trained and not evaluated: told before", "val: the evaluation of x failed (<b>)"]
     results = {"a": {"bbox": {"AP": 25.0, "x": "text"}}, "own_row": "a", "notes": notes}
     results["definitions"] = {"bbox": "AP as by pycocotools"}
-    html = section(page(write_run(rows(300), results=results)), "metrics")
+    html = section(page(write_run(loss_rows(3), results=results)), "metrics")
     assert html.count("is trained and not evaluated") == 1
     assert "the evaluation of x failed (&lt;b&gt;)" in html
     assert '<ul class="notes"><li>boxes: AP as by pycocotools</li></ul>' in html
@@ -281,14 +281,14 @@ def test_notes_of_the_results_are_shown_and_say_it_once(write_run):
 
 def test_classifications_are_evaluated_by_their_accuracy(write_run):
     config = {**CONFIG, "MTL": {**CONFIG["MTL"], "TASKS": ["class_left", "class_right", "own_kind"]}}
-    html = page(write_run(rows(3), config, {"a": {"accuracy@val": {"class_left": 80.0}}}))
+    html = page(write_run(loss_rows(3), config, {"a": {"accuracy@val": {"class_left": 80.0}}}))
     assert "&#x27;class_right&#x27; is trained and not evaluated" in html
     assert "class_left&#x27; is" not in html
     assert "own_kind&#x27; is" not in html  # of a kind that is not known here nothing is claimed
 
 
 def test_a_run_without_test_sets_says_so(write_run):
-    html = page(write_run(rows(3), {**CONFIG, "DATASETS": {"TRAIN": ["a"], "TEST": []}}))
+    html = page(write_run(loss_rows(3), {**CONFIG, "DATASETS": {"TRAIN": ["a"], "TEST": []}}))
     assert "DATASETS.TEST names no test set, so no task (detection, semantic) was evaluated" in html
     assert "No pictures were drawn: DATASETS.TEST names no test set" in html
 
@@ -297,7 +297,7 @@ def test_lists_are_shown_as_lists_and_the_method_by_what_it_was(write_run):
     gradient = {"RESCALE": "mclgs", "AGGREGATOR": "mean", "SCALE": "sum", "MCLGS": {"A0": 0.0, "R_T": 2.0}}
     scalarization = {"NAME": "fixed", "FIXED": {"WEIGHTS": [1.0, 2.0]}}
     config = {**CONFIG, "MTL": {**CONFIG["MTL"], "GRADIENT": gradient, "SCALARIZATION": scalarization}}
-    html = page(write_run(rows(3), config))
+    html = page(write_run(loss_rows(3), config))
     settings = section(html, "settings")
     assert "steps [200, 260]" in settings
     assert "fixed (weights [1.0, 2.0])" in settings
@@ -305,6 +305,6 @@ def test_lists_are_shown_as_lists_and_the_method_by_what_it_was(write_run):
 
 
 def test_nulls_in_the_log_are_left_out_and_named(write_run):
-    log = rows(20)
+    log = loss_rows(20)
     log[3]["total_loss"] = None
     assert "total_loss (1)" in page(write_run(log))
