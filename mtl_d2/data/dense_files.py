@@ -196,8 +196,8 @@ def _from_image(content: io.BytesIO, path: str) -> Array:
     with Image.open(content) as image:
         if image.format not in ("PNG", "TIFF", "JPEG"):  # of PGM Pillow scales the numbers up to 65535
             raise DataError(f"{path}: is a {image.format}; depth and normals are read of PNG, TIFF, .npy and .mat")
-        deep = ";16B" in str(image.tile[0][3]) if image.tile else False
-        if image.mode == "P" or (deep and image.mode not in ("I", "I;16", "I;16B")):  # of several Pillow keeps 8 bits
+        deep = bool(image.tile) and ";16" in str(image.tile[0][3])
+        if image.mode == "P" or (deep and not image.mode.startswith("I")):  # of several Pillow keeps 8 bits
             raise DataError(
                 f"{path}: is an image of {'colours from a palette' if image.mode == 'P' else 'several channels'} "
                 f"({image.mode}): give one channel of 16 bits for depth, three of 8 for normals"

@@ -190,9 +190,8 @@ _AFFINES: dict[type, Callable[[Any, Size], Affine | None]] = {
 
 def _moved(values: Array, affine: Affine, bilinear: bool) -> Array:
     """Values (H, W, C) after an affine map. The nearest pixel decides whether a pixel is labelled, any value but 0."""
-    points = np.abs(affine.matrix[:, :2])
-    if np.array_equal(points, np.eye(2)) and np.array_equal(affine.matrix[:, 2], np.rint(affine.matrix[:, 2])):
-        bilinear = False  # each pixel goes to one pixel
+    if np.array_equal(np.abs(affine.matrix[:, :2]), np.eye(2)) and not (affine.matrix[:, 2] % 1).any():
+        return _flipped_and_shifted(values, affine)
     pixels = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]  # (1, C, H, W)
     grid = _sources(affine, values.shape[:2])
     nearest = F.grid_sample(pixels, grid, "nearest", "zeros", align_corners=False)
@@ -202,6 +201,21 @@ def _moved(values: Array, affine: Affine, bilinear: bool) -> Array:
         mean = F.grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False) / share.clamp(min=0.1)
         nearest = torch.where((nearest != 0).any(1, keepdim=True), mean, 0)
     return nearest[0].permute(1, 2, 0).numpy()
+
+
+def _flipped_and_shifted(values: Array, affine: Affine) -> Array:
+    """Values (H, W, C) of which each pixel goes to one pixel."""
+    moved = np.zeros((*affine.size, values.shape[2]), values.dtype)
+    places = []
+    for axis, row in ((0, affine.matrix[1]), (1, affine.matrix[0])):
+        flipped = row[1 - axis] < 0
+        values = np.flip(values, axis) if flipped else values
+        shift = int(row[2]) - flipped * values.shape[axis]
+        first, end = max(shift, 0), min(shift + values.shape[axis], affine.size[axis])
+        places.append((slice(first, max(end, first)), slice(first - shift, max(end, first) - shift)))
+    (rows, from_rows), (columns, from_columns) = places
+    moved[rows, columns] = values[from_rows, from_columns]
+    return moved
 
 
 def _sources(affine: Affine, size: tuple[int, ...]) -> torch.Tensor:

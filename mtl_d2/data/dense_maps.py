@@ -38,6 +38,9 @@ class DenseMaps(Protocol):
     def moved(self, values: Array, transforms: TransformList) -> Array:
         """The map as the augmented image shows it."""
 
+    def prediction(self, means: Array) -> Array:
+        """The map of (H, W, C) means of such maps."""
+
     def tensor(self, values: Array) -> torch.Tensor:
         """The map as samples and predictions have it."""
 
@@ -87,6 +90,10 @@ class DepthMaps:
         """See ``DenseMaps``."""
         return transform_depth(values, transforms, bilinear=self.bilinear, scaling=self.scaling)
 
+    def prediction(self, means: Array) -> Array:
+        """See ``DenseMaps``."""
+        return means[..., 0]
+
     def tensor(self, values: Array) -> torch.Tensor:
         """(H, W) float32."""
         return torch.as_tensor(np.ascontiguousarray(values))
@@ -128,6 +135,10 @@ class NormalsMaps:
     def moved(self, values: Array, transforms: TransformList) -> Array:
         """See ``DenseMaps``."""
         return transform_normals(values, transforms)
+
+    def prediction(self, means: Array) -> Array:
+        """See ``DenseMaps``: of length 1 again."""
+        return means / np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), 1e-6)
 
     def tensor(self, values: Array) -> torch.Tensor:
         """(3, H, W) float32."""

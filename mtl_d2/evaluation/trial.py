@@ -12,7 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.evaluation.delta import known_metrics
+from mtl_d2.evaluation.delta import direction
 from mtl_d2.evaluation.sample import choose
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Record, Truth
@@ -104,30 +104,30 @@ class Trial:
         found, error = self._try(records, "right")
         if error:
             return {}, error
-        low = [f"{name} {value:.2f}" for name, value in _flat(found).items() if self._is_low(name, value)]
+        low = {name: value for name, value in _flat(found).items() if self._is_low(name, value)}
         if low and self.crowded < len(self.records):
-            return {}, f"{self.tool.title} gives the ground truth itself {_some(low)} instead of 100"
+            return {}, f"{self.tool.title} gives the ground truth itself {_instead(low, '100', '0')}"
         return found, ""
 
     def _is_low(self, name: str, value: float) -> bool:
-        if known_metrics().get(name.rpartition("/")[2]) is False:  # an error
+        if _is_error(name):
             return value > MOST_ERROR
         return value < self.tool.perfect - ROUNDING and not name.endswith(INEXACT)
 
     def _not_zero(self, records: Sequence[Record], perfect: Groups) -> str:
-        """What is wrong with the metrics of no predictions: where the truth has a value, they must be 0."""
+        """What is wrong with the metrics of no predictions: where the truth has one, shares must be 0, errors more."""
         if not perfect or not self.tool.can_be_zero or any(truth.wrong(records[0]) is None for truth in self.truths):
             return ""
         found, error = self._try(records, "wrong")
         if error:
             return f"given no predictions at all, {error}"
         values = _flat(found)
-        high = [
-            f"{name} {values.get(name, math.nan):.2f}"
+        high = {
+            name: values.get(name, math.nan)
             for name, value in _flat(perfect).items()
-            if not math.isnan(value) and not abs(values.get(name, math.nan)) <= ROUNDING
-        ]
-        return f"{self.tool.title} gives no predictions at all {_some(high)} instead of 0" if high else ""
+            if not math.isnan(value) and not _is_bad(name, values.get(name, math.nan))
+        }
+        return f"{self.tool.title} gives no predictions at all {_instead(high, '0', 'more')}" if high else ""
 
     def _located(self, complaint: str, check: Callable[[Sequence[Record]], str]) -> str:
         """The complaint with the first record that raises it alone, if there is one."""
@@ -193,6 +193,28 @@ class Trial:
 
 def _flat(groups: Groups) -> Metrics:
     return {f"{group}/{name}": value for group, metrics in groups.items() for name, value in metrics.items()}
+
+
+def _is_error(name: str) -> bool:
+    """Whether a metric is better when lower."""
+    return direction(name) is False
+
+
+def _is_bad(name: str, value: float) -> bool:
+    """Whether a metric is as it is where nothing is right."""
+    return value > MOST_ERROR if _is_error(name) else abs(value) <= ROUNDING
+
+
+def _instead(metrics: Metrics, of_share: str, of_error: str) -> str:
+    """What values there are, and what they should be."""
+    errors = {name: value for name, value in metrics.items() if _is_error(name)}
+    shares = {name: value for name, value in metrics.items() if name not in errors}
+    parts = ((shares, of_share), (errors, of_error))
+    return " and ".join(
+        f"{_some([f'{name} {value:.2f}' for name, value in of.items()])} instead of {wanted}"
+        for of, wanted in parts
+        if of
+    )
 
 
 def _some(metrics: Sequence[str]) -> str:

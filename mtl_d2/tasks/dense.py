@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from mtl_d2.data.dense_maps import DenseMaps, DenseReader, other_size
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.dense import AVERAGES, DenseEvaluator, DenseLabels, Scores
+from mtl_d2.evaluation.dense_constant import ConstantDense
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import size_of
 from mtl_d2.modeling.heads.dense import DenseMapHead
-from mtl_d2.options import Option, Options, choice, number, whole, wrong_values
+from mtl_d2.options import Option, choice, number, whole
 from mtl_d2.tasks.base import Record, TaskKind
-from mtl_d2.tasks.options import option_key, task_options
+
+# Of metrics, by what they are means over.
+DEFINITIONS = {"pixels": "over all labelled pixels of the set", "images": "means over images of each one's metrics"}
 
 
 def layer_options(losses: Sequence[str], about_losses: str) -> dict[str, Option]:
@@ -65,11 +68,9 @@ class DenseTask(TaskKind):
 
     Attributes:
         maps: keys of the task, and what is done with its labels.
-        head_options: what its head has in the config.
     """
 
     maps: Any
-    head_options: ClassVar[Options]
 
     def scores(self, metadata: Any) -> Scores:
         """What measures predictions on a data set with these metadata."""
@@ -85,13 +86,6 @@ class DenseTask(TaskKind):
         """Maps with their geometry."""
         return DenseReader(self.maps)
 
-    def check_config(self, cfg: Any) -> Iterator[str]:
-        """Values that the head's options do not take."""
-        options = task_options(cfg, self)
-        for name, option in self.head_options.items():
-            prefix = option_key(cfg, self, name).removesuffix(name)
-            yield from wrong_values({name: option}, options, prefix)
-
     def build_head(self, layers: nn.Module) -> DenseMapHead:
         """Predictions at the size of the stored image."""
         return DenseMapHead(self, layers)
@@ -99,6 +93,10 @@ class DenseTask(TaskKind):
     def truth(self, cfg: Any, dataset: str) -> DenseTruth:
         """The map."""
         return DenseTruth(self.maps, self.metadata(dataset))
+
+    def constant(self, cfg: Any, records: Sequence[Record]) -> ConstantDense:
+        """The mean at each place."""
+        return ConstantDense(records, self.maps)
 
     def average(self, dataset: str) -> str:
         """A key of ``AVERAGES``.
@@ -116,9 +114,7 @@ class DenseTask(TaskKind):
 
     def definition(self, dataset: str) -> str:
         """Whether means are over all pixels, or over images."""
-        return f"means over all labelled {self.average(dataset)}" + " of each one's own" * (
-            self.average(dataset) == "images"
-        )
+        return DEFINITIONS[self.average(dataset)]
 
     def evaluator(self, dataset: str) -> DenseEvaluator:
         """Of a data set."""

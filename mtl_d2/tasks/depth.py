@@ -65,7 +65,6 @@ class Depth(DenseTask):
     options = "MODEL.DEPTH_HEAD"
     module = "depth_head"
     metrics = METRICS
-    head_options = OPTIONS
 
     def __init__(self, task: str) -> None:
         """See ``TaskKind``."""
@@ -78,8 +77,7 @@ class Depth(DenseTask):
         return DenseReader(replace(self.maps, bilinear=options.RESAMPLING == "bilinear", scaling=options.SCALING))
 
     def check_config(self, cfg: Any) -> Iterator[str]:
-        """Also a logarithm of what may be negative."""
-        yield from super().check_config(cfg)
+        """A logarithm of what may be negative."""
         options = task_options(cfg, self)
         if options.LOSS == "si_log" and options.ACTIVATION not in POSITIVE:
             yield (

@@ -46,7 +46,6 @@ class Normals(DenseTask):
     options = "MODEL.NORMALS_HEAD"
     module = "normals_head"
     metrics = METRICS
-    head_options = OPTIONS
 
     def __init__(self, task: str) -> None:
         """See ``TaskKind``."""

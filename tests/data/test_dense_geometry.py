@@ -147,6 +147,18 @@ def test_a_corner_without_image_has_no_label():
     assert (padded[:, 4:] == 0).all()
 
 
+@pytest.mark.parametrize("bilinear", [False, True])
+@pytest.mark.parametrize(
+    "transform",
+    [T.HFlipTransform(W), T.VFlipTransform(H), T.CropTransform(11, 7, 40, 30), T.PadTransform(3, 4, 5, 6)],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_pixels_that_only_move_are_detectron2s_own(transform, bilinear):
+    depth = np.random.default_rng(0).random((H, W)).astype(np.float32)
+    found = transform_depth(depth, T.TransformList([transform]), bilinear=bilinear)
+    assert np.array_equal(found, transform.apply_image(depth))
+
+
 @pytest.mark.parametrize("size", [(30, 40), (120, 160), (97, 203)])
 def test_the_nearest_pixel_is_that_of_label_maps(size):
     ids = np.random.default_rng(0).integers(1, 255, (H, W)).astype(np.uint8)

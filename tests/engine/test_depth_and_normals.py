@@ -17,10 +17,14 @@ from mtl_d2.balancing.base import combine
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, MultiTaskMapper, check_data, register_all
+from mtl_d2.data.dense_maps import DepthMaps
 from mtl_d2.data.sample_scenes.generate import Request, generate
 from mtl_d2.evaluation.build import build_evaluator
+from mtl_d2.evaluation.constant import fit_constant_predictor
+from mtl_d2.evaluation.dense import AVERAGES
 from mtl_d2.evaluation.rehearsal import rehearse
 from mtl_d2.report.pictures import write_pictures
+from mtl_d2.tasks.dense import DEFINITIONS
 from mtl_d2.tasks.registry import kind_of, kinds_of
 from mtl_d2.tasks.task import head_parameters
 
@@ -210,16 +214,30 @@ def test_the_data_are_sound_and_the_evaluation_gives_the_truth_its_due(cfg):
     rehearse(cfg)
 
 
-def test_an_untrained_model_is_evaluated_and_drawn(cfg):
-    net = small_model(cfg=cfg).eval()
-    evaluator = build_evaluator(cfg, "sample_scenes_all_val")
+def test_an_evaluation_that_finds_errors_in_the_truth_is_refused(cfg, monkeypatch):
+    monkeypatch.setattr(DepthMaps, "tensor", lambda self, values: torch.as_tensor(2 * values))
+    with pytest.raises(
+        DataError, match=r"the error of depth gives the ground truth itself depth/delta_1\.25 0\.00.*instead"
+    ) as error:
+        rehearse(cfg)
+    assert "depth/rel_err 1.00" in str(error.value)
+    assert "instead of 0" in str(error.value)
+
+
+def evaluated(cfg, predictor):
+    """The results of a model on the test set."""
+    evaluator, mapper = build_evaluator(cfg, "sample_scenes_all_val"), MultiTaskMapper(cfg, False)
     evaluator.reset()
-    mapper = MultiTaskMapper(cfg, False)
     with torch.no_grad():
         for record in DatasetCatalog.get("sample_scenes_all_val"):
             inputs = [mapper(record)]
-            evaluator.process(inputs, net(inputs))
-    results = evaluator.evaluate()
+            evaluator.process(inputs, predictor(inputs))
+    return evaluator.evaluate()
+
+
+def test_an_untrained_model_is_evaluated_and_drawn(cfg):
+    net = small_model(cfg=cfg).eval()
+    results = evaluated(cfg, net)
     for group in ("depth", "depth_disparity", "normals"):
         assert all(np.isfinite(value) for value in results[group].values())
     index = json.loads(write_pictures(net, cfg, cfg.OUTPUT_DIR, count=1).read_text())
@@ -227,6 +245,12 @@ def test_an_untrained_model_is_evaluated_and_drawn(cfg):
     (shown,) = index["pictures"]
     assert {"semantic", "depth", "depth/disparity", "normals"} <= set(shown["labels"])
     assert shown["left_out"] == {}
+
+
+def test_the_mean_of_the_training_set_beats_an_untrained_model(cfg):
+    constant, untrained = (evaluated(cfg, one) for one in (fit_constant_predictor(cfg), small_model(cfg=cfg).eval()))
+    for group, metric in (("depth", "abs_err"), ("depth_disparity", "abs_err"), ("normals", "mean_angle")):
+        assert constant[group][metric] < 0.7 * untrained[group][metric]
 
 
 def test_a_record_without_depth_is_not_labelled_for_it(cfg):
@@ -248,6 +272,13 @@ def own_metadata():
                 MetadataCatalog.get(name).__dict__[key] = value
 
     return change
+
+
+def test_each_average_has_a_definition_of_its_own(cfg, own_metadata):
+    assert set(DEFINITIONS) == set(AVERAGES)
+    assert kind_of("depth").definition("sample_scenes_all_val") == DEFINITIONS["pixels"]
+    own_metadata(depth_average="images")
+    assert kind_of("depth").definition("sample_scenes_all_val") == DEFINITIONS["images"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("depth_average", "batches"), ("depth_range", (5, 1))])
