@@ -13,11 +13,11 @@ import yaml
 from detectron2.config import CfgNode
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Setup, load_methods
-from mtl_d2.balancing.build import MethodRegistry
-from mtl_d2.balancing.strategies import Strategy
+from mtl_d2.balancing.interfaces import Strategy
+from mtl_d2.balancing.registry import MethodRegistry
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.data.modules import import_modules
-from mtl_d2.options import declared
+from mtl_d2.options import declared, defaults
 from mtl_d2.tasks.options import make_room
 from mtl_d2.tasks.registry import load_kinds
 
@@ -33,7 +33,7 @@ MODULES = "MTL.DATA.MODULES"
 OPTIMIZERS = ("sgd", "adam")
 
 # Of the keys below: those that count updates and those that count samples of a global batch. They follow the number of
-# processes where SOLVER.REFERENCE_WORLD_SIZE asks for it; methods say it of their own options in ``scaling``.
+# processes where SOLVER.REFERENCE_WORLD_SIZE asks for it; methods say it of their own options (``Option.scales``).
 COUNT_UPDATES = ("MTL.LOG_PERIOD", "MTL.CHECK_REPLICAS", "MTL.GRADIENT.EXACT_EVERY")
 COUNT_SAMPLES = ("MTL.DATA.PER_TASK",)
 
@@ -297,8 +297,8 @@ def _add_options(cfg: CfgNode) -> None:
     for choice, registry in METHODS:
         node = cfg.MTL[choice]
         for name, method in registry:
-            if method.defaults and name.upper() not in node:
-                node[name.upper()] = CfgNode({key.upper(): value for key, value in method.defaults.items()})
+            if method.options and name.upper() not in node:
+                node[name.upper()] = CfgNode({key.upper(): value for key, value in defaults(method.options).items()})
 
 
 def _add_declared(cfg: CfgNode) -> None:
@@ -326,7 +326,7 @@ def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) 
 
 def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]) -> dict[str, Any]:
     """The options of the method ``name`` as its ``__init__`` takes them."""
-    return {key: node[name.upper()][key.upper()] for key in method.defaults}
+    return {key: node[name.upper()][key.upper()] for key in method.options}
 
 
 def needs_evaluation(cfg: CfgNode) -> bool:

@@ -35,9 +35,10 @@ def follow_processes(cfg: CfgNode, processes: int) -> CfgNode:
         _set(scaled, key, tuple(n * processes // reference for n in _get(cfg, key)))
     for choice, registry in METHODS:
         for name, method in registry:
-            for option, rule in method.scaling.items():
+            for key, option in method.options.items():
                 node = scaled.MTL[choice][name.upper()]
-                node[option.upper()] = rule(node[option.upper()], factor)
+                if option.scales is not None:
+                    node[key.upper()] = option.scales(node[key.upper()], factor)
     if frozen:
         scaled.freeze()
     return scaled

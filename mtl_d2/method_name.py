@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
-from mtl_d2.balancing.build import MethodRegistry
-from mtl_d2.balancing.strategies import Aggregator, Strategy
+from mtl_d2.balancing.interfaces import Aggregator, Strategy
+from mtl_d2.balancing.registry import MethodRegistry
 from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.options import defaults
 
 CHOICES: tuple[tuple[str, str, MethodRegistry], ...] = (
     ("ALLOCATION", "NAME", ALLOCATIONS),
@@ -51,11 +52,11 @@ def _parts(mtl: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not isinstance(node, Mapping) or not isinstance(name, str) or not name:
             continue
         method = registry.get(name) if name in registry else None
-        defaults = {} if method is None else method.defaults
-        values = _values(node, name, defaults)
-        options = [f"{k} {shown(v)}" for k, v in values.items() if v != _plain(defaults[k])]
+        usual = {} if method is None else defaults(method.options)
+        values = _values(node, name, usual)
+        options = [f"{k} {shown(v)}" for k, v in values.items() if v != _plain(usual[k])]
         beside = BESIDE.get(f"{branch}.{key}", {})
-        others = [f"{k.lower()} {node[k]}" for k, usual in beside.items() if node.get(k, usual) != usual]
+        others = [f"{k.lower()} {node[k]}" for k, plain in beside.items() if node.get(k, plain) != plain]
         text = f"{name} ({', '.join([*options, *others])})" if options or others else "" if name in PLAIN else name
         acting = text
         if isinstance(method, type) and issubclass(method, Strategy) and method.is_neutral(values) and not others:
@@ -72,11 +73,11 @@ def _is_constant(method: Any) -> bool:
     return known and method.constant is not Aggregator.constant
 
 
-def _values(node: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _values(node: Mapping[str, Any], name: str, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The method's options by name, the default where the config has none."""
     own = node.get(name.upper())
     own = own if isinstance(own, Mapping) else {}
-    return {key: _plain(own.get(key.upper(), default)) for key, default in defaults.items()}
+    return {key: _plain(own.get(key.upper(), default)) for key, default in usual.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -25,12 +25,15 @@ class Option:
         help: what it means: unit, symbol in the paper.
         rule: what values it takes, in words that follow "must be"; empty = any of the default's type.
         accepts: whether it takes a value.
+        scales: where it belongs to updates, how it follows their number: (value, factor) -> value for ``factor`` times
+            as many updates for the same samples; see ``mtl_d2.balancing.counting``. None where it does not.
     """
 
     default: Any
     help: str
     rule: str = ""
     accepts: Callable[[Any], bool] = _anything
+    scales: Callable[[Any, float], Any] | None = None
 
 
 def number(
@@ -42,6 +45,7 @@ def number(
     most: float = math.inf,
     below: float = math.inf,
     none: bool = False,
+    scales: Callable[[Any, float], Any] | None = None,
 ) -> Option:
     """A finite number with ``above`` < it < ``below`` and ``least`` <= it <= ``most``.
 
@@ -53,6 +57,7 @@ def number(
         most: included.
         below: excluded.
         none: whether None will do too.
+        scales: see ``Option``.
     """
     limits = [f"> {above:g}"] * (above > -math.inf) + [f">= {least:g}"] * (least > -math.inf)
     limits += [f"< {below:g}"] * (below < math.inf) + [f"<= {most:g}"] * (most < math.inf)
@@ -63,22 +68,44 @@ def number(
         known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return known and above < value < below and least <= value <= most
 
-    return Option(default, help, f"a finite number {' and '.join(limits)}".rstrip() + " or None" * none, accepts)
+    rule = f"a finite number {' and '.join(limits)}".rstrip() + " or None" * none
+    return Option(default, help, rule, accepts, scales)
 
 
-def whole(default: int, help: str, *, least: int = 1) -> Option:  # noqa: A002
-    """A whole number >= ``least``."""
-    return Option(
-        default,
-        help,
-        f"a whole number >= {least}",
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least,
-    )
+def whole(
+    default: int | None,
+    help: str,  # noqa: A002
+    *,
+    least: int = 1,
+    none: bool = False,
+    scales: Callable[[Any, float], Any] | None = None,
+) -> Option:
+    """A whole number >= ``least``; ``none`` and ``scales`` as for ``number``."""
+
+    def accepts(value: Any) -> bool:
+        return none if value is None else isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    return Option(default, help, f"a whole number >= {least}" + " or None" * none, accepts, scales)
 
 
-def choice(default: str, help: str, known: Sequence[str]) -> Option:  # noqa: A002
-    """One of the names ``known``."""
-    return Option(default, help, f"one of {', '.join(map(repr, known))}", lambda value: value in known)
+def choice(default: Any, help: str, known: Sequence[Any]) -> Option:  # noqa: A002
+    """One of the names, or numbers, ``known``."""
+    rule = f"one of {', '.join(map(repr, known))}"
+    return Option(default, help, rule, lambda value: not isinstance(value, bool) and value in known)
+
+
+def flag(default: bool, help: str) -> Option:  # noqa: A002
+    """True or False."""
+    return Option(default, help, "True or False", lambda value: isinstance(value, bool))
+
+
+def several(help: str, each: Option) -> Option:  # noqa: A002
+    """A list whose entries are all of ``each``'s range, by default an empty one."""
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(each.accepts(entry) for entry in value)
+
+    return Option((), help, f"a list in which each entry is {each.rule}", accepts)
 
 
 Options = Mapping[str, Option]
@@ -96,6 +123,11 @@ def declare(node: str, options: Options) -> None:
 def declared() -> Iterator[tuple[str, Options]]:
     """Every node with its options, in the order of their declaration."""
     yield from _DECLARED.items()
+
+
+def defaults(options: Options) -> dict[str, Any]:
+    """The default of each of ``options``, by its key."""
+    return {key: option.default for key, option in options.items()}
 
 
 def wrong_values(options: Options, values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -19,9 +19,8 @@ from benchmark_models import Setting  # noqa: E402
 from benchmark_variants import SPEED, VARIANTS, Bench, FlopCounter, make_update  # noqa: E402
 
 from mtl_d2.balancing import AGGREGATORS, Oracle  # noqa: E402
-from mtl_d2.balancing.base import cosines  # noqa: E402
-from mtl_d2.balancing.gramian import gramian  # noqa: E402
-from mtl_d2.balancing.reduction import Reduction  # noqa: E402
+from mtl_d2.balancing.exact.rows import cosines, gramian  # noqa: E402
+from mtl_d2.parallel.reduction import Reduction  # noqa: E402
 
 SMALL = ["--model", "small", "--size", "64x96", "--batch", "2"]
 

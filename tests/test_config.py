@@ -5,7 +5,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 import mtl_d2.modeling  # noqa: F401
-from mtl_d2.balancing.build import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
+from mtl_d2.balancing.registry import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation import ALLOCATIONS
@@ -149,9 +149,9 @@ def test_every_option_of_a_method_is_explained_and_has_a_config_key():
         (cfg.MTL.STEP, STEPS),
     ]:
         for name, method in registry:
-            assert set(method.help) == set(method.defaults), name
-            for key, value in method.defaults.items():
-                assert node[name.upper()][key.upper()] == value
+            for key, option in method.options.items():
+                assert option.help, (name, key)
+                assert node[name.upper()][key.upper()] == option.default
 
 
 def test_importing_and_adding_keys_leaves_detectron2s_defaults_alone():

@@ -8,7 +8,7 @@ import yaml
 from detectron2.config import get_cfg
 
 from mtl_d2.balancing import Setup
-from mtl_d2.balancing.base import Context
+from mtl_d2.balancing.interfaces import Context
 from mtl_d2.config import add_mtl_config
 from mtl_d2.engine.build import build_balancer, method_name
 from mtl_d2.method_name import describe_method

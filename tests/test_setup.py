@@ -37,8 +37,9 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-def test_import_without_detectron2_names_the_command_that_installs_it():
-    done = run_python("-c", "import sys; sys.modules['detectron2'] = None; import mtl_d2")
+@pytest.mark.parametrize("package", ["engine", "modeling", "data"])
+def test_import_without_detectron2_names_the_command_that_installs_it(package):
+    done = run_python("-c", f"import sys; sys.modules['detectron2'] = None; import mtl_d2.{package}")
     assert done.returncode == 1
     assert "ImportError: mtl_d2 needs detectron2" in done.stderr
     assert "`python tools/install_detectron2.py`" in done.stderr
@@ -48,7 +49,9 @@ def test_import_without_detectron2_names_the_command_that_installs_it():
 def test_a_folder_named_detectron2_is_not_taken_for_detectron2(tmp_path):
     (tmp_path / "detectron2").mkdir()
     path = [str(tmp_path), str(ROOT)]
-    done = run_python("-I", "-S", "-c", f"import sys; sys.path[:0] = {path}; import mtl_d2")  # without site-packages
+    done = run_python(
+        "-I", "-S", "-c", f"import sys; sys.path[:0] = {path}; import mtl_d2.data"
+    )  # without site-packages
     assert "ImportError: mtl_d2 needs detectron2" in done.stderr
 
 

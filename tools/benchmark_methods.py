@@ -13,9 +13,8 @@ from benchmark_variants import MCLGS, Bench, Variant, build_cfg
 from torch import Tensor
 
 from mtl_d2.balancing import AGGREGATORS, Balancer, Oracle, load_methods
-from mtl_d2.balancing.base import Gradients
-from mtl_d2.balancing.gramian import gramian
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.exact.rows import gramian
+from mtl_d2.balancing.interfaces import Aggregator, Gradients
 from mtl_d2.engine.build import build_balancer
 
 TASK_COUNTS = (2, 3)

@@ -14,8 +14,8 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.meta_arch.fcos import MultiTaskFCOS
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.task import Task
 
 DEPTH = Task("depth", ("loss_depth",), ("depth_head",))

@@ -35,7 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.engine.reduce import AllRanks
+from mtl_d2.parallel.all_ranks import AllRanks
 
 WARM_UP = 2  # rounds that do not count
 REFERENCE = "ddp"
@@ -81,7 +81,9 @@ def work(rank: int, processes: int, rounds: int, setting: Setting, folder: str) 
             make_update(trainers[name])
             if round_number >= WARM_UP:
                 seconds[name].append(time.perf_counter() - start)
-    sent = {name: sum(trainers[name].oracle.reduction.wire.sent.values()) / (WARM_UP + rounds) for name in VARIANTS}
+    sent = {
+        name: sum(trainers[name].oracle.reduction.collectives.sent.values()) / (WARM_UP + rounds) for name in VARIANTS
+    }
     sent[REFERENCE] = 2 * (processes - 1) / processes * 4 * sum(p.numel() for p in trainers["joint"].oracle.shared)
     sent[REFERENCE] += (
         2 * (processes - 1) / processes * 4 * sum(p.numel() for own in trainers["joint"].oracle.heads for p in own)

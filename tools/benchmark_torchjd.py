@@ -9,8 +9,8 @@ from detectron2.engine import SimpleTrainer
 from torchjd.aggregation import IMTLG
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from mtl_d2.balancing.passes import total
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.exact.batch import total
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 

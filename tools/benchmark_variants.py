@@ -19,14 +19,14 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
 from detectron2.utils.events import EventStorage
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.passes import total
-from mtl_d2.balancing.task_gradients import TaskGradients
+from mtl_d2.balancing.exact.batch import total
+from mtl_d2.balancing.exact.rows import TaskGradients
 from mtl_d2.config import add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation.full import Full
@@ -49,24 +49,24 @@ BFLOAT16 = [*FLOAT16, "MTL.AMP_DTYPE", "bfloat16"]
 class NaiveOracle(Oracle):
     """One forward and one backward of the whole network for each task; the combination is that of the exact path."""
 
-    def gradients(
-        self, tasks: Sequence[str] | None = None, trunk: str = "rows", features: bool = False, read: bool = True
+    def row_gradients(
+        self, tasks: Sequence[str] | None = None, parts: bool = False, features: bool = False
     ) -> TaskGradients:
-        """See ``Oracle.gradients``; all tasks, always, and the losses are left to ``read``."""
-        terms: list[dict[str, Tensor]] = []
-        both: list[list[Tensor | None]] = []
+        """See ``Oracle.row_gradients``; of all tasks, always, and whole."""
+        gradients = self.nothing()
+        gradients.heads = []
         for task, parameters in zip(self.names, self.heads, strict=True):
-            own = [s for s in self.passes.samples if task in self.model.sample_tasks(s)]
+            own = [s for s in self.batch.samples if task in self.model.sample_tasks(s)]
             pyramid = self.model.shared_features(self.model.batch_images(own))
             losses = self.model.task_losses(task, pyramid, own, self.reduction)
-            self._drop_gradients(self.passes.parts[0])
-            both.append(list(torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)))
-            terms.append({name: value.detach() for name, value in losses.items()})
-            del pyramid, losses
-        found = self._send_losses(terms, self.names)
-        found.rows = [gradients[: len(self.shared)] for gradients in both]
-        found.heads = [gradients[len(self.shared) :] for gradients in both]
-        return found
+            self.drop_gradients(self.batch.parts[0])
+            both = torch.autograd.grad(total(losses), [*self.shared, *parameters], allow_unused=True)
+            gradients.rows.append(list(both[: len(self.shared)]))
+            gradients.heads.append(list(both[len(self.shared) :]))
+            gradients.local |= {name: value.detach() for name, value in losses.items()}
+            del pyramid, losses, both
+        self.send_losses(gradients)
+        return gradients
 
 
 @dataclass(frozen=True)

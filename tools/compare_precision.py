@@ -25,9 +25,8 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.base import cosines
-from mtl_d2.balancing.gramian import gramian
-from mtl_d2.balancing.precision import Precision
+from mtl_d2.balancing.exact.precision import Precision
+from mtl_d2.balancing.exact.rows import cosines, gramian
 from mtl_d2.data import build_train_loader, register_all
 
 KINDS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -21,7 +21,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from mtl_d2.engine.diagnostics import spread_name
+from mtl_d2.engine.loop import spread_name
 from mtl_d2.report.run import Run, read_run
 from mtl_d2.report.series import running_average
 

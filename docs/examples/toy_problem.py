@@ -25,12 +25,22 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from mtl_d2.balancing import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, Oracle, Setup, load_methods
-from mtl_d2.balancing.base import combine
-from mtl_d2.balancing.gramian import gramian
+from mtl_d2.balancing import (
+    AGGREGATORS,
+    ROW_SCALINGS,
+    STEPS,
+    WEIGHTINGS,
+    Balancer,
+    GradientStage,
+    Oracle,
+    Scalarization,
+    Setup,
+    load_methods,
+)
+from mtl_d2.balancing.exact.rows import combine, gramian
 from mtl_d2.balancing.quadratic import min_norm_point
-from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.balancing.strategies import GradientStage, Scalarization
+from mtl_d2.options import defaults
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.task import Task
 
 STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
@@ -110,14 +120,14 @@ def build_balancer(method: str, steps: int) -> Balancer:
     """The update of ``METHODS[method]``, for a training of ``steps`` updates."""
     rescale, name, options = METHODS[method]
     setup = Setup(NAMES, steps)
-    scaling = ROW_SCALINGS.get(rescale)(setup, **ROW_SCALINGS.get(rescale).defaults) if rescale else None
-    aggregator = AGGREGATORS.get(name)(setup, **{**AGGREGATORS.get(name).defaults, **options})
+    scaling = ROW_SCALINGS.get(rescale)(setup, **defaults(ROW_SCALINGS.get(rescale).options)) if rescale else None
+    aggregator = AGGREGATORS.get(name)(setup, **{**defaults(AGGREGATORS.get(name).options), **options})
     fixed, joint = WEIGHTINGS.get("fixed"), STEPS.get("joint")
     return Balancer(
         setup,
-        Scalarization(fixed(setup, **fixed.defaults), geometric=False),
+        Scalarization(fixed(setup, **defaults(fixed.options)), geometric=False),
         GradientStage(scaling, aggregator, "method", len(NAMES)),
-        joint(setup, **joint.defaults),
+        joint(setup, **defaults(joint.options)),
     )
 
 

@@ -1,8 +1,8 @@
 """How a number that belongs to updates changes where an update is made of more samples, or fewer.
 
 A rule takes the number and the factor by which there are more updates for the same samples: 1/8 where eight processes
-train what one did. What is no number > 0 is left to the method's own check. Methods name the rules of their options in
-``scaling``.
+train what one did. What is no number > 0 is left to the method's own check. An option names its rule
+(``mtl_d2.options.Option.scales``).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.coordinates import RANK
+from mtl_d2.balancing.exact.coordinates import RANK
 
 
 def nonnegative_least_squares(A: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
 from mtl_d2.comparison.spec import Comparison, Entry
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
-from mtl_d2.engine.diagnostics import spread_name
+from mtl_d2.engine.loop import spread_name
 from mtl_d2.evaluation.delta import Metric, delta
 from mtl_d2.report.run import Run, read_run
 

@@ -14,7 +14,7 @@ from mtl_d2.comparison.collect import COSINES, Collected, Row
 from mtl_d2.comparison.notes import delta_gaps
 from mtl_d2.comparison.spec import word
 from mtl_d2.comparison.statistics import Summary, marks, summarize
-from mtl_d2.engine.diagnostics import spread_name
+from mtl_d2.engine.loop import spread_name
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.markup import group_title
 from mtl_d2.report.precision import UNDEFINED, is_percentage, precision_of

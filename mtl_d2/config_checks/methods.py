@@ -5,6 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS
+from mtl_d2.balancing.checks import mistakes
 from mtl_d2.config import build_setup, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.allocation import ALLOCATIONS
@@ -51,8 +52,7 @@ def check_methods(cfg: CfgNode) -> list[str]:
             found.append(unknown(f"{path}.{key}", name, registry.names()))
             continue
         method = registry.get(name)
-        options = method_options(node, name, method)
-        found += [f"{path}.{name.upper()}: {line}" for line in method.check(options, setup)]
+        found += mistakes(method, method_options(node, name, method), setup, f"{path}.{name.upper()}.")
     found += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
     if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
         found.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")

@@ -1,5 +1,6 @@
 """Data sets, the mapper and the loaders."""
 
+import mtl_d2.detectron2_is_there  # noqa: F401
 from mtl_d2.data.check import check_data
 from mtl_d2.data.datasets import register_all
 from mtl_d2.data.errors import DataError

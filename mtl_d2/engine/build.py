@@ -4,44 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, Balancer, load_methods
-from mtl_d2.balancing.base import Setup
-from mtl_d2.balancing.build import MethodRegistry
-from mtl_d2.balancing.precision import Precision
-from mtl_d2.balancing.strategies import GradientStage, Scalarization, Strategy
-from mtl_d2.config import AMP_DTYPES, build_setup, method_options
+from mtl_d2.balancing import (
+    AGGREGATORS,
+    REGULARIZERS,
+    ROW_SCALINGS,
+    STEPS,
+    WEIGHTINGS,
+    Balancer,
+    GradientStage,
+    Scalarization,
+    Setup,
+    load_methods,
+)
+from mtl_d2.balancing.exact.precision import Precision
+from mtl_d2.balancing.registry import MethodRegistry
+from mtl_d2.config import AMP_DTYPES, ConfigError, build_setup, method_options
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.method_name import describe_method
+from mtl_d2.parallel.all_ranks import make_reduction
+from mtl_d2.parallel.reduction import Reduction
 
 
 def build_balancer(cfg: Any) -> Balancer:
     """The balancer of ``cfg.MTL``, which ``check_mtl_config`` has found to make sense."""
     load_methods()
-    setup = build_setup(cfg)
-    gradient = cfg.MTL.GRADIENT
-    scaling = _build(ROW_SCALINGS, gradient.RESCALE, gradient, setup) if gradient.RESCALE else None
+    setup, mtl = build_setup(cfg), cfg.MTL
     stage = GradientStage(
-        scaling,  # type: ignore[arg-type]  # the registry holds row scalings only
-        _build(AGGREGATORS, gradient.AGGREGATOR, gradient, setup),  # type: ignore[arg-type]
-        gradient.SCALE,
+        _build(ROW_SCALINGS, mtl.GRADIENT.RESCALE, mtl.GRADIENT, setup),
+        _build(AGGREGATORS, mtl.GRADIENT.AGGREGATOR, mtl.GRADIENT, setup),
+        mtl.GRADIENT.SCALE,
         setup.num_tasks,
-        gradient.HEADS,
+        mtl.GRADIENT.HEADS,
     )
-    weighting = _build(WEIGHTINGS, cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION, setup)
-    scalarization = Scalarization(weighting, cfg.MTL.SCALARIZATION.MEAN == "geometric")  # type: ignore[arg-type]
-    regularizer = None
-    if cfg.MTL.REGULARIZER.NAME:
-        regularizer = _build(REGULARIZERS, cfg.MTL.REGULARIZER.NAME, cfg.MTL.REGULARIZER, setup)
-    step = _build(STEPS, cfg.MTL.STEP.NAME, cfg.MTL.STEP, setup)
+    weighting = _build(WEIGHTINGS, mtl.SCALARIZATION.NAME, mtl.SCALARIZATION, setup)
     return Balancer(
         setup,
-        scalarization,
+        Scalarization(weighting, mtl.SCALARIZATION.MEAN == "geometric"),
         stage,
-        step,  # type: ignore[arg-type]
-        regularizer,  # type: ignore[arg-type]
+        _build(STEPS, mtl.STEP.NAME, mtl.STEP, setup),
+        _build(REGULARIZERS, mtl.REGULARIZER.NAME, mtl.REGULARIZER, setup),
         max(cfg.SEED, 0),
-        gradient.LEVEL,
-        gradient.EXACT_EVERY,
+        mtl.GRADIENT.LEVEL,
+        mtl.GRADIENT.EXACT_EVERY,
     )
 
 
@@ -58,7 +62,25 @@ def build_allocation(cfg: Any) -> Allocation:
     return method(build_setup(cfg), cfg.SOLVER.IMS_PER_BATCH, max(cfg.SEED, 0), **options)
 
 
-def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Strategy:
+def build_reduction(communication: str = "auto") -> Reduction:
+    """The collectives for as many processes as there are.
+
+    Args:
+        communication: ``MTL.COMMUNICATION``.
+
+    Raises:
+        ConfigError: the backend cannot do what is asked for.
+    """
+    try:
+        return make_reduction(communication)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _build(registry: MethodRegistry, name: str, node: Any, setup: Setup) -> Any:
+    """The method of the registry, with its options from the config; None for no name."""
+    if not name:
+        return None
     method = registry.get(name)
     return method(setup, **method_options(node, name, method))
 

@@ -10,7 +10,7 @@ from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
-from mtl_d2.balancing.strategies import Weighting
+from mtl_d2.balancing.interfaces import Weighting
 from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import generator_states

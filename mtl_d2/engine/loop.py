@@ -1,23 +1,84 @@
-"""One update of a multi-task training: the only ``run_step`` there is."""
+"""One update of a multi-task training: the only ``run_step`` there is, and what it logs."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils.events import get_event_storage
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_d2.balancing import Balancer, Oracle, UpdateResult
-from mtl_d2.balancing.finite import GradientCheck
-from mtl_d2.balancing.precision import Precision
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.exact.precision import Precision
+from mtl_d2.balancing.exact.rows import GradientCheck, cosines
+from mtl_d2.balancing.exact.whole import blame
 from mtl_d2.data.allocation import Allocation
-from mtl_d2.engine.diagnostics import ConsecutiveUpdates, Diagnostics
+from mtl_d2.engine.consecutive import ConsecutiveUpdates
 from mtl_d2.engine.snapshot import Snapshot
+from mtl_d2.parallel.reduction import Reduction
+
+WINDOW = 50  # updates over which the spread of a cosine is taken, as in CosReg's figure 3
+
+
+class Diagnostics:
+    """Names the numbers of an update, and keeps the cosines of the last ``WINDOW`` updates."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        """Args: ``tasks`` in the order of all (T,) vectors."""
+        self.tasks = tasks
+        self._recent: dict[str, deque[float]] = {}
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """The kept cosines by name."""
+        return {name: list(values) for name, values in self._recent.items()}
+
+    def load_state_dict(self, state_dict: dict[str, list[float]]) -> None:
+        """Goes on from them."""
+        self._recent = {name: deque(values, maxlen=WINDOW) for name, values in state_dict.items()}
+
+    def __call__(self, result: UpdateResult) -> dict[str, float]:
+        """Scalars by name.
+
+        ``task_loss/``, ``coefficient/`` (c_i), ``weight/`` (of the rows, c_i included), ``grad_norm/`` of each present
+        task; ``cosine/`` of each pair of them, and ``cosine_std/`` over the last 50 updates; ``cosine_level/`` and
+        ``cosine_level_std/`` where the weights came from another level; and what the methods say of themselves.
+        """
+        present = [i for i, here in enumerate(result.present.tolist()) if here]
+        values = dict(result.scalars)
+        numbers = {"task_loss": result.losses, "coefficient": result.coefficients}
+        numbers["weight"] = result.weights.shared * result.coefficients
+        if result.gramian is not None:
+            numbers["grad_norm"] = result.gramian.diagonal().sqrt()
+        for group, vector in numbers.items():
+            entries = vector.tolist()
+            values |= {f"{group}/{self.tasks[i]}": entries[i] for i in present}
+        pairs = self._pairs("cosine_level", result.level_gramian, present)
+        pairs |= self._pairs("cosine", result.gramian, present)
+        return values | pairs | dict(spread for name, value in pairs.items() for spread in self._spread(name, value))
+
+    def _pairs(self, group: str, gramian: Tensor | None, present: list[int]) -> dict[str, float]:
+        if gramian is None:
+            return {}
+        cosine = cosines(gramian).tolist()
+        return {f"{group}/{self.tasks[i]}_{self.tasks[j]}": cosine[i][j] for i, j in combinations(present, 2)}
+
+    def _spread(self, name: str, value: float) -> list[tuple[str, float]]:
+        recent = self._recent.setdefault(name, deque(maxlen=WINDOW))
+        recent.append(value)
+        if len(recent) < WINDOW:
+            return []
+        spread = torch.tensor(list(recent), dtype=torch.float64).std(correction=0)
+        return [(spread_name(name), float(spread))]
+
+
+def spread_name(name: str) -> str:
+    """What the standard deviation of a cosine is called: ``cosine_std/a_b`` for ``cosine/a_b``."""
+    return name.replace("/", "_std/", 1)
 
 
 class MultiTaskLoop(TrainerBase):
@@ -39,7 +100,7 @@ class MultiTaskLoop(TrainerBase):
         """Builds nothing that costs time: the loader is made for the first batch.
 
         Args:
-            model: a ``mtl_d2.balancing.jacobian.MultiTaskModel``.
+            model: a ``mtl_d2.balancing.interfaces.MultiTaskModel``.
             optimizer: of the model's parameters.
             balancer: makes the update.
             build_loader: gives batches, from the sample on that its argument counts in the global stream.
@@ -101,13 +162,25 @@ class MultiTaskLoop(TrainerBase):
         return result
 
     def _apply(self) -> None:
-        check = GradientCheck(self.oracle)
-        if self.clip_norm is None:
-            check.read()
-        else:
-            (norm,) = check.read(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm))
-            get_event_storage().put_scalar("grad_norm/update", norm, smoothing_hint=False)
-        get_event_storage().put_scalars(smoothing_hint=False, **self.consecutive(self.iter))
+        """Moves the parameters that have a ``.grad``, once all of these are known to be finite.
+
+        Raises:
+            FloatingPointError: they are not; the message names tasks where it is their heads', else shared parameters.
+        """
+        oracle, storage = self.oracle, get_event_storage()
+        owners = [*(f"the head of task {name}" for name in oracle.names), "the shared parameters"]
+        check = GradientCheck(list(zip(owners, [*oracle.heads, oracle.shared], strict=True)))
+        clip = self.clip_norm
+        norms = [] if clip is None else [nn.utils.clip_grad_norm_(self.model.parameters(), clip)]
+        broken, values = check.read(*norms)
+        if broken:
+            raise FloatingPointError(
+                f"update {oracle.update}: the gradient is not finite for {', '.join(broken)}. {blame(oracle)}"
+            )
+        if values:
+            storage.put_scalar("grad_norm/update", values[0], smoothing_hint=False)
+        if self.balancer.exact_every:
+            storage.put_scalars(smoothing_hint=False, **self.consecutive(self.iter))
         self.optimizer.step()
 
     def _log(self, result: UpdateResult, data_time: float) -> None:

@@ -27,7 +27,7 @@ from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.holdout import register_held_out
 from mtl_d2.data.reading import changed_records, digests
 from mtl_d2.engine.best import BestEvaluation
-from mtl_d2.engine.build import build_allocation, build_balancer, build_precision
+from mtl_d2.engine.build import build_allocation, build_balancer, build_precision, build_reduction
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
 from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
@@ -35,8 +35,6 @@ from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.model_check import check_model, said_of_keys
 from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
-from mtl_d2.engine.reduce import AllRanks, broadcast_model, build_reduction
-from mtl_d2.engine.replicas import ReplicaCheck
 from mtl_d2.engine.resume import compare_configs, require_keys, require_same_data, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
@@ -46,6 +44,8 @@ from mtl_d2.evaluation.evaluate import evaluate_test_sets
 from mtl_d2.evaluation.independent import IndependentEvaluators
 from mtl_d2.evaluation.results import EvaluationResults
 from mtl_d2.files import WriteError, refusal
+from mtl_d2.parallel.all_ranks import AllRanks, broadcast_model
+from mtl_d2.parallel.replicas import ReplicaCheck
 
 CONSOLE_PERIOD = 20  # updates between two lines on the console, as in detectron2
 
@@ -171,7 +171,8 @@ class MultiTaskTrainer(DefaultTrainer):
         found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
         loop, reduction = self._trainer, self._trainer.oracle.reduction
         if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
-            found.insert(0, ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction))
+            check = ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction)
+            found.insert(0, hooks.CallbackHook(after_step=lambda trainer: check(trainer.iter)))
         if comm.is_main_process():
             found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
             found.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))

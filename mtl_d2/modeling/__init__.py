@@ -1,5 +1,6 @@
 """Multi-task meta-architectures, heads and trunks. Importing this package puts them into detectron2's registries."""
 
+import mtl_d2.detectron2_is_there  # noqa: F401
 from mtl_d2.modeling.backbone.regnet import build_regnet_fpn_backbone
 from mtl_d2.modeling.heads.semantic import SemSegFPNDiceHead, SemSegFPNEntropyHead
 from mtl_d2.modeling.meta_arch.classifier import MultiTaskClassifier

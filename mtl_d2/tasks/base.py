@@ -17,11 +17,11 @@ from torch import Tensor
 if TYPE_CHECKING:  # none of them is needed to define a kind
     from torch import nn
 
-    from mtl_d2.balancing.reduction import Reduction
     from mtl_d2.data.checks.examination import Examination
     from mtl_d2.data.geometry import Geometry
     from mtl_d2.evaluation.tools import Tool
     from mtl_d2.evaluation.truth import Truth
+    from mtl_d2.parallel.reduction import Reduction
     from mtl_d2.report.canvas import Canvas
     from mtl_d2.tasks.task import Task
 

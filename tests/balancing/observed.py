@@ -2,7 +2,7 @@
 
 import torch
 
-from mtl_d2.balancing.base import UpdateResult, Weights
+from mtl_d2.balancing.interfaces import UpdateResult, Weights
 
 
 def observed(losses, present=None, norms=None, coefficients=None, update=0):

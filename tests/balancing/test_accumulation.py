@@ -5,8 +5,9 @@ import torch
 from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.build import AGGREGATORS, STEPS, WEIGHTINGS, load_methods
-from mtl_d2.balancing.microbatch import counts, divide
+from mtl_d2.balancing.exact.batch import counts, divide_batch
+from mtl_d2.balancing.exact.whole import one_backward
+from mtl_d2.balancing.registry import AGGREGATORS, STEPS, WEIGHTINGS, load_methods
 
 load_methods()
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
@@ -66,13 +67,13 @@ def test_tasks_weigh_by_their_samples(sets, method):
 
 
 def test_shares_are_of_the_samples_of_each_task():
-    parts = divide(5, counts([B, D, S, B, D], ("detection", "semantic"), 2))
+    parts = divide_batch(5, counts([B, D, S, B, D], ("detection", "semantic"), 2))
     assert [(part.first, part.length) for part in parts] == [(0, 2), (2, 3)]
     assert [part.shares for part in parts] == [(0.5, pytest.approx(1 / 3)), (0.5, pytest.approx(2 / 3))]
 
 
 def test_more_parts_than_samples_leaves_some_empty():
-    parts = divide(2, counts([B, D], ("detection", "semantic"), 4))
+    parts = divide_batch(2, counts([B, D], ("detection", "semantic"), 4))
     assert sorted(part.length for part in parts) == [0, 0, 1, 1]
 
 
@@ -114,8 +115,8 @@ def most_saved(accumulate, run):
     "run",
     [
         lambda oracle: oracle.gradients(),
-        lambda oracle: oracle.one_backward(lambda losses, present: torch.ones(2)),
-        lambda oracle: oracle.gradients(trunk="no"),
+        lambda oracle: one_backward(oracle, lambda losses, present: torch.ones(2)),
+        lambda oracle: oracle.head_gradients(),
     ],
     ids=["rows", "one backward", "heads"],
 )

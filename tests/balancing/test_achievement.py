@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from toy import balancer, batch, context, scalarization, setup, toy, weighting
+from toy import balancer, batch, complaints, context, scalarization, toy, weighting
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 TWO = {"metrics": ("bbox/AP", "sem_seg/mIoU"), "potentials": (50.0, 80.0)}
 METHOD = WEIGHTINGS.get("achievement")
@@ -29,8 +29,8 @@ def evaluated(*pairs, **options):
     return method
 
 
-def complaints(**options):
-    return METHOD.check({**METHOD.defaults, **TWO, **options}, setup(2))
+def wrong(**options):
+    return complaints(METHOD, **{**TWO, **options})
 
 
 def test_poster_by_hand():
@@ -119,7 +119,7 @@ def test_potentials_are_read_from_the_own_row_of_single_task_results(tmp_path):
         rows |= {"sum": {group: metrics}, "own_row": "sum"}
         (tmp_path / name).write_text(json.dumps(rows))
     options = {**TWO, "potentials": (), "potentials_from": (str(tmp_path / "d"), str(tmp_path / "s"))}
-    assert complaints(**options) == []
+    assert wrong(**options) == []
     assert weighting(2, "achievement", **options).accuracies.references.tolist() == [50.0, 80.0]
 
 
@@ -127,8 +127,8 @@ def test_potentials_are_read_from_the_own_row_of_single_task_results(tmp_path):
 def test_potential_may_be_given_by_the_folder_of_its_run(tmp_path, rows):
     rows = {"untrained": {"bbox": {"AP": 0.1}}, "mclgs": {"bbox": {"AP": 38.2}}, **rows}
     (tmp_path / "results.json").write_text(json.dumps({**rows, "best constant": {"bbox": {"AP": 3.4}}}))
-    options = {**METHOD.defaults, "metrics": ("bbox/AP",), "potentials_from": (str(tmp_path),)}
-    assert METHOD.check(options, setup(1)) == []
+    options = {"metrics": ("bbox/AP",), "potentials_from": (str(tmp_path),)}
+    assert complaints(METHOD, 1, **options) == []
     assert weighting(1, "achievement", **options).accuracies.references.tolist() == [38.2]
 
 
@@ -146,7 +146,7 @@ def test_potential_that_cannot_be_read_is_said_with_its_mend(tmp_path, text, com
     path = tmp_path / "results.json"
     if text is not None:
         path.write_text(text)
-    found = METHOD.check({**METHOD.defaults, "metrics": ("bbox/AP",), "potentials_from": (str(path),)}, setup(1))
+    found = complaints(METHOD, 1, metrics=("bbox/AP",), potentials_from=(str(path),))
     assert len(found) == 1
     assert complaint in found[0]
     assert "POTENTIALS" in found[0] or "METRICS" in found[0]
@@ -156,10 +156,13 @@ def test_potential_that_cannot_be_read_is_said_with_its_mend(tmp_path, text, com
     ("options", "complaint"),
     [
         ({"metrics": ("bbox/AP",)}, "METRICS needs a metric"),
-        ({"metrics": ("bbox/AP", "mIoU")}, "METRICS must be 'group/name'"),
+        ({"metrics": ("bbox/AP", "mIoU")}, "METRICS must be a list in which each entry is 'group/name'"),
         ({"direction": ("up", "higher")}, "DIRECTION must be"),
         ({"potentials": ()}, "exactly one of POTENTIALS and POTENTIALS_FROM"),
-        ({"potentials": (50.0, 0.0)}, "POTENTIALS must be a finite number > 0, got 0.0"),
+        (
+            {"potentials": (50.0, 0.0)},
+            "POTENTIALS must be a list in which each entry is a finite number > 0, got (50.0, 0.0)",
+        ),
         ({"momentum": 0.0}, "MOMENTUM must be a finite number > 0 and <= 1"),
         ({"gamma": -1.0}, "GAMMA must be a finite number >= 0"),
         ({"normalize": "max"}, "NORMALIZE must be one of"),
@@ -168,8 +171,8 @@ def test_potential_that_cannot_be_read_is_said_with_its_mend(tmp_path, text, com
     ],
 )
 def test_wrong_options_are_named(options, complaint):
-    assert complaints() == complaints(preset="poster") == []
-    (line,) = complaints(**options)
+    assert wrong() == wrong(preset="poster") == []
+    (line,) = wrong(**options)
     assert line.startswith(complaint) or complaint in line
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 from torch import nn
-from toy import balancer, batch, mclgs, regularizer, stage, toy
+from toy import balancer, batch, complaints, mclgs, regularizer, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.balancing.regularizer.cosreg import mean_squared_cosine
+from mtl_d2.parallel.reduction import Reduction
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 ALL = ("detection", "semantic", "depth")
@@ -146,7 +146,5 @@ def test_operator_without_second_derivative_is_named_with_the_mend():
 
 def test_contradictions_are_told():
     method = type(regularizer(2))
-    from toy import setup
-
-    assert "ALPHA must be >= 0" in method.check({**method.defaults, "alpha": -1}, setup(2))[0]
-    assert "two at least" in method.check(method.defaults, setup(1))[0]
+    assert "ALPHA must be a finite number >= 0, got -1" in complaints(method, alpha=-1)[0]
+    assert "two at least" in complaints(method, 1)[0]

@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 from observed import observed
-from toy import context, setup, weighting
+from toy import complaints, context, weighting
 
-from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 TWO = {"metrics": ("bbox/AP", "sem_seg/mIoU")}
 
@@ -66,11 +66,11 @@ def test_state_survives_before_and_after_the_first_evaluation():
 
 def test_metrics_are_needed_for_evaluations_alone():
     method = WEIGHTINGS.get("dtp")
-    (line,) = method.check(method.defaults, setup(2))
+    (line,) = complaints(method)
     assert "METRICS needs a metric 'group/name'" in line
-    assert method.check({**method.defaults, "source": "training"}, setup(2)) == []
-    assert method.check({**method.defaults, **TWO}, setup(2)) == []
-    assert len(method.check({**method.defaults, **TWO, "best": (1.0, 0.0), "momentum": 0.0}, setup(2))) == 2
+    assert complaints(method, source="training") == []
+    assert complaints(method, **TWO) == []
+    assert len(complaints(method, **TWO, best=(1.0, 0.0), momentum=0.0)) == 2
 
 
 def test_absent_task_changes_no_weight():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from observed import observed
 from torchjd.scalarization import DWA
-from toy import context, scalarization, setup, weighting
+from toy import complaints, context, scalarization, weighting
 
-from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 
 def show(method, *rows, present=None):
@@ -74,5 +74,5 @@ def test_state_survives_in_the_middle_of_a_window(seen):
 @pytest.mark.parametrize("options", [{"period": 0}, {"period": 1.5}, {"temperature": 0.0}, {"temperature": math.inf}])
 def test_wrong_options_are_named(options):
     method = WEIGHTINGS.get("dwa")
-    (line,) = method.check({**method.defaults, **options}, setup(2))
+    (line,) = complaints(method, **options)
     assert line.startswith(next(iter(options)).upper())

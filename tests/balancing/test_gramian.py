@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mtl_d2.balancing.gramian import CHUNK, gramian
+from mtl_d2.balancing.exact.rows import CHUNK, gramian
 
 
 def test_by_hand_with_a_missing_gradient():

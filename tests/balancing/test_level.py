@@ -5,8 +5,7 @@ import torch
 from toy import balancer, batch, context, mclgs, setup, stage, toy
 
 from mtl_d2.balancing import Balancer, Oracle
-from mtl_d2.balancing.base import cosines
-from mtl_d2.balancing.gramian import gramian
+from mtl_d2.balancing.exact.rows import cosines, gramian
 from mtl_d2.tasks.task import shared_parameters
 
 B = ("detection", "semantic")
@@ -49,7 +48,7 @@ def test_feature_level_weights_come_from_the_features():
     features = model.shared_features(model.batch_images(samples))
     pulls = []
     for task in model.tasks:
-        from mtl_d2.balancing.reduction import Reduction
+        from mtl_d2.parallel.reduction import Reduction
 
         loss = sum(model.task_losses(task.name, features, samples, Reduction()).values())
         found = torch.autograd.grad(loss, [features["fine"], features["coarse"]], retain_graph=True, allow_unused=True)

@@ -11,7 +11,7 @@ from torch import nn
 from toy import balancer, stage
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.coordinates import combined_gramian, coordinates
+from mtl_d2.balancing.exact.coordinates import combined_gramian, coordinates
 from mtl_d2.tasks.task import Task
 
 DIGITS = 60

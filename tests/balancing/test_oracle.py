@@ -4,9 +4,9 @@ from torch import nn
 from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.base import combine
-from mtl_d2.balancing.groups import partition
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.exact.batch import partition
+from mtl_d2.balancing.exact.rows import combine
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
@@ -135,7 +135,7 @@ def test_features_take_no_memory_once_the_heads_have_run():
     model = toy(2)
     oracle = Oracle(model)
     oracle.load(batch(D, S, B))
-    found = oracle.gradients(trunk="later")
+    found = oracle.feature_gradients()
     assert {group.tasks for group in found.groups} == {D, S, B}
     for group in found.groups:
         assert group.leaves == {}

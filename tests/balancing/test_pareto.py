@@ -4,8 +4,9 @@ import pytest
 import torch
 from toy import context, setup, stage
 
-from mtl_d2.balancing.build import AGGREGATORS
 from mtl_d2.balancing.gradient.pareto import spread
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import defaults
 
 
 def drawn(num_tasks, dimension=6, seed=0):
@@ -114,5 +115,5 @@ def test_phase_survives_a_checkpoint():
 
 def test_first_phase_is_two_percent_of_the_training_unless_said():
     method = AGGREGATORS.get("pareto")
-    assert method(setup(2, 1001), **method.defaults).init_updates == 21
-    assert method(setup(2), **{**method.defaults, "init_updates": 7}).init_updates == 7
+    assert method(setup(2, 1001), **defaults(method.options)).init_updates == 21
+    assert method(setup(2), **{**defaults(method.options), "init_updates": 7}).init_updates == 7

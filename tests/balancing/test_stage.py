@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toy import context, mclgs, scalarization, setup, stage, weighting
+from toy import complaints, context, mclgs, scalarization, stage, weighting
 
 G = torch.tensor([[1.0, 0.5], [0.5, 4.0]], dtype=torch.float64)
 
@@ -50,5 +50,5 @@ def test_absent_task_is_left_out_of_the_sum():
 
 def test_wrong_number_of_weights_is_named():
     method = type(weighting(2))
-    assert "one number for each of the 2 tasks" in method.check({"weights": (1.0,)}, setup(2))[0]
-    assert "must not be negative" in method.check({"weights": (1.0, -1.0)}, setup(2))[0]
+    assert "one number for each of the 2 tasks" in complaints(method, weights=(1.0,))[0]
+    assert "each entry is a finite number >= 0, got (1.0, -1.0)" in complaints(method, weights=(1.0, -1.0))[0]

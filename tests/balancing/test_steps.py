@@ -4,7 +4,7 @@ from torch import nn
 from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.replay import Replay
+from mtl_d2.balancing.exact.replay import Replay
 from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
@@ -26,7 +26,7 @@ def make(model, samples, step, built=None, weights=(), inner_lr=None, updates=1)
 def loss(model, samples, task):
     own = [s for s in samples if task in s["tasks"]]
     features = model.shared_features(model.batch_images(own))
-    from mtl_d2.balancing.reduction import Reduction
+    from mtl_d2.parallel.reduction import Reduction
 
     return sum(model.task_losses(task, features, own, Reduction()).values())
 

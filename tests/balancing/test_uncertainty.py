@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from torchjd.scalarization import UW
-from toy import context, scalarization, setup, weighting
+from toy import complaints, context, scalarization, weighting
 
-from mtl_d2.balancing.build import WEIGHTINGS
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 LOSSES = [2.0, 0.5, 7.0]
 
@@ -60,11 +60,12 @@ def test_absent_task_leaves_the_sum_with_its_s():
 
 def test_unknown_kind_and_wrong_number_are_named():
     method = WEIGHTINGS.get("uncertainty")
-    found = method.check({"kinds": ("gauss",), "initial": math.nan}, setup(2))
+    found = complaints(method, kinds=("gauss",), initial=math.nan)
     assert len(found) == 3
     assert "'gauss'" in found[0]
-    assert "each of the 2 tasks" in found[1]
-    assert method.check(method.defaults, setup(2)) == []
+    assert "INITIAL must be a finite number, got nan" in found[1]
+    assert "each of the 2 tasks" in found[2]
+    assert complaints(method) == []
 
 
 def test_state_survives():

@@ -5,11 +5,10 @@ import copy
 import pytest
 import torch
 from observed import observed
-from toy import NAMES, balancer, batch, context, mclgs, scalarization, stage, toy, weighting
+from toy import NAMES, balancer, batch, complaints, context, mclgs, scalarization, stage, toy, weighting
 
-from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Scalarization
+from mtl_d2.balancing import Oracle, Scalarization
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 GEOMETRIC = [name for name in WEIGHTINGS.names() if WEIGHTINGS.get(name).geometric]
 PAIRS = [(name, "arithmetic") for name in WEIGHTINGS.names()] + [(name, "geometric") for name in GEOMETRIC]
@@ -21,7 +20,7 @@ BOTH = ("detection", "semantic")
 def options(name, num_tasks):
     """Values for those options of a method that have no default for any number of tasks; small windows."""
     known = {"metrics": tuple(f"m/{k}" for k in range(num_tasks)), "potentials": (50.0,) * num_tasks, "period": 2}
-    return {key: value for key, value in known.items() if key in WEIGHTINGS.get(name).defaults}
+    return {key: value for key, value in known.items() if key in WEIGHTINGS.get(name).options}
 
 
 def results(num_tasks, best=60.0):
@@ -166,8 +165,8 @@ def test_own_parameters_get_the_plain_derivative_with_and_without_mclgs(name):
 @pytest.mark.parametrize("name", WEIGHTINGS.names())
 def test_options_are_described_and_accepted(name):
     method = WEIGHTINGS.get(name)
-    assert set(method.help) == set(method.defaults)
+    assert all(option.help for option in method.options.values())
     scene = balancer(2).setup
-    assert method.check({**method.defaults, **options(name, 2)}, scene) == []
+    assert complaints(method, **options(name, 2)) == []
     assert isinstance(Scalarization(weighting(2, name), False), Scalarization)  # built with its defaults alone
     assert scene.tasks == NAMES[:2]

@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
-from mtl_d2.balancing import Balancer, Setup
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
-from mtl_d2.balancing.strategies import GradientStage, Scalarization
+from mtl_d2.balancing import Balancer, GradientStage, Scalarization, Setup
+from mtl_d2.balancing.checks import mistakes
+from mtl_d2.balancing.interfaces import Context
+from mtl_d2.balancing.registry import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.options import defaults
 from mtl_d2.tasks.task import Task
 
 load_methods()
@@ -70,20 +71,25 @@ def setup(num_tasks, total_updates=100):
     return Setup((*NAMES, *(f"task{i}" for i in range(3, num_tasks)))[:num_tasks], total_updates)
 
 
+def complaints(method, num_tasks=2, **values):
+    """What is said of a method's options, the others at their defaults."""
+    return mistakes(method, {**defaults(method.options), **values}, setup(num_tasks))
+
+
 def mclgs(num_tasks, total_updates=100, **options):
     method = ROW_SCALINGS.get("mclgs")
-    return method(setup(num_tasks, total_updates), **{**method.defaults, **options})
+    return method(setup(num_tasks, total_updates), **{**defaults(method.options), **options})
 
 
 def stage(num_tasks, aggregator="mean", scaling=None, scale="method", heads="method", **options):
     method = AGGREGATORS.get(aggregator)
-    built = method(setup(num_tasks), **{**method.defaults, **options})
+    built = method(setup(num_tasks), **{**defaults(method.options), **options})
     return GradientStage(scaling, built, scale, num_tasks, heads)
 
 
 def weighting(num_tasks, name="fixed", **options):
     method = WEIGHTINGS.get(name)
-    return method(setup(num_tasks), **{**method.defaults, **options})
+    return method(setup(num_tasks), **{**defaults(method.options), **options})
 
 
 def scalarization(num_tasks, name="fixed", mean="arithmetic", **options):
@@ -102,7 +108,7 @@ def balancer(num_tasks, built=None, scalar=None, step="joint", regularizer=None,
         setup(num_tasks),
         scalar or scalarization(num_tasks),
         built or stage(num_tasks),
-        chosen(setup(num_tasks), **chosen.defaults),
+        chosen(setup(num_tasks), **defaults(chosen.options)),
         regularizer,
         seed,
     )
@@ -110,4 +116,4 @@ def balancer(num_tasks, built=None, scalar=None, step="joint", regularizer=None,
 
 def regularizer(num_tasks, name="cosreg", **options):
     method = REGULARIZERS.get(name)
-    return method(setup(num_tasks), **{**method.defaults, **options})
+    return method(setup(num_tasks), **{**defaults(method.options), **options})

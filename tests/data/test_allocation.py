@@ -8,8 +8,10 @@ from detectron2.structures import Boxes, Instances
 from scipy.stats import chi2
 
 from mtl_d2.balancing import Setup
+from mtl_d2.balancing.checks import mistakes
 from mtl_d2.data import build_train_loader
 from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.options import defaults
 
 TASKS = ("detection", "semantic", "depth", "normals")
 CHOICES = {
@@ -28,7 +30,7 @@ B = 4
 def build(choice, tasks=TASKS[:3], seed=7):
     name, options = CHOICES[choice]
     method = ALLOCATIONS.get(name)
-    return method(Setup(tuple(tasks), 100), B, seed, **{**method.defaults, **options})
+    return method(Setup(tuple(tasks), 100), B, seed, **{**defaults(method.options), **options})
 
 
 def labelled(position, tasks):
@@ -97,7 +99,7 @@ def test_ranks_together_are_one_process_with_a_batch_an_update_each(choice):
 @pytest.mark.parametrize("name", ["ista", "gap"])
 def test_every_label_is_used_once_by_each_mini_batch(name, k):
     method = ALLOCATIONS.get(name)
-    allocation = method(Setup(TASKS, 100), B, 7, **{**method.defaults, "k": k})
+    allocation = method(Setup(TASKS, 100), B, 7, **{**defaults(method.options), "k": k})
     assert allocation.uses == {1: 4, 2: 2, 3: 2}[k]
     updates = 2 * allocation.block * allocation.uses
     given = chain.from_iterable(run(allocation, updates, tasks=TASKS))
@@ -226,16 +228,17 @@ def test_a_long_gap_holds_mini_batches_in_memory_of_its_own():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sta", {"k": 0}, "K must be an integer from 1 to the number of tasks, 3; got 0"),
+        ("sta", {"k": 0}, "K must be a whole number >= 1, got 0"),
         ("ista", {"k": 4}, "K must be .* got 4"),
-        ("gap", {"n": 0}, "N must be an integer >= 1, got 0"),
-        ("gap", {"draw": "any"}, "DRAW must be 'complementary' or 'random', got 'any'"),
+        ("gap", {"n": 0}, "N must be a whole number >= 1, got 0"),
+        ("gap", {"draw": "any"}, "DRAW must be one of 'complementary', 'random', got 'any'"),
     ],
 )
 def test_options_that_make_no_sense_are_told(name, options, message):
     method = ALLOCATIONS.get(name)
-    assert method.check(method.defaults, Setup(TASKS[:3], 100)) == []
-    (found,) = method.check({**method.defaults, **options}, Setup(TASKS[:3], 100))
+    usual = defaults(method.options)
+    assert mistakes(method, usual, Setup(TASKS[:3], 100)) == []
+    (found,) = mistakes(method, {**usual, **options}, Setup(TASKS[:3], 100))
     assert re.search(message, found)
 
 

@@ -26,9 +26,12 @@ from toy import balancer, batch, stage, toy  # noqa: E402
 from mtl_d2.balancing import Oracle  # noqa: E402
 from mtl_d2.config import ConfigError  # noqa: E402
 from mtl_d2.config_check import check_mtl_config  # noqa: E402
-from mtl_d2.engine.build import build_allocation, build_balancer  # noqa: E402
-from mtl_d2.engine.diagnostics import ConsecutiveUpdates  # noqa: E402
-from mtl_d2.engine.reduce import build_reduction  # noqa: E402
+from mtl_d2.engine.build import (  # noqa: E402
+    build_allocation,
+    build_balancer,
+    build_reduction,
+)
+from mtl_d2.engine.consecutive import ConsecutiveUpdates  # noqa: E402
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", 1.0]
@@ -68,7 +71,7 @@ def train(cfg, model, samples, updates, optimizer_options):
         found |= {f"{update} gramian": result.gramian} if result.gramian is not None else {}
     found |= {name: value.detach().clone() for name, value in model.state_dict().items()}
     found |= {f"balancer.{name}": value.detach().clone() for name, value in balancer.state_dict().items()}
-    found["sent"] = dict(reduction.wire.sent) if reduction.world_size > 1 else {}
+    found["sent"] = dict(reduction.collectives.sent) if reduction.world_size > 1 else {}
     return found
 
 

@@ -8,8 +8,8 @@ from running import train
 from small import sample, small_model, small_rcnn_cfg
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.gramian import gramian
-from mtl_d2.engine.reduce import AllRanks
+from mtl_d2.balancing.exact.rows import gramian
+from mtl_d2.parallel.all_ranks import AllRanks
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),

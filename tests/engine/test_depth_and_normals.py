@@ -13,7 +13,7 @@ from small import sample, small_cfg, small_model, small_rcnn_cfg
 from torch.nn import functional as F
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.base import combine
+from mtl_d2.balancing.exact.rows import combine
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, MultiTaskMapper, check_data, register_all

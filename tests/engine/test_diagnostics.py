@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mtl_d2.balancing import UpdateResult, Weights
-from mtl_d2.engine.diagnostics import WINDOW, Diagnostics
+from mtl_d2.engine.loop import WINDOW, Diagnostics
 
 
 def result(gramian, present=(True, True), **more):

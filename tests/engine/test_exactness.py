@@ -6,7 +6,7 @@ from detectron2.utils.events import EventStorage
 from small import sample, small_model
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.base import combine
+from mtl_d2.balancing.exact.rows import combine
 from mtl_d2.tasks.task import head_parameters
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")

@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from small import sample, small_cfg, small_model, small_rcnn_cfg
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.precision import Precision
+from mtl_d2.balancing.exact.precision import Precision
 from mtl_d2.config import add_mtl_config
 from mtl_d2.engine.speed import speed_up
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtl_d2.balancing.build import AGGREGATORS, REGULARIZERS, STEPS, WEIGHTINGS, load_methods
+from mtl_d2.balancing.registry import AGGREGATORS, REGULARIZERS, STEPS, WEIGHTINGS, load_methods
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine import MultiTaskTrainer
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.multiprocessing as mp
+from blocks import blocks
 from detectron2.utils.events import EventStorage
 from rank_cases import (
     DENSE,
@@ -30,12 +31,12 @@ from test_combinations import CHOICES, pairs
 from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.precision import Precision
+from mtl_d2.balancing.exact.precision import Precision
 from mtl_d2.config import ConfigError
 from mtl_d2.data.allocation.full import Full
+from mtl_d2.engine.build import build_reduction
 from mtl_d2.engine.loop import MultiTaskLoop
-from mtl_d2.engine.reduce import build_reduction
-from mtl_d2.engine.replicas import ReplicaCheck, ReplicaError, checksums
+from mtl_d2.parallel.replicas import ReplicaCheck, ReplicaError, checksums
 
 PRESENCE = {
     "both tasks everywhere": [B, B, B, B],
@@ -63,7 +64,7 @@ def one_update(samples, scaling):
     """Gradients and numbers of one update of the toy model; ``samples`` are the global batch, in two halves."""
     reduction = build_reduction()
     if reduction.world_size == 2:
-        samples = samples[2 * reduction.wire.rank : 2 * reduction.wire.rank + 2]
+        samples = samples[2 * reduction.collectives.rank : 2 * reduction.collectives.rank + 2]
     model = toy(2)
     oracle = Oracle(model, reduction)
     oracle.load(samples)
@@ -74,17 +75,29 @@ def one_update(samples, scaling):
     }  # fmt: skip
 
 
+def update_blocks(samples, mode):
+    """The same of a model with parameters that heads alone share; process 1 has no sample of a task."""
+    reduction, model = build_reduction(mode), blocks(3)
+    if reduction.world_size == 2:
+        samples = samples[2 * reduction.rank : 2 * reduction.rank + 2]
+    oracle = Oracle(model, reduction)
+    oracle.load(samples)
+    result = balancer(3, stage(3, "mean", mclgs(3, a0=0.7)))(oracle, 0, lambda: None)
+    return {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()} | {
+        "gramian": result.gramian
+    }
+
+
 def tamper(updates, period):
     """The complaint about rank 1, which moves one parameter by the least there is after update 2."""
     model, reduction = toy(2, dtype=torch.float32), build_reduction()
     check = ReplicaCheck(period, model, balancer(2), reduction)
     for update in range(updates):
-        if update == 2 and reduction.wire.rank == 1:
+        if update == 2 and reduction.collectives.rank == 1:
             with torch.no_grad():
                 model.fine.weight[1, 1] = model.fine.weight[1, 1].nextafter(torch.tensor(9.0))
-        check.trainer = type("Trainer", (), {"iter": update})
         try:
-            check.after_step()
+            check(update)
         except ReplicaError as error:
             return str(error)
     return ""
@@ -158,6 +171,10 @@ def break_gradient(method):
 JOBS = {
     **{("presence", name, s): (one_update, (batch(*x), s)) for name, x in PRESENCE.items() for s in (False, True)},
     **{("presence", "nearly parallel", x): (combine_nearly_parallel, (x,)) for x in ("all_reduce", "reduce_scatter")},
+    **{
+        ("presence", "shared in heads", x): (update_blocks, (batch(B, ("depth",), S, S), x))
+        for x in ("all_reduce", "reduce_scatter")
+    },
     **{("pair", p.id): (train_toy, (p.values[0], 5)) for p in pairs()},
     **{("detector", name): (train_fcos, (overrides,)) for name, overrides in DETECTOR.items()},
     ("detector", "depth and normals"): (train_fcos, ([], 2, DENSE_LABELLED, 4, DENSE)),

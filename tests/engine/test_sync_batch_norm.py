@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from rank_cases import B, D, S, assert_same, serve, train_synchronized
 from small import sample, small_cfg, small_model, small_rcnn_cfg
 
-from mtl_d2.balancing.passes import nothing_of
+from mtl_d2.balancing.exact.batch import nothing_of
 from mtl_d2.tasks.task import head_parameters
 
 EVERYWHERE = ("trunk", "pyramid", "detection head", "semantic head")

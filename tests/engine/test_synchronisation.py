@@ -9,9 +9,9 @@ from small import sample, small_model
 from toy import balancer, batch, mclgs, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.allocation.full import Full
 from mtl_d2.engine.loop import MultiTaskLoop
+from mtl_d2.parallel.reduction import Reduction
 
 B = ("detection", "semantic")
 WAITING = ("cpu", "item", "tolist", "nonzero", "__bool__", "__float__", "__int__")

@@ -9,8 +9,8 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 
 import mtl_d2.modeling  # noqa: F401
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Exchange, Reduction
 from mtl_d2.config import add_mtl_config
+from mtl_d2.parallel.reduction import Exchange, Reduction
 
 
 def small_cfg(*tasks):
@@ -134,7 +134,7 @@ class Ranks(Reduction):
         average = self.average(value)
         return lambda: average
 
-    def everybodys(self, numbers):
+    def numbers_of_all(self, numbers):
         return self._both(list(numbers))
 
     def exchange(self, parts=False):

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 import mtl_d2.modeling  # noqa: F401
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.config import ConfigError, add_mtl_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.modeling.meta_arch.classifier import FEATURES
+from mtl_d2.parallel.reduction import Reduction
 
 LEFT, RIGHT = "class_left", "class_right"
 

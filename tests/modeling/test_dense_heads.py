@@ -9,7 +9,6 @@ from detectron2.layers import ShapeSpec
 from small import Ranks
 from torch.nn import functional as F
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.heads.dense import DepthHead, NormalsHead
 from mtl_d2.modeling.heads.dense_losses import (
     ACTIVATIONS,
@@ -19,6 +18,7 @@ from mtl_d2.modeling.heads.dense_losses import (
     depth_loss,
     normals_loss,
 )
+from mtl_d2.parallel.reduction import Reduction
 
 SHAPES = {"p2": ShapeSpec(channels=8, stride=4), "p3": ShapeSpec(channels=8, stride=8)}
 DEPTHS = [

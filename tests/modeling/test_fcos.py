@@ -5,7 +5,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes, Instances
 from small import sample, small_model
 
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.task import head_parameters, shared_parameters
 
 

@@ -9,12 +9,12 @@ from pycocotools import mask as coco_mask
 from small import assert_same_gradients, of_two_processes, sample, small_cfg, small_model, small_rcnn_cfg
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.objects import REGIONS
 from mtl_d2.modeling.heads.proposals import ANCHORS, PROPOSALS, predict, propose, rpn_losses
 from mtl_d2.modeling.heads.regions import boxes_left_out
+from mtl_d2.parallel.reduction import Reduction
 
 DET, BOTH = ("detection",), ("detection", "instance")
 EVERYTHING = [[0.0, 0.0, 96.0, 64.0]]

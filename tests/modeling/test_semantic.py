@@ -4,8 +4,8 @@ from small import assert_same_gradients, of_two_processes, sample, small_model
 from torch.nn import functional as F
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.heads.semantic import dice_loss
+from mtl_d2.parallel.reduction import Reduction
 
 IGNORE = 255
 

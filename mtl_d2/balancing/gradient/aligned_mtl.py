@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.interfaces import Aggregator, Context, Setup
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import choice
 
 BALANCES: dict[str, Callable[[Tensor], Tensor]] = {"min": torch.min, "median": torch.median, "rmse": torch.mean}
 
@@ -18,7 +18,8 @@ BALANCES: dict[str, Callable[[Tensor], Tensor]] = {"min": torch.min, "median": t
 class AlignedMTL(Aggregator):
     """The mean of the task gradients after the nearest change to orthogonal ones of equal length.
 
-    Paper: Senushkin et al., Independent Component Alignment for Multi-Task Learning, CVPR 2023, algorithm 1.
+    Paper: Senushkin, Patakin, Kuznetsov and Konushin, Independent Component Alignment for Multi-Task Learning, CVPR
+    2023, https://arxiv.org/abs/2305.19000, algorithm 1.
         G = V diag(l) V';  w = sqrt(s) V diag(1 / sqrt(l)) V' 1/T,  s = the smallest, median or mean of the l > 0
     The weights of orthonormal rows add up to 1: scale "mean".
     Differs from: the authors' code, whose equal weights are 1 and not 1/T. Eigenvalues below K machine epsilons of the
@@ -29,20 +30,18 @@ class AlignedMTL(Aggregator):
 
     scale = "mean"
     takes_coordinates = True
-    defaults = {"balance": "min"}
-    help = {"balance": "s, the squared length of the orthogonal gradients: 'min', 'median' or 'rmse' (mean eigenvalue)"}
+    options = {
+        "balance": choice(
+            "min",
+            "s, the squared length of the orthogonal gradients: smallest, median or mean eigenvalue",
+            tuple(BALANCES),
+        )
+    }
 
     def __init__(self, setup: Setup, balance: str) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.balance = BALANCES[balance]
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """The balance's name."""
-        if options["balance"] not in BALANCES:
-            return [f"BALANCE must be one of {tuple(BALANCES)}, got {options['balance']!r}"]
-        return []
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.interfaces import Aggregator, Context, Setup
 from mtl_d2.balancing.quadratic import min_norm_point
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import choice, number
 
 FLOOR = 1e-4  # of the shortest gradient, for ||g_w||: bounds the weights where tasks oppose each other
 
@@ -21,7 +20,8 @@ FLOOR = 1e-4  # of the shortest gradient, for ||g_w||: bounds the weights where 
 class CAGrad(Aggregator):
     """The direction within a ball around the mean gradient that improves the worst task most.
 
-    Paper: Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS 2021, algorithm 1.
+    Paper: Liu, Liu, Jin, Stone and Liu, Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS 2021,
+    https://arxiv.org/abs/2110.14048, algorithm 1.
         g_0 = mean of the g_i;  w = argmin over the simplex of g_w . g_0 + c ||g_0|| ||g_w||,  g_w = sum_i w_i g_i
         d = g_0 + c ||g_0|| / ||g_w|| * g_w;  update = d / (1, 1 + c^2 or 1 + c)   (rescale 0, 1 or 2)
     Solved exactly: for r = ||g_w|| / (c ||g_0||), r d is the shortest vector in the convex hull of the g_i + r g_0, and
@@ -35,27 +35,16 @@ class CAGrad(Aggregator):
 
     scale = "mean"
     takes_coordinates = True
-    defaults = {"c": 0.4, "rescale": 1}
-    help = {
-        "c": "radius of the ball over ||g_0||, in [0, 1); 0 gives the mean",
-        "rescale": "0: algorithm 1; 1: divided by 1 + c^2; 2: divided by 1 + c",
+    options = {
+        "c": number(0.4, "radius of the ball over ||g_0||; 0 gives the mean", least=0, below=1),
+        "rescale": choice(1, "0: algorithm 1; 1: divided by 1 + c^2; 2: divided by 1 + c", (0, 1, 2)),
     }
 
     def __init__(self, setup: Setup, c: float, rescale: int) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.c = c
         self.shrink = 1 / (1.0, 1 + c**2, 1 + c)[rescale]
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Ranges of both options."""
-        c, found = options["c"], []
-        if not (isinstance(c, int | float) and not isinstance(c, bool) and 0 <= c < 1):
-            found.append(f"C must be a number in [0, 1), got {c}")
-        if isinstance(options["rescale"], bool) or options["rescale"] not in (0, 1, 2):
-            found.append(f"RESCALE must be 0, 1 or 2, got {options['rescale']}")
-        return found
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K times the factor of ``rescale``."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import AGGREGATORS
 from mtl_d2.balancing.gradient.imtl_g import equal_projections
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.interfaces import Aggregator, Context
+from mtl_d2.balancing.registry import AGGREGATORS
 
 
 @AGGREGATORS.named("config")
 class ConFIG(Aggregator):
     """The direction with the same cosine to all task gradients, as long as their projections onto it together.
 
-    Paper: Liu et al., ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks, ICLR 2025, eq. 2, 3.
+    Paper: Liu, Chu and Thuerey, ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks, ICLR 2025,
+    https://arxiv.org/abs/2408.11104, eq. 2, 3.
         x = pinv([u_1, ..., u_T]') 1,  u_i = g_i / ||g_i||;  update = (sum_i g_i . x) x / ||x||^2
     In terms of the cosine matrix C: x = sum_i z_i u_i with z = pinv(C) 1, ||x||^2 = 1'z.
     Without conflict between orthogonal gradients the weights are 1: scale "sum".

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Gradients, Setup
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Aggregator, Context, Gradients, Setup
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import number, several
 
 
 @AGGREGATORS.named("graddrop")
 class GradDrop(Aggregator):
     """Draws a sign for every element of the gradient and drops the tasks' values of the other sign.
 
-    Paper: Chen et al., Just Pick a Sign, NeurIPS 2020, algorithm 1, lines 10 to 15.
+    Paper: Chen, Ngiam, Huang, Luong, Kretzschmar, Chai and Anguelov, Just Pick a Sign: Optimizing Deep Multitask Models
+    with Gradient Sign Dropout, NeurIPS 2020, https://arxiv.org/abs/2010.06808, algorithm 1, lines 10 to 15.
         P = (1 + sum_i g_i / sum_i |g_i|) / 2,  U uniform in [0, 1), the same for all tasks, per element
         update = sum_i (l_i + (1 - l_i) [P > U and g_i > 0, or P <= U and g_i < 0]) g_i
     Without conflict the weights are 1: scale "sum".
@@ -27,24 +30,22 @@ class GradDrop(Aggregator):
 
     scale = "sum"
     elementwise = True
-    defaults = {"leak": ()}
-    help = {"leak": "l_i in [0, 1], the share of its gradient each task of MTL.TASKS keeps; empty: all 0"}
+    options = {
+        "leak": several(
+            "l_i, the share of its gradient each task of MTL.TASKS keeps; empty: all 0",
+            number(0.0, "", least=0, most=1),
+        )
+    }
 
     def __init__(self, setup: Setup, leak: Sequence[float]) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.leak = tuple(leak) or (0.0,) * setup.num_tasks
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Length and range of the leaks."""
-        leak = options["leak"]
-        assert isinstance(leak, Sequence)
-        if leak and len(leak) != setup.num_tasks:
-            return [f"LEAK needs one number for each of the {setup.num_tasks} tasks {setup.tasks}, got {leak}"]
-        if not all(0 <= value <= 1 for value in leak):
-            return [f"LEAK must be numbers in [0, 1], got {leak}"]
-        return []
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """One leak for each task."""
+        return not_one_each(values, "leak", setup, "one number")
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) ones: what is dropped differs from element to element."""
@@ -54,28 +55,28 @@ class GradDrop(Aggregator):
         """Algorithm 1 on the weighted rows; see ``Aggregator.combine``."""
         combined: Gradients = []
         for k in range(len(rows[0])):
-            found: list[tuple[Tensor, float]] = []
+            gradients: list[tuple[Tensor, float]] = []
             for row, weight, leak in zip(rows, weights, self.leak, strict=True):
                 gradient, row[k] = row[k], None
                 if gradient is not None:
-                    found.append((gradient if weight == 1 else gradient * weight, leak))
-            combined.append(_pick_signs(found, context.generator) if found else None)
+                    gradients.append((gradient if weight == 1 else gradient * weight, leak))
+            combined.append(_pick_signs(gradients, context.generator) if gradients else None)
         return combined
 
 
-def _pick_signs(found: list[tuple[Tensor, float]], generator: torch.Generator) -> Tensor:
+def _pick_signs(gradients: list[tuple[Tensor, float]], generator: torch.Generator) -> Tensor:
     """Lines 10 to 15 for one parameter: its gradients, of one shape, each with its leak.
 
     With p and n the sums of the positive and of the negative values, P = p / (p - n): P > U where p > U (p - n).
     """
-    first = found[0][0]
-    positive, negative = _sum_by_sign([gradient for gradient, _ in found])
+    first = gradients[0][0]
+    positive, negative = _sum_by_sign([gradient for gradient, _ in gradients])
     draw = torch.rand(first.shape, generator=generator, dtype=first.dtype).to(first.device)
     chosen = positive > draw.mul_(positive - negative)
-    if not any(leak for _, leak in found):
+    if not any(leak for _, leak in gradients):
         return torch.where(chosen, positive, negative)
-    update = torch.where(chosen, *_sum_by_sign([gradient * (1 - leak) for gradient, leak in found]))
-    for gradient, leak in found:
+    update = torch.where(chosen, *_sum_by_sign([gradient * (1 - leak) for gradient, leak in gradients]))
+    for gradient, leak in gradients:
         update.add_(gradient, alpha=leak)
     return update
 

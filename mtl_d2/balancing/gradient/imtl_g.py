@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.coordinates import RANK
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.exact.coordinates import RANK
+from mtl_d2.balancing.interfaces import Aggregator, Context
+from mtl_d2.balancing.registry import AGGREGATORS
 
 
 def equal_projections(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,7 +27,8 @@ def equal_projections(rows: Tensor) -> tuple[Tensor, Tensor]:
 class IMTLG(Aggregator):
     """The combination of the task gradients whose projections onto all of them are equal.
 
-    Paper: Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, eq. 6 and 7.
+    Paper: Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, Towards Impartial Multi-task Learning, ICLR 2021,
+    https://openreview.net/forum?id=IMPnRXEWpvr, eq. 6 and 7.
         update = sum_i w_i g_i with update . u_i the same for all i, u_i = g_i / ||g_i||, sum_i w_i = 1
         w_i = v_i / sum_j v_j,  v = diag(1 / ||g||) pinv(cosines) 1
     The weights add up to 1, and some may be negative: scale "mean".

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, cosines
-from mtl_d2.balancing.build import ROW_SCALINGS
 from mtl_d2.balancing.counting import factor_per_update, per_update, updates
-from mtl_d2.balancing.strategies import RowScaling
+from mtl_d2.balancing.exact.rows import cosines
+from mtl_d2.balancing.interfaces import Context, RowScaling, Setup
+from mtl_d2.balancing.registry import ROW_SCALINGS
+from mtl_d2.options import choice, number, whole
 
 STILL, PATIENCE = 1e-3, 100  # a weight that moves nothing, and for how many updates that is borne in silence
 logger = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 class MCLGS(RowScaling):
     """Weighs task pairs down while their gradients disagree, less and less as training goes on.
 
-    Paper: multi-task curriculum learning based on gradient similarity (MCLGS), eq. 3-10 and algorithm 1.
+    Paper: Igarashi, Yoneji, Ishikawa, Kawakami, Suzuki, Yashima and Sato, Multi-task curriculum learning based on
+    gradient similarity (MCLGS), eq. 3-10 and algorithm 1.
         w_ij = tanh(cos_ij * p(t)) + 1                                    (eq. 5, 6)
         p(t) = max(a0 - t * da, 0)  or  a0 * ra^t                         (eq. 7, 8)
         update = 1/(T(T-1)) * sum_{i<j} w_ij (g_i + g_j)                  (eq. 4)
@@ -33,19 +34,40 @@ class MCLGS(RowScaling):
     present partners, and is 1 for a task that is alone. A task whose gradient is zero has cosine 0 with every other.
     """
 
-    defaults = {"a0": 120.0, "pacing": "linear", "r_t": 2.0, "delta_a": None, "r_a": None, "ema": 0.0, "every": 1}
-    help = {
-        "a0": "initial pacing p(0) >= 0 (the paper's a_0); 0 gives the plain mean",
-        "pacing": "'linear' (eq. 7) or 'exponential' (eq. 8)",
-        "r_t": "linear: p reaches 0 after r_t times the whole training, so da = a0 / (r_t * SOLVER.MAX_ITER); > 0. "
-        "Give this or DELTA_A and set the other to None",
-        "delta_a": "linear: decay of p for each update (the paper's delta a), >= 0, or None",
-        "r_a": "exponential: factor of p for each update (the paper's r_a), in (0, 1]",
-        "ema": "beyond the paper: share of the old value in a running average of the cosines, in [0, 1); 0 is none. A "
-        "cosine of one batch is mostly noise",
-        "every": "beyond the paper: take the cosines anew every so many updates, >= 1; the others cost one backward",
+    options = {
+        "a0": number(120.0, "initial pacing p(0) (the paper's a_0); 0 gives the plain mean", least=0),
+        "pacing": choice("linear", "linear is eq. 7, exponential eq. 8", ("linear", "exponential")),
+        "r_t": number(
+            2.0,
+            "linear: p reaches 0 after r_t times the whole training, so da = a0 / (r_t * SOLVER.MAX_ITER). Give this "
+            "or DELTA_A and set the other to None",
+            above=0,
+            none=True,
+        ),
+        "delta_a": number(
+            None, "linear: decay of p for each update (the paper's delta a)", least=0, none=True, scales=per_update
+        ),
+        "r_a": number(
+            None,
+            "exponential: factor of p for each update (the paper's r_a)",
+            above=0,
+            most=1,
+            none=True,
+            scales=factor_per_update,
+        ),
+        "ema": number(
+            0.0,
+            "beyond the paper: share of the old value in a running average of the cosines; 0 is none. A cosine of one "
+            "batch is mostly noise",
+            least=0,
+            below=1,
+        ),
+        "every": whole(
+            1,
+            "beyond the paper: take the cosines anew every so many updates; the others cost one backward",
+            scales=updates,
+        ),
     }
-    scaling = {"delta_a": per_update, "r_a": factor_per_update, "every": updates}
 
     cosine: Tensor
     known: Tensor
@@ -61,7 +83,7 @@ class MCLGS(RowScaling):
         ema: float = 0.0,
         every: int = 1,
     ) -> None:
-        """Args are those of ``help``; ``check`` says which go together."""
+        """Args are those of ``options``; ``check`` says which go together."""
         super().__init__(setup)
         self.a0 = a0
         self.delta_a = self.r_a = 0.0
@@ -81,35 +103,20 @@ class MCLGS(RowScaling):
             self.delta_a = a0 / (r_t * setup.total_updates)
 
     @classmethod
-    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+    def is_neutral(cls, values: Mapping[str, Any]) -> bool:
         """With a0 = 0 all weights are 1."""
-        return options["a0"] == 0
+        return values["a0"] == 0
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Which options go together, and their ranges."""
-        found = []
-        if not _in_range(options["a0"], 0, math.inf):
-            found.append(f"A0 must be a number >= 0, got {options['a0']}")
-        if not _in_range(options["ema"], 0, 1 - 1e-12):
-            found.append(f"EMA must be a number in [0, 1), got {options['ema']}")
-        if not isinstance(options["every"], int) or options["every"] < 1:
-            found.append(f"EVERY must be a whole number >= 1, got {options['every']}")
-        if options["pacing"] not in ("linear", "exponential"):
-            found.append(f"PACING must be 'linear' or 'exponential', got {options['pacing']!r}")
-        if options["pacing"] == "exponential" and not _in_range(options["r_a"], 1e-300, 1):
-            found.append(f"R_A must be a number in (0, 1] for exponential pacing, got {options['r_a']}")
-        if options["pacing"] == "linear":
-            if (options["r_t"] is None) == (options["delta_a"] is None):
-                found.append(
-                    "linear pacing needs exactly one of R_T and DELTA_A, the other None; "
-                    f"got R_T {options['r_t']} and DELTA_A {options['delta_a']}"
-                )
-            if options["r_t"] is not None and not _in_range(options["r_t"], 1e-300, math.inf):
-                found.append(f"R_T must be a number > 0, got {options['r_t']}")
-            if options["delta_a"] is not None and not _in_range(options["delta_a"], 0, math.inf):
-                found.append(f"DELTA_A must be a number >= 0, got {options['delta_a']}")
-        return found
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """What each pacing needs."""
+        r_t, delta_a = values["r_t"], values["delta_a"]
+        if values["pacing"] == "exponential":
+            return ["exponential pacing needs R_A in (0, 1], got None"] if values["r_a"] is None else []
+        if (r_t is None) == (delta_a is None):
+            given = f"R_T {r_t} and DELTA_A {delta_a}"
+            return [f"linear pacing needs exactly one of R_T and DELTA_A, the other None; got {given}"]
+        return []
 
     def pacing(self, update: int) -> float:
         """p(t) >= 0 for t = ``update``."""
@@ -155,7 +162,3 @@ class MCLGS(RowScaling):
     def scalars(self) -> dict[str, float]:
         """p(t)."""
         return {"pacing": self._pacing}
-
-
-def _in_range(value: object, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value != math.inf

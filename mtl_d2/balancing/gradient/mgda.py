@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.interfaces import Aggregator, Context, Setup
 from mtl_d2.balancing.quadratic import min_norm_point
-from mtl_d2.balancing.strategies import Aggregator
-
-NORMALIZATIONS = ("none", "l2", "loss", "loss+")
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import choice
 
 
 @AGGREGATORS.named("mgda")
 class MGDA(Aggregator):
     """The shortest vector in the convex hull of the task gradients.
 
-    Paper: Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018, eq. 3.
+    Paper: Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018,
+    https://arxiv.org/abs/1810.04650, eq. 3.
         min_w ||sum_i w_i g_i / n_i||^2  over w >= 0, sum_i w_i = 1;  update = sum_i w_i g_i
         n_i = 1 (none), ||g_i|| (l2), L_i (loss), L_i ||g_i|| (loss+)
     The weights add up to 1: scale "mean".
@@ -30,21 +27,17 @@ class MGDA(Aggregator):
 
     scale = "mean"
     takes_coordinates = True
-    defaults = {"normalization": "none"}
-    help = {"normalization": "n_i: 'none', 'l2' (gradient norm), 'loss', or 'loss+' (their product)"}
+    options = {
+        "normalization": choice(
+            "none", "n_i: 1, the gradient's norm, the loss, or their product", ("none", "l2", "loss", "loss+")
+        )
+    }
 
     def __init__(self, setup: Setup, normalization: str) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.by_norm = normalization in ("l2", "loss+")
         self.by_loss = normalization in ("loss", "loss+")
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """The normalization's name."""
-        if options["normalization"] not in NORMALIZATIONS:
-            return [f"NORMALIZATION must be one of {NORMALIZATIONS}, got {options['normalization']!r}"]
-        return []
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 0 with sum 1.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Gradients, Setup, cosines
-from mtl_d2.balancing.build import AGGREGATORS
 from mtl_d2.balancing.counting import updates
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.exact.rows import combine, cosines
+from mtl_d2.balancing.interfaces import Aggregator, Context, Gradients, Setup
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import number, whole
 
 RIDGE = 1e-8  # on the cosine matrix: bounds the weights at about 1e4 where gradients cancel
 
@@ -20,7 +19,8 @@ RIDGE = 1e-8  # on the cosine matrix: bounds the weights at about 1e4 where grad
 class NashMTL(Aggregator):
     """The direction that maximises the product of the tasks' improvements.
 
-    Paper: Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, claim 3.1 and algorithm 1.
+    Paper: Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik and Fetaya, Multi-Task Learning as a Bargaining Game,
+    ICML 2022, https://arxiv.org/abs/2202.01017, claim 3.1 and algorithm 1.
         G a = 1 / a  (elementwise, a > 0);  update = sum_i a_i g_i, made shorter if it is longer than max_norm
     a is the minimum of the strictly convex a'Ga / 2 - sum_i log a_i, found by damped Newton steps. It is scaled so that
     orthogonal gradients of one length get 1: scale "sum". The direction does not depend on the lengths of the g_i.
@@ -36,31 +36,19 @@ class NashMTL(Aggregator):
 
     scale = "sum"
     elementwise = True  # its bound is on the length of the update, which takes the rows
-    defaults = {"max_norm": 1.0, "every": 1}
-    help = {
-        "max_norm": "longest update of the shared parameters, >= 0; 0: any length",
-        "every": "number of updates >= 1 that weights are used for, while the same tasks are present",
+    options = {
+        "max_norm": number(1.0, "longest update of the shared parameters; 0: any length", least=0),
+        "every": whole(1, "updates that weights are used for, while the same tasks are present", scales=updates),
     }
-    scaling = {"every": updates}
 
     last: Tensor
 
     def __init__(self, setup: Setup, max_norm: float, every: int) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.max_norm = max_norm
         self.every = every
         self.register_buffer("last", torch.zeros(setup.num_tasks, dtype=torch.float64))  # 0: not in the game
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Ranges of both options."""
-        max_norm, every, found = options["max_norm"], options["every"], []
-        if not (isinstance(max_norm, int | float) and not isinstance(max_norm, bool) and max_norm >= 0):
-            found.append(f"MAX_NORM must be a number >= 0, got {max_norm}")
-        if not (isinstance(every, int) and not isinstance(every, bool) and every >= 1):
-            found.append(f"EVERY must be a whole number >= 1, got {every}")
-        return found
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights > 0."""
@@ -73,11 +61,11 @@ class NashMTL(Aggregator):
 
     def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
         """The weighted sum, not longer than ``max_norm``; see ``Aggregator.combine``."""
-        direction = super().combine(rows, weights, context)
-        found = [g for g in direction if g is not None]
-        if self.max_norm > 0 and found:
-            norm = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64) for g in found]).norm().item()
-            for g in found if norm > self.max_norm else []:
+        direction = combine(rows, weights)
+        parts = [g for g in direction if g is not None]
+        if self.max_norm > 0 and parts:
+            norm = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64) for g in parts]).norm().item()
+            for g in parts if norm > self.max_norm else []:
                 g.mul_(self.max_norm / norm)
         return direction
 

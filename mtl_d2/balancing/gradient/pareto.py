@@ -5,24 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.coordinates import RANK
 from mtl_d2.balancing.counting import updates
+from mtl_d2.balancing.exact.coordinates import RANK
+from mtl_d2.balancing.interfaces import Aggregator, Context, Setup
 from mtl_d2.balancing.quadratic import min_norm_point
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.registry import AGGREGATORS
+from mtl_d2.options import number, several, whole
 
 
 @AGGREGATORS.named("pareto")
 class ParetoMTL(Aggregator):
     """Descends to a Pareto point whose vector of losses is closest to one of several preference vectors.
 
-    Paper: Lin et al., Pareto Multi-Task Learning, NeurIPS 2019, eq. 8 to 14 and algorithm 1.
+    Paper: Lin, Zhen, Li, Zhang and Kwong, Pareto Multi-Task Learning, NeurIPS 2019, https://arxiv.org/abs/1912.12854,
+    eq. 8 to 14 and algorithm 1.
         unit vectors u_1, ..., u_n >= 0; this run follows u_k. Constraint j is active if (u_j - u_k) . L > 0; its
         gradient is sum_t (u_j - u_k)_t g_t.
         first phase, until no constraint is active: the shortest vector in the hull of the active ones' gradients
@@ -36,16 +37,27 @@ class ParetoMTL(Aggregator):
 
     scale = "sum"
     takes_coordinates = True
-    defaults = {"preferences": (), "count": 5, "index": None, "init_updates": None}
-    help = {
-        "preferences": "the u_j one after the other, T numbers >= 0 each, of any length > 0; a larger entry accepts a "
-        "larger loss of that task; empty: COUNT evenly spread ones",
-        "count": "number of u_j >= 2: for 2 tasks on the quarter circle, from the first axis to the second; for T "
-        "tasks the directions of the coarsest lattice of the simplex with as many points or more",
-        "index": "k, which u_j this run follows, from 0; None: the one closest to (1, ..., 1)",
-        "init_updates": "longest first phase in updates >= 0 (the paper's is 2 of 100 epochs); None: 2 % of all",
+    options = {
+        "preferences": several(
+            "the u_j one after the other, T numbers each, of any length > 0; a larger entry accepts a larger loss of "
+            "that task; empty: COUNT evenly spread ones",
+            number(0.0, "", least=0),
+        ),
+        "count": whole(
+            5,
+            "number of u_j: for 2 tasks on the quarter circle, from the first axis to the second; for T tasks the "
+            "directions of the coarsest lattice of the simplex with as many points or more",
+            least=2,
+        ),
+        "index": whole(None, "k, which u_j this run follows; None: the one closest to (1, ..., 1)", least=0, none=True),
+        "init_updates": whole(
+            None,
+            "longest first phase in updates (the paper's is 2 of 100 epochs); None: 2 % of all",
+            least=0,
+            none=True,
+            scales=updates,
+        ),
     }
-    scaling = {"init_updates": updates}
 
     preferences: Tensor
     feasible: Tensor
@@ -53,7 +65,7 @@ class ParetoMTL(Aggregator):
     def __init__(
         self, setup: Setup, preferences: Sequence[float], count: int, index: int | None, init_updates: int | None
     ) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         u = spread(setup.num_tasks, count)
         if preferences:
@@ -65,23 +77,18 @@ class ParetoMTL(Aggregator):
         self.init_updates = math.ceil(0.02 * setup.total_updates) if init_updates is None else init_updates
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Length and sign of the preferences, range of the other options."""
-        found, T = [], setup.num_tasks
-        given, count, index, init = (options[key] for key in ("preferences", "count", "index", "init_updates"))
-        assert isinstance(given, Sequence)
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """Whole preference vectors, and one of them."""
+        given, index, T = values["preferences"], values["index"], setup.num_tasks
+        if not cls.options["preferences"].accepts(given):
+            return []
         vectors = [given[i : i + T] for i in range(0, len(given), T)]
-        if any(len(v) != T or min(v) < 0 or max(v) <= 0 for v in vectors):
-            found.append(f"PREFERENCES needs {T} numbers >= 0, not all 0, for each vector, got {given}")
-        if not (_whole(count) and count >= 2):
-            found.append(f"COUNT must be a whole number >= 2, got {count}")
-        elif index is not None:
-            number = len(vectors) or len(spread(T, count))
-            if not (_whole(index) and 0 <= index < number):
-                found.append(f"INDEX must be None or one of the {number} preference vectors from 0, got {index}")
-        if init is not None and not (_whole(init) and init >= 0):
-            found.append(f"INIT_UPDATES must be None or a whole number >= 0, got {init}")
-        return found
+        if any(len(v) != T or max(v) <= 0 for v in vectors):
+            return [f"PREFERENCES needs {T} numbers >= 0, not all 0, for each vector, got {given}"]
+        count = len(vectors) or len(spread(T, values["count"]))
+        if index is not None and index >= count:
+            return [f"INDEX must be None or one of the {count} preference vectors from 0, got {index}"]
+        return []
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights with sum of absolute values K; some may be negative."""
@@ -112,7 +119,3 @@ def spread(num_tasks: int, count: int) -> Tensor:
     points = [[b - a - 1 for a, b in itertools.pairwise((-1, *bar, parts + num_tasks - 1))] for bar in bars]
     lattice = torch.tensor(points, dtype=torch.float64)
     return lattice / lattice.norm(dim=1, keepdim=True)
-
-
-def _whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)

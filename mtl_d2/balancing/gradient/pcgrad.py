@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.interfaces import Aggregator, Context
+from mtl_d2.balancing.registry import AGGREGATORS
 
 
 @AGGREGATORS.named("pcgrad")
 class PCGrad(Aggregator):
     """The sum of the task gradients after each has lost what conflicts with the others.
 
-    Paper: Yu et al., Gradient Surgery for Multi-Task Learning, NeurIPS 2020, algorithm 1.
+    Paper: Yu, Kumar, Gupta, Levine, Hausman and Finn, Gradient Surgery for Multi-Task Learning, NeurIPS 2020,
+    https://arxiv.org/abs/2001.06782, algorithm 1.
         for each i, from p_i = g_i, for each j != i in random order:
             p_i <- p_i - min(p_i . g_j, 0) / ||g_j||^2 * g_j
         update = sum_i p_i

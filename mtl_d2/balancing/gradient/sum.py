@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mtl_d2.balancing.build import AGGREGATORS
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.interfaces import Aggregator
+from mtl_d2.balancing.registry import AGGREGATORS
 
 
 @AGGREGATORS.named("sum")

@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import AGGREGATORS
+from mtl_d2.balancing.interfaces import Aggregator, Context
 from mtl_d2.balancing.quadratic import nonnegative_least_squares
-from mtl_d2.balancing.strategies import Aggregator
+from mtl_d2.balancing.registry import AGGREGATORS
 
 
 @AGGREGATORS.named("upgrad")
 class UPGrad(Aggregator):
     """The mean of the task gradients after each was projected onto the directions that harm no task.
 
-    Paper: Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024, eq. 7 and proposition 1.
+    Paper: Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024, https://arxiv.org/abs/2406.16232,
+    eq. 7 and proposition 1.
         p_i = the point of {x: g_j . x >= 0 for all j} that is closest to g_i;  update = 1/T sum_i p_i
         p_i = g_i + sum_j l_j g_j with l = argmin_{l >= 0} ||g_i + sum_j l_j g_j||^2
     Without conflict it is the mean: scale "mean".

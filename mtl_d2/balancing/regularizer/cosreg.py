@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Gradients, Setup
-from mtl_d2.balancing.build import REGULARIZERS
-from mtl_d2.balancing.groups import add
-from mtl_d2.balancing.strategies import Regularizer
+from mtl_d2.balancing.exact.rows import add
+from mtl_d2.balancing.exact.whole import connected_losses
+from mtl_d2.balancing.interfaces import Gradients, Regularizer, Setup
+from mtl_d2.balancing.registry import REGULARIZERS
+from mtl_d2.options import choice, flag, number
 
 if TYPE_CHECKING:
-    from mtl_d2.balancing.base import UpdateResult
-    from mtl_d2.balancing.jacobian import Oracle
-    from mtl_d2.balancing.replay import Replay
+    from mtl_d2.balancing.exact.oracle import Oracle
+    from mtl_d2.balancing.exact.replay import Replay
+    from mtl_d2.balancing.interfaces import UpdateResult
 
 STEP = 1e-4  # of the norm of the last shared layer, for finite differences
 
@@ -25,7 +26,8 @@ STEP = 1e-4  # of the norm of the last shared layer, for finite differences
 class CosReg(Regularizer):
     """Adds the mean squared cosine between the tasks' gradients at the last shared layer to the objective.
 
-    Paper: regularizing deep multi-task networks using orthogonal gradients (CosReg), eq. 4-5.
+    Paper: Suteu and Guo, Regularizing deep multi-task networks using orthogonal gradients, 2019,
+    https://arxiv.org/abs/1912.06844, eq. 4-5.
         penalty = alpha / (T'(T'-1)) * sum_{i != j} cos(g_i, g_j)^2, over the T' present tasks; in [0, alpha]
     with g_i the raw gradient of L_i with respect to the last shared layer, differentiated through. It is no task: its
     gradient is added after aggregation, to the shared parameters and, in a joint step, to the heads.
@@ -34,41 +36,42 @@ class CosReg(Regularizer):
     """
 
     needs_last_layer = True
-    defaults = {"alpha": 10.0, "times_loss": False, "double_backward": "exact"}
-    help = {
-        "alpha": "the paper's alpha >= 0: 10 on NYUv2 and SUN RGB-D, 0.1 together with batch norm",
-        "times_loss": "multiply alpha by the mean of the task losses, as in the paper's NYUv2 runs: a constant, taken "
-        "where the penalty is taken, at the parameters that the update starts from",
-        "double_backward": "'exact', or 'finite': central differences, for networks whose operators (RoIAlign, SyncBN) "
-        "have no second derivative; two more passes for each task",
+    options = {
+        "alpha": number(10.0, "the paper's alpha: 10 on NYUv2 and SUN RGB-D, 0.1 together with batch norm", least=0),
+        "times_loss": flag(
+            False,
+            "multiply alpha by the mean of the task losses, as in the paper's NYUv2 runs: a constant, taken where the "
+            "penalty is taken, at the parameters that the update starts from",
+        ),
+        "double_backward": choice(
+            "exact",
+            "'finite': central differences, for networks whose operators (RoIAlign, SyncBN) have no second derivative; "
+            "two more passes for each task",
+            ("exact", "finite"),
+        ),
     }
 
     def __init__(self, setup: Setup, alpha: float, times_loss: bool, double_backward: str) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.alpha, self.times_loss = alpha, times_loss
         self._differentiate = {"exact": _exact, "finite": _finite}[double_backward]
         self._value = 0.0
 
     @classmethod
-    def check(cls, options: Mapping[str, Any], setup: Setup) -> list[str]:
-        """Ranges, and that there are two tasks."""
-        found = [] if options["alpha"] >= 0 else [f"ALPHA must be >= 0, got {options['alpha']}"]
-        if options["double_backward"] not in ("exact", "finite"):
-            found.append(f"DOUBLE_BACKWARD must be 'exact' or 'finite', got {options['double_backward']!r}")
-        if setup.num_tasks < 2:
-            found.append("it compares tasks with each other, so it needs two at least")
-        return found
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """That there are two tasks."""
+        return [] if setup.num_tasks > 1 else ["it compares tasks with each other, so it needs two at least"]
 
     @classmethod
-    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+    def is_neutral(cls, values: Mapping[str, Any]) -> bool:
         """With alpha = 0 there is no penalty."""
-        return options["alpha"] == 0
+        return values["alpha"] == 0
 
     @classmethod
-    def differentiates_twice(cls, options: Mapping[str, Any]) -> bool:
+    def differentiates_twice(cls, values: Mapping[str, Any]) -> bool:
         """Unless it takes differences."""
-        return options["double_backward"] == "exact"
+        return values["double_backward"] == "exact"
 
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Gradient of the penalty for the shared parameters and for each head; see ``Regularizer``."""
@@ -83,8 +86,7 @@ class CosReg(Regularizer):
             rows = rows.detach().double().requires_grad_()
             penalty = factor * mean_squared_cosine(rows)
             self._value = float(penalty.detach())
-            (found,) = torch.autograd.grad(penalty, rows)
-            return found
+            return torch.autograd.grad(penalty, rows)[0]
 
         with oracle.precision.full():
             return self._differentiate(oracle, tasks, pull, replay)
@@ -111,28 +113,30 @@ def _exact(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple
     """
     last = [oracle.shared[k] for k in oracle.last_layer]
     parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
-    found: Gradients = [None] * len(parameters)
+    total: Gradients = [None] * len(parameters)
     pulls: Tensor | None = None
     if oracle.accumulate > 1:
         with replay.again():
-            parts = [torch.stack(_local_rows(losses, last, False)) for losses in oracle.connected_losses(tasks)]
+            parts = [torch.stack(_local_rows(losses, last, False)) for losses in connected_losses(oracle, tasks)]
         pulls = pull(oracle.reduction.average(torch.stack(parts).sum(0)))
     with replay.again():
-        for losses in oracle.connected_losses(tasks):
+        for losses in connected_losses(oracle, tasks):
             local = _local_rows(losses, last, True)
             if pulls is None:
                 pulls = pull(oracle.reduction.average(torch.stack(local).detach()))
             surrogate = torch.stack([(g.double() * v).sum() for g, v in zip(local, pulls, strict=True)]).sum()
             if surrogate.requires_grad:  # not in a process none of whose samples reaches the layer
-                add(found, _second_backward(surrogate, parameters))
+                add(total, _second_backward(surrogate, parameters))
             del losses, local, surrogate  # frees the graph before the next micro-batch runs
-    return _divide(oracle, oracle.reduction.average_gradients(found, parameters))
+    return _divide(oracle, oracle.reduction.average_gradients(total, parameters))
 
 
 def _local_rows(losses: list[Tensor | None], last: list[Any], differentiable: bool) -> list[Tensor]:
     """This process's gradient of each loss at the last shared layer, flat."""
     return [
-        _flat(torch.autograd.grad(loss, last, create_graph=differentiable, allow_unused=True), last)
+        _flat(
+            torch.autograd.grad(loss, last, retain_graph=True, create_graph=differentiable, allow_unused=True), last
+        )  # the next loss may have a part of its graph in common
         if loss is not None
         else torch.zeros(sum(p.numel() for p in last), device=last[0].device, dtype=last[0].dtype)
         for loss in losses
@@ -168,12 +172,9 @@ def _finite(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tupl
         for sign in (1.0, -1.0):
             _move(last, start, v.to(last[0].dtype) * (sign * h))
             with replay.again():
-                found = oracle.gradients([task])
-            for k, g in enumerate([*found.rows[i], *(g for own in found.heads for g in own)]):
-                if g is not None:
-                    step = g * (sign / (2 * h))
-                    so_far = total[k]
-                    total[k] = step if so_far is None else so_far + step
+                moved = oracle.gradients([task])
+            gradients = [*moved.rows[i], *(g for own in moved.heads for g in own)]
+            add(total, [None if g is None else g * (sign / (2 * h)) for g in gradients])
     _move(last, start, torch.zeros_like(_flat(start, last)))
     for parameter, gradient in zip(oracle.model.parameters(), kept, strict=True):
         parameter.grad = gradient
@@ -191,6 +192,6 @@ def _move(parameters: list[Any], start: list[Tensor], by: Tensor) -> None:
             parameter.copy_(origin + step.view_as(origin))
 
 
-def _divide(oracle: Oracle, found: Gradients) -> tuple[Gradients, list[Gradients]]:
-    shared, rest = found[: len(oracle.shared)], iter(found[len(oracle.shared) :])
+def _divide(oracle: Oracle, gradients: Gradients) -> tuple[Gradients, list[Gradients]]:
+    shared, rest = gradients[: len(oracle.shared)], iter(gradients[len(oracle.shared) :])
     return shared, [[next(rest) for _ in own] for own in oracle.heads]

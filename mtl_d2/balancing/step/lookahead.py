@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from mtl_d2.balancing.base import Setup
-from mtl_d2.balancing.build import STEPS
-from mtl_d2.balancing.jacobian import TaskGradients
-from mtl_d2.balancing.step.split import Split
+from mtl_d2.balancing.interfaces import Gradients, Setup, Step
+from mtl_d2.balancing.registry import STEPS
+from mtl_d2.options import number
 
 if TYPE_CHECKING:
-    from mtl_d2.balancing.balancer import Balancer
-    from mtl_d2.balancing.jacobian import Oracle
-    from mtl_d2.balancing.replay import Replay
+    from mtl_d2.balancing.exact.oracle import Oracle
+    from mtl_d2.balancing.exact.replay import Replay
+    from mtl_d2.balancing.exact.rows import TaskGradients
 
 
 @STEPS.named("lookahead")
-class Lookahead(Split):
-    """Each task looks one plain gradient step ahead; theta moves along the gradients found there, then the heads.
+class Lookahead(Step):
+    """Each task looks one plain gradient step ahead; theta moves along the gradients it sees there, then the heads.
 
-    Paper: single gradient step update, eq. 2-4, algorithm 1, first order.
+    Paper: Lee and Son, Multitask learning with single gradient step update for task balancing, Neurocomputing 2022,
+    https://arxiv.org/abs/2005.09910, eq. 2-4, algorithm 1, first order.
         theta^(i) = theta - alpha * grad_theta L_i(theta, phi_i)             (inner, the same batch)
         theta <- theta - beta * combined(grad_theta L_i(theta^(i), phi_i))   (outer)
         phi_i <- phi_i - alpha * grad_phi L_i(theta_new, phi_i)
@@ -31,57 +31,55 @@ class Lookahead(Split):
     """
 
     several_points = True
-    defaults = {"inner_lr": None}
-    help = {"inner_lr": "alpha of the inner step, > 0; None: the heads' present learning rate, as in the paper"}
+    moves = 2
+    options = {
+        "inner_lr": number(
+            None, "alpha of the inner step; None: the heads' present learning rate, as in the paper", above=0, none=True
+        )
+    }
 
     def __init__(self, setup: Setup, inner_lr: float | None = None) -> None:
-        """Args: ``inner_lr`` as in ``help``."""
+        """Args: ``inner_lr`` as in ``options``."""
         super().__init__(setup)
         self.inner_lr = inner_lr
         self._shares: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, options: Mapping[str, Any], setup: Setup) -> list[str]:
-        """The range of the inner step."""
-        alpha = options["inner_lr"]
-        return [] if alpha is None or alpha > 0 else [f"INNER_LR must be > 0 or None, got {alpha}"]
-
-    def _gradients(self, oracle: Oracle, balancer: Balancer, update: int, replay: Replay) -> TaskGradients:
+    def gradients(self, oracle: Oracle, replay: Replay) -> TaskGradients:
+        """See ``Step``; ``losses`` are those at theta^(i)."""
         here = oracle.gradients()
-        ahead = TaskGradients(dict(here.terms), here.losses.clone(), here.present, [], [], start_losses=here.losses)
+        ahead = oracle.nothing()
+        ahead.terms, ahead.losses, ahead.start_losses = dict(here.terms), here.losses.clone(), here.losses
+        alpha = oracle.learning_rate if self.inner_lr is None else self.inner_lr
         start = [p.detach().clone() for p in oracle.shared]
         try:
             for i, task in enumerate(oracle.names):
                 if not here.present[i]:
                     ahead.rows.append([None] * len(start))
                     continue
-                self._move(oracle, start, here.rows[i])
+                _move(oracle, start, here.rows[i], alpha)
                 here.rows[i] = []
                 with replay.again():
-                    found = oracle.gradients([task])
-                ahead.rows.append(found.rows[i])
-                ahead.losses[i] = found.losses[i]
-                ahead.terms.update(found.terms)
+                    there = oracle.gradients([task])
+                ahead.rows.append(there.rows[i])
+                ahead.losses[i] = there.losses[i]
+                ahead.terms.update(there.terms)
         finally:
-            self._move(oracle, start, [None] * len(start))
-        self._shares = _shares(oracle.names, here, ahead)
+            _move(oracle, start, [None] * len(start), alpha)
+        before, after = _shares(oracle.names, "before", here.losses), _shares(oracle.names, "after", ahead.losses)
+        self._shares = before | after
         return ahead
-
-    def _move(self, oracle: Oracle, start: list[torch.Tensor], row: list[torch.Tensor | None]) -> None:
-        alpha = oracle.learning_rate if self.inner_lr is None else self.inner_lr
-        with torch.no_grad():
-            for parameter, origin, gradient in zip(oracle.shared, start, row, strict=True):
-                parameter.copy_(origin if gradient is None else origin - alpha * gradient)
 
     def scalars(self) -> dict[str, float]:
         """Share of each task in the total loss before and after the inner step (the paper's figure 3)."""
         return self._shares
 
 
-def _shares(names: tuple[str, ...], here: TaskGradients, ahead: TaskGradients) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for when, found in (("before", here), ("after", ahead)):
-        whole = float(found.losses.sum())
-        if whole > 0:
-            shares |= {f"share_{when}/{name}": float(x) / whole for name, x in zip(names, found.losses, strict=True)}
-    return shares
+def _move(oracle: Oracle, start: list[Tensor], row: Gradients, alpha: float) -> None:
+    with torch.no_grad():
+        for parameter, origin, gradient in zip(oracle.shared, start, row, strict=True):
+            parameter.copy_(origin if gradient is None else origin - alpha * gradient)
+
+
+def _shares(names: tuple[str, ...], when: str, losses: Tensor) -> dict[str, float]:
+    whole = float(losses.sum())
+    return {f"share_{when}/{name}": float(x) / whole for name, x in zip(names, losses, strict=True) if whole > 0}

@@ -12,21 +12,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_d2.balancing.base import Setup
-from mtl_d2.balancing.weighting.options import check_length
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Setup
+from mtl_d2.options import Option, choice, several
 from mtl_d2.results_file import metric_names, own_row
 
 logger = logging.getLogger(__name__)
 
 Results = Mapping[str, Mapping[str, Any]]
 
-DIRECTIONS = ("higher", "lower")
 MOST = 100.0  # an accuracy of more times its reference counts as this many times, so that an error of 0 is a number
 
-HELP = {
-    "metrics": "'group/name' for each task of MTL.TASKS in its order, as an evaluation calls them, e.g. 'bbox/AP' and "
-    "'sem_seg/mIoU'",
-    "direction": "'higher' or 'lower' is better, for each metric; empty: 'higher' for all. An error is inverted",
+
+def _is_metric(metric: object) -> bool:
+    return isinstance(metric, str) and all(metric.partition("/"))
+
+
+OPTIONS = {
+    "metrics": several(
+        "the metric of each task of MTL.TASKS in its order, as an evaluation calls it, e.g. 'bbox/AP', 'sem_seg/mIoU'",
+        Option("", "", "'group/name' such as 'bbox/AP'", _is_metric),
+    ),
+    "direction": several(
+        "which is better, for each metric; empty: 'higher' for all. An error is inverted",
+        choice("higher", "", ("higher", "lower")),
+    ),
 }
 
 
@@ -44,7 +54,7 @@ class Accuracies(nn.Module):
     def __init__(
         self, metrics: Sequence[str], direction: Sequence[str], references: Sequence[float], momentum: float, T: int
     ) -> None:
-        """Args are described in ``HELP``; ``references``: T values > 0, in the units of the metrics."""
+        """Args are those of ``OPTIONS``; ``references``: T values > 0, in the units of the metrics."""
         super().__init__()
         self.metrics = tuple(metrics)
         self.direction = tuple(direction) or ("higher",) * T
@@ -60,10 +70,10 @@ class Accuracies(nn.Module):
         Raises:
             ValueError: a metric is not among them.
         """
-        found = [find_metric(results, metric) for metric in self.metrics]
+        metrics = [find_metric(results, metric) for metric in self.metrics]
         ratios = torch.zeros_like(self.ratios)
         known = torch.zeros_like(self.seen)
-        for i, (metric, value) in enumerate(zip(self.metrics, found, strict=True)):
+        for i, (metric, value) in enumerate(zip(self.metrics, metrics, strict=True)):
             if math.isnan(value):
                 self._warn(metric)
                 continue
@@ -132,20 +142,12 @@ def read_reference(path: str, metric: str) -> float:
     return value
 
 
-def check_metrics(options: Mapping[str, object], setup: Setup) -> list[str]:
-    """Complaints about ``metrics`` and ``direction``."""
-    metrics, direction = options["metrics"], options["direction"]
-    assert isinstance(metrics, Sequence)
-    assert isinstance(direction, Sequence)
-    found = check_length(options, "metrics", setup, "a metric 'group/name', e.g. 'bbox/AP',", empty=False)
-    found += check_length(options, "direction", setup, "'higher' or 'lower'")
-    found += [f"METRICS must be 'group/name' such as 'bbox/AP', got {m!r}" for m in metrics if not _is_metric(m)]
-    found += [f"DIRECTION must be 'higher' or 'lower', got {d!r}" for d in direction if d not in DIRECTIONS]
-    return found
-
-
-def _is_metric(metric: object) -> bool:
-    return isinstance(metric, str) and all(metric.partition("/"))
+def check_metrics(values: Mapping[str, Any], setup: Setup) -> list[str]:
+    """Complaints about the number of ``metrics`` and ``direction``."""
+    return [
+        *not_one_each(values, "metrics", setup, "a metric 'group/name', e.g. 'bbox/AP',", empty=False),
+        *not_one_each(values, "direction", setup, "'higher' or 'lower'"),
+    ]
 
 
 def _inverted(error: float, reference: float) -> float:

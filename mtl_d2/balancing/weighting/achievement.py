@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.accuracy import HELP, Accuracies, Results, check_metrics, read_reference
-from mtl_d2.balancing.weighting.options import FLOOR, check_choice, check_length, check_number
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Context, Setup, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import FLOOR
+from mtl_d2.balancing.weighting.accuracy import OPTIONS, Accuracies, Results, check_metrics, read_reference
+from mtl_d2.options import Option, choice, number, several
 
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
@@ -23,7 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Achievement(Weighting):
     """Gives more weight to a task the farther its accuracy is from that of its single-task model.
 
-    Paper: Yun and Cho, Achievement-based training progress balancing for multi-task learning, ICCV 2023.
+    Paper: Yun and Cho, Achievement-based training progress balancing for multi-task learning, ICCV 2023,
+    https://openaccess.thecvf.com/content/ICCV2023/html/Yun_Achievement-Based_Training_Progress_Balancing_for_Multi-Task_Learning_ICCV_2023_paper.html.
         w_i = max(0, 1 - k_i / (1 + margin))^gamma,   k_i = acc_i / p_i smoothed over evaluations
     then w, w / sum(w) or softmax(w). acc_i is the task's validation accuracy, p_i > 0 its potential, the accuracy of
     the single-task model *in the unit of the metric* (percent for detectron2's AP and mIoU). Before the first
@@ -38,26 +40,26 @@ class Achievement(Weighting):
     """
 
     needs_losses = False
-    defaults = {
-        "metrics": (),
-        "direction": (),
-        "potentials": (),
-        "potentials_from": (),
-        "gamma": 2.0,
-        "margin": 0.05,
-        "momentum": 0.1,
-        "normalize": "softmax",
-        "preset": "",
-    }
-    help = {
-        **HELP,
-        "potentials": "p_i > 0 for each task, in the unit of its metric; empty: read from POTENTIALS_FROM",
-        "potentials_from": "folder or results.json of each task's single-task run, whose own row has the metric",
-        "gamma": "exponent >= 0, the paper's gamma",
-        "margin": "share by which each potential is raised, >= 0",
-        "momentum": "share of a new accuracy in the smoothed one, in (0, 1]; 1 is no smoothing",
-        "normalize": "'none', 'sum' (weights divided by their sum) or 'softmax' (of the weights)",
-        "preset": "'poster' sets GAMMA 1, MARGIN 0, MOMENTUM 1 and NORMALIZE 'none'; '' leaves them as they are",
+    options = {
+        **OPTIONS,
+        "potentials": several(
+            "p_i for each task, in the unit of its metric; empty: read from POTENTIALS_FROM", number(1.0, "", above=0)
+        ),
+        "potentials_from": several(
+            "folder or results.json of each task's single-task run, whose own row has the metric",
+            Option("", "", "a path", lambda value: isinstance(value, str)),
+        ),
+        "gamma": number(2.0, "exponent, the paper's gamma", least=0),
+        "margin": number(0.05, "share by which each potential is raised", least=0),
+        "momentum": number(0.1, "share of a new accuracy in the smoothed one; 1 is no smoothing", above=0, most=1),
+        "normalize": choice(
+            "softmax", "'sum': weights divided by their sum; 'softmax' of the weights", ("none", "sum", "softmax")
+        ),
+        "preset": choice(
+            "",
+            "'poster' sets GAMMA 1, MARGIN 0, MOMENTUM 1 and NORMALIZE 'none'; '' leaves them as they are",
+            tuple(PRESETS),
+        ),
     }
 
     def __init__(
@@ -70,7 +72,7 @@ class Achievement(Weighting):
         preset: str,
         **settings: Any,
     ) -> None:
-        """Args are those of ``help``; ``settings`` are the four that a preset sets.
+        """Args are those of ``options``; ``settings`` are the four that a preset sets.
 
         Raises:
             ValueError: a potential cannot be read.
@@ -87,25 +89,16 @@ class Achievement(Weighting):
         self.accuracies = Accuracies(metrics, direction, potentials or read or [1.0] * T, settings["momentum"], T)
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Metrics, potentials and where they come from, ranges, and what a preset leaves to be chosen."""
-        found = [
-            *check_metrics(options, setup),
-            *_check_potentials(options, setup),
-            *check_number(options, "gamma", least=0),
-            *check_number(options, "margin", least=0),
-            *check_number(options, "momentum", above=0, most=1),
-            *check_choice(options, "normalize", ("none", "sum", "softmax")),
-            *check_choice(options, "preset", tuple(PRESETS)),
-        ]
-        sets = PRESETS.get(str(options["preset"]), {})
-        changed = [key.upper() for key, value in sets.items() if options[key] not in (cls.defaults[key], value)]
-        if changed:
-            found.append(f"PRESET {options['preset']!r} sets {', '.join(changed)}; leave out one or the other")
-        return found
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """Metrics, where the potentials come from, and what a preset leaves to be chosen."""
+        sets = PRESETS.get(values["preset"], {})
+        usual = {key: option.default for key, option in cls.options.items()}
+        changed = [key.upper() for key, value in sets.items() if values[key] not in (usual[key], value)]
+        preset = f"PRESET {values['preset']!r} sets {', '.join(changed)}; leave out one or the other"
+        return [*check_metrics(values, setup), *_check_potentials(values, setup), *([preset] if changed else [])]
 
     @classmethod
-    def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
+    def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
         """Always."""
         return True
 
@@ -132,19 +125,15 @@ class Achievement(Weighting):
         return self.accuracies.named(self.tasks, "achievement")
 
 
-def _check_potentials(options: Mapping[str, object], setup: Setup) -> list[str]:
-    potentials, paths, metrics = options["potentials"], options["potentials_from"], options["metrics"]
-    assert isinstance(potentials, Sequence)
-    assert isinstance(paths, Sequence)
-    assert isinstance(metrics, Sequence)
+def _check_potentials(values: Mapping[str, Any], setup: Setup) -> list[str]:
+    potentials, paths = values["potentials"], values["potentials_from"]
     if bool(potentials) == bool(paths):
         return [f"give exactly one of POTENTIALS and POTENTIALS_FROM, got {tuple(potentials)} and {tuple(paths)}"]
-    found = check_length(options, "potentials", setup, "the single-task accuracy")
-    found += check_length(options, "potentials_from", setup, "the results.json of its single-task run")
-    found += [line for value in potentials for line in check_number({"potentials": value}, "potentials", above=0)]
-    for path, metric in zip(paths, metrics, strict=False):
+    complaints = not_one_each(values, "potentials", setup, "the single-task accuracy")
+    complaints += not_one_each(values, "potentials_from", setup, "the results.json of its single-task run")
+    for path, metric in zip(paths, values["metrics"], strict=False):
         try:
             read_reference(path, metric)
         except ValueError as error:
-            found.append(f"POTENTIALS_FROM: {error}")
-    return found
+            complaints.append(f"POTENTIALS_FROM: {error}")
+    return complaints

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, UpdateResult
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.accuracy import HELP, Accuracies, Results, check_metrics
-from mtl_d2.balancing.weighting.options import FLOOR, check_choice, check_length, check_number
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import FLOOR
+from mtl_d2.balancing.weighting.accuracy import OPTIONS, Accuracies, Results, check_metrics
+from mtl_d2.options import choice, number, several
 
 
 @WEIGHTINGS.named("dtp")
 class DTP(Weighting):
     """Gives more weight to a task the less accurate it is.
 
-    Paper: Guo, Haque, Huang, Yeung and Fei-Fei, Dynamic task prioritization for multitask learning, ECCV 2018, eq. 3-5.
+    Paper: Guo, Haque, Huang, Yeung and Fei-Fei, Dynamic task prioritization for multitask learning, ECCV 2018,
+    https://openaccess.thecvf.com/content_ECCV_2018/html/Michelle_Guo_Focus_on_the_ECCV_2018_paper.html, eq. 3-5.
         k_i <- m kpi_i + (1 - m) k_i,   w_i = -(1 - k_i)^gamma log k_i
     kpi_i in [0, 1] is the task's validation accuracy, its metric divided by ``BEST``; w_i = 1 before the first.
     Differs from: the paper, which measures kpi on the training batch in every update; ``SOURCE`` 'training' comes close
@@ -29,21 +32,20 @@ class DTP(Weighting):
     """
 
     needs_losses = False
-    defaults = {
-        "source": "evaluation",
-        "metrics": (),
-        "direction": (),
-        "best": (),
-        "gamma": 0.5,
-        "momentum": 0.1,
-    }
-    help = {
-        "source": "where the accuracies come from: 'evaluation', or 'training', which needs no metrics",
-        **HELP,
-        "best": "value > 0 of each metric that counts as accuracy 1, in the metric's unit; empty: 100 for all, as "
-        "detectron2 gives AP and mIoU in percent. For an error: what counts as perfect",
-        "gamma": ">= 0, the paper's gamma; 0.5 as those who compare the method with achievement weights",
-        "momentum": "share of a new accuracy in the smoothed one, in (0, 1] (the paper's alpha)",
+    options = {
+        "source": choice(
+            "evaluation", "where accuracies come from; 'training': e^-L_i, without metrics", ("evaluation", "training")
+        ),
+        **OPTIONS,
+        "best": several(
+            "value of each metric that counts as accuracy 1, in the metric's unit; empty: 100 for all, as detectron2 "
+            "gives AP and mIoU in percent. For an error: what counts as perfect",
+            number(100.0, "", above=0),
+        ),
+        "gamma": number(
+            0.5, "the paper's gamma; 0.5 as those who compare the method with achievement weights", least=0
+        ),
+        "momentum": number(0.1, "share of a new accuracy in the smoothed one (the paper's alpha)", above=0, most=1),
     }
 
     def __init__(
@@ -56,7 +58,7 @@ class DTP(Weighting):
         gamma: float,
         momentum: float,
     ) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         self.from_losses = source == "training"
@@ -65,25 +67,15 @@ class DTP(Weighting):
         self.accuracies = Accuracies(metrics, direction, best or [100.0] * T, momentum, T)
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Metrics where they are needed, ranges."""
-        best = options["best"]
-        assert isinstance(best, Sequence)
-        found = check_choice(options, "source", ("evaluation", "training"))
-        if options["source"] == "evaluation":
-            found += check_metrics(options, setup)
-        found += check_length(options, "best", setup, "a value")
-        found += [line for value in best for line in check_number({"best": value}, "best", above=0)]
-        return [
-            *found,
-            *check_number(options, "gamma", least=0),
-            *check_number(options, "momentum", above=0, most=1),
-        ]
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """Metrics where they are needed, and as many values as tasks."""
+        metrics = check_metrics(values, setup) if values["source"] == "evaluation" else []
+        return [*metrics, *not_one_each(values, "best", setup, "a value")]
 
     @classmethod
-    def needs_evaluation(cls, options: Mapping[str, object]) -> bool:
+    def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
         """Unless the accuracies are those of training."""
-        return options["source"] == "evaluation"
+        return values["source"] == "evaluation"
 
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0, those of tasks without an accuracy 1."""

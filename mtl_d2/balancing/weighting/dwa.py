@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, UpdateResult
-from mtl_d2.balancing.build import WEIGHTINGS
 from mtl_d2.balancing.counting import updates
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.options import FLOOR, check_number, check_whole
+from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import FLOOR
+from mtl_d2.options import number, whole
 
 
 @WEIGHTINGS.named("dwa")
 class DWA(Weighting):
     """Gives more weight to a task whose loss falls more slowly.
 
-    Paper: Liu, Johns and Davison, End-to-end multi-task learning with attention, CVPR 2019, eq. 7.
+    Paper: Liu, Johns and Davison, End-to-end multi-task learning with attention, CVPR 2019,
+    https://arxiv.org/abs/1803.10704, eq. 7.
         w_i = T softmax_i(r_i / temperature),   r_i = mean loss of the last window / of the window before it
     r_i = 1 until task i has two windows.
     Differs from: the paper by windows of ``PERIOD`` updates, where it has epochs. A window's mean is over the updates
@@ -27,12 +26,14 @@ class DWA(Weighting):
     """
 
     needs_losses = False
-    defaults = {"period": 400, "temperature": 2.0}
-    help = {
-        "period": "updates in a window, >= 1; the paper's is an epoch, on NYUv2 with 2 images in a batch 397 updates",
-        "temperature": "> 0; the larger, the more equal the weights (the paper's T)",
+    options = {
+        "period": whole(
+            400,
+            "updates in a window; the paper's is an epoch, on NYUv2 with 2 images in a batch 397 updates",
+            scales=updates,
+        ),
+        "temperature": number(2.0, "the larger, the more equal the weights (the paper's T)", above=0),
     }
-    scaling = {"period": updates}
 
     sums: Tensor
     counts: Tensor
@@ -41,7 +42,7 @@ class DWA(Weighting):
     before: Tensor
 
     def __init__(self, setup: Setup, period: int, temperature: float) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         self.period = period
@@ -50,11 +51,6 @@ class DWA(Weighting):
             self.register_buffer(name, torch.zeros(setup.num_tasks, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(setup.num_tasks, dtype=torch.int64))  # of this window, by task
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))  # of this window
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Ranges."""
-        return [*check_whole(options, "period"), *check_number(options, "temperature", above=0)]
 
     def rates(self) -> Tensor:
         """(T,) r_i >= 0."""

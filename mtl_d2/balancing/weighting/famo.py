@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, UpdateResult
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.options import check_number
+from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.options import number
 
 EPSILON = 1e-8  # added to each loss before its logarithm
 BETA1, BETA2 = 0.9, 0.999  # of Adam
@@ -20,7 +17,8 @@ BETA1, BETA2 = 0.9, 0.999  # of Adam
 class FAMO(Weighting):
     """Makes the logarithms of all losses fall at the same speed, from the losses alone.
 
-    Paper: Liu, Feng, Stone and Liu, FAMO: fast adaptive multitask optimization, NeurIPS 2023, algorithm 1.
+    Paper: Liu, Feng, Stone and Liu, FAMO: fast adaptive multitask optimization, NeurIPS 2023,
+    https://arxiv.org/abs/2306.03792, algorithm 1.
         z = softmax(xi),   w_i = c z_i / L_i,   c = 1 / sum_j (z_j / L_j)
         d_i = log L_i(before) - log L_i(after);   xi <- Adam(xi, (dz/dxi)^T d + gamma xi)
     The gradient of S is that of c sum_i z_i log L_i with c constant: a convex combination of the task gradients.
@@ -31,10 +29,11 @@ class FAMO(Weighting):
     """
 
     geometric = False  # it is in the logarithms of the losses already
-    defaults = {"lr": 0.025, "weight_decay": 1e-3}
-    help = {
-        "lr": "step size of the logits xi, > 0 (the paper's beta)",
-        "weight_decay": "pull of the logits towards 0, >= 0 (the paper's gamma); the official scripts use 1e-5 to 1e-2",
+    options = {
+        "lr": number(0.025, "step size of the logits xi (the paper's beta)", above=0),
+        "weight_decay": number(
+            1e-3, "pull of the logits towards 0 (the paper's gamma); the official scripts use 1e-5 to 1e-2", least=0
+        ),
     }
 
     logits: Tensor
@@ -45,7 +44,7 @@ class FAMO(Weighting):
     steps: Tensor
 
     def __init__(self, setup: Setup, lr: float, weight_decay: float) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         self.lr = lr
@@ -55,17 +54,11 @@ class FAMO(Weighting):
         self.register_buffer("seen", torch.zeros(setup.num_tasks, dtype=torch.bool))
         self.register_buffer("steps", torch.zeros(setup.num_tasks, dtype=torch.int64))
 
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Ranges."""
-        return [*check_number(options, "lr", above=0), *check_number(options, "weight_decay", least=0)]
-
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0 that add up to 1 over the present tasks, 0 for the others."""
         logs = torch.log(context.losses.clamp(min=0) + EPSILON)
-        return (
-            (self.logits - logs).masked_fill(~context.present, -torch.inf).softmax(0)
-        )  # z_i / L_i, divided by its sum
+        present = (self.logits - logs).masked_fill(~context.present, -torch.inf)
+        return present.softmax(0)  # z_i / L_i, divided by its sum
 
     def observe(self, result: UpdateResult) -> None:
         """One step of the logits."""

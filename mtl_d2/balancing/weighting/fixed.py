@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Context, Setup, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.options import number, several
 
 
 @WEIGHTINGS.named("fixed")
@@ -22,8 +23,9 @@ class Fixed(Weighting):
     """
 
     needs_losses = False
-    defaults = {"weights": ()}
-    help = {"weights": "w_i >= 0, one for each task of MTL.TASKS in its order; empty: all 1"}
+    options = {
+        "weights": several("w_i, one for each task of MTL.TASKS in its order; empty: all 1", number(1.0, "", least=0))
+    }
 
     weights: Tensor
 
@@ -33,20 +35,18 @@ class Fixed(Weighting):
         self.register_buffer("weights", torch.tensor(weights or [1.0] * setup.num_tasks, dtype=torch.float64))
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Length and sign of the weights."""
-        weights = options["weights"]
-        assert isinstance(weights, Sequence)
-        if weights and len(weights) != setup.num_tasks:
-            return [f"WEIGHTS needs one number for each of the {setup.num_tasks} tasks {setup.tasks}, got {weights}"]
-        if any(w < 0 for w in weights):
-            return [f"WEIGHTS must not be negative, got {weights}"]
-        return []
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """One weight for each task."""
+        return not_one_each(values, "weights", setup, "one number")
 
     @classmethod
-    def is_neutral(cls, options: Mapping[str, Any]) -> bool:
+    def is_neutral(cls, values: Mapping[str, Any]) -> bool:
         """With all weights 1."""
-        return all(weight == 1 for weight in options["weights"])
+        return all(weight == 1 for weight in values["weights"])
+
+    def constant(self) -> Tensor:
+        """The weights."""
+        return self.weights
 
     def forward(self, context: Context) -> Tensor:
         """The weights."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context, Setup, UpdateResult
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.options import FLOOR, check_number
+from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import FLOOR
+from mtl_d2.options import number
 
 
 @WEIGHTINGS.named("gradnorm")
@@ -18,7 +16,7 @@ class GradNorm(Weighting):
     """Trains the weights until tasks that learn slowly have the larger gradients.
 
     Paper: Chen, Badrinarayanan, Lee and Rabinovich, GradNorm: gradient normalization for adaptive loss balancing in
-    deep multitask networks, ICML 2018, eq. 2 and algorithm 1.
+    deep multitask networks, ICML 2018, https://arxiv.org/abs/1711.02257, eq. 2 and algorithm 1.
         G_i = |w_i g_i|,   r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0)),   target_i = mean_j G_j * r_i^alpha
         w_i <- w_i - lr * d/dw_i sum_j |G_j - target_j| / mean_j G_j,   target constant;   then sum_i w_i = T again
     |w_i g_i| = w_i |g_i|, so the derivative is sign(G_i - target_i) |g_i| and no second backward pass is needed; g_i is
@@ -31,28 +29,24 @@ class GradNorm(Weighting):
 
     needs_rows = True
     needs_losses = False
-    defaults = {"alpha": 1.5, "lr": 0.025}
-    help = {
-        "alpha": "strength of the pull towards equal training rates, >= 0 (the paper's alpha; 1.5 on NYUv2)",
-        "lr": "step size of the weights, > 0: a task with the mean norm moves its weight by this much in an update",
+    options = {
+        "alpha": number(1.5, "pull towards equal training rates (the paper's alpha; 1.5 on NYUv2)", least=0),
+        "lr": number(
+            0.025, "step size of the weights: a task with the mean norm moves its weight by this much", above=0
+        ),
     }
 
     weights: Tensor
     first_losses: Tensor
 
     def __init__(self, setup: Setup, alpha: float, lr: float) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         self.alpha = alpha
         self.lr = lr
         self.register_buffer("weights", torch.ones(setup.num_tasks, dtype=torch.float64))
         self.register_buffer("first_losses", torch.zeros(setup.num_tasks, dtype=torch.float64))  # 0: none so far
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Ranges."""
-        return [*check_number(options, "alpha", least=0), *check_number(options, "lr", above=0)]
 
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0 that add up to T."""

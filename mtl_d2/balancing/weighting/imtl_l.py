@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.options import check_number
+from mtl_d2.balancing.interfaces import Context, Setup, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.options import number
 
 
 @WEIGHTINGS.named("imtl_l")
 class IMTLL(Weighting):
     """Learns one scale for each loss such that all scaled losses are the same.
 
-    Paper: Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, Towards impartial multi-task learning, ICLR 2021, eq. 6.
+    Paper: Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, Towards impartial multi-task learning, ICLR 2021,
+    https://openreview.net/forum?id=IMPnRXEWpvr, eq. 6.
         S = sum_i e^s_i L_i - s_i
     The minimum over s is at e^s L = 1. With s = -s' this is twice uncertainty weighting for regression. IMTL is this
     with the aggregator ``imtl_g``.
@@ -27,19 +25,13 @@ class IMTLL(Weighting):
 
     geometric = False
     needs_losses = False
-    defaults = {"initial": 0.0}
-    help = {"initial": "s of all tasks before the first update"}
+    options = {"initial": number(0.0, "s of all tasks before the first update")}
 
     def __init__(self, setup: Setup, initial: float) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         self.s = nn.Parameter(torch.full((setup.num_tasks,), initial, dtype=torch.float64))
-
-    @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """The initial value is a number."""
-        return check_number(options, "initial")
 
     def forward(self, context: Context) -> Tensor:
         """(T,) e^s_i."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Context
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
+from mtl_d2.balancing.interfaces import Context, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
 
 
 @WEIGHTINGS.named("rlw")
@@ -15,7 +14,7 @@ class RLW(Weighting):
     """Weights drawn anew in every update.
 
     Paper: Lin, Ye, Zhang and Tsang, Reasonable effectiveness of random weighting: a litmus test for multi-task
-    learning, TMLR 2022, algorithm 2.
+    learning, TMLR 2022, https://arxiv.org/abs/2111.10603, algorithm 2.
         w = softmax(z),   z_i ~ N(0, 1)
     They add up to 1, so that S is in expectation the mean of the losses and not their sum.
     Differs from: nothing. All T weights are drawn whichever tasks are present; the draw is keyed by seed and update.

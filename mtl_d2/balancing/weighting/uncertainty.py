@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtl_d2.balancing.base import Context, Setup
-from mtl_d2.balancing.build import WEIGHTINGS
-from mtl_d2.balancing.strategies import Weighting
-from mtl_d2.balancing.weighting.options import check_length, check_number
+from mtl_d2.balancing.checks import not_one_each
+from mtl_d2.balancing.interfaces import Context, Setup, Weighting
+from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.options import choice, number, several
 
 # Factors of e^-s L and of s in the negative logarithm of each likelihood.
 FACTORS = {"regression": (0.5, 0.5), "classification": (1.0, 0.5), "laplace": (1.0, 1.0)}
@@ -21,7 +22,7 @@ class Uncertainty(Weighting):
     """Learns one log variance s_i for each task, and trusts a loss the less the larger it is.
 
     Paper: Kendall, Gal and Cipolla, Multi-task learning using uncertainty to weigh losses for scene geometry and
-    semantics, CVPR 2018, eq. 7 and 10, with s = log sigma^2.
+    semantics, CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and 10, with s = log sigma^2.
         regression:      1/2 e^-s L + 1/2 s     (Gaussian, L a squared error)
         classification:      e^-s L + 1/2 s     (softmax, L a cross entropy)
         laplace:             e^-s L + s         (L an absolute error)
@@ -33,18 +34,19 @@ class Uncertainty(Weighting):
 
     geometric = False
     needs_losses = False
-    defaults = {"kinds": (), "initial": -0.5}
-    help = {
-        "kinds": "'regression', 'classification' or 'laplace' for each task of MTL.TASKS in its order, which sets the "
-        "factors; empty: 'regression' for all",
-        "initial": "s of all tasks before the first update (log sigma^2)",
+    options = {
+        "kinds": several(
+            "likelihood of each task of MTL.TASKS in its order, which sets the factors; empty: 'regression' for all",
+            choice("regression", "", tuple(FACTORS)),
+        ),
+        "initial": number(-0.5, "s of all tasks before the first update (log sigma^2)"),
     }
 
     loss_factors: Tensor
     log_factors: Tensor
 
     def __init__(self, setup: Setup, kinds: Sequence[str], initial: float) -> None:
-        """Args are those of ``help``."""
+        """Args are those of ``options``."""
         super().__init__(setup)
         self.tasks = setup.tasks
         factors = torch.tensor([FACTORS[kind] for kind in kinds or ["regression"] * setup.num_tasks])
@@ -53,13 +55,9 @@ class Uncertainty(Weighting):
         self.s = nn.Parameter(torch.full((setup.num_tasks,), initial, dtype=torch.float64))
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Number and names of the kinds."""
-        kinds = options["kinds"]
-        assert isinstance(kinds, Sequence)
-        known = ", ".join(map(repr, FACTORS))
-        found = [f"KINDS must be of {known}, got {kind!r}" for kind in kinds if kind not in FACTORS]
-        return [*found, *check_length(options, "kinds", setup, f"one of {known}"), *check_number(options, "initial")]
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """One kind for each task."""
+        return not_one_each(values, "kinds", setup, f"one of {', '.join(map(repr, FACTORS))}")
 
     def forward(self, context: Context) -> Tensor:
         """(T,) factors of the losses, e^-s times 1/2 or 1."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_d2.balancing.base import Setup
-from mtl_d2.balancing.build import MethodRegistry
+from mtl_d2.balancing.interfaces import Setup
+from mtl_d2.balancing.registry import MethodRegistry
+from mtl_d2.options import Options, whole
 
 ALLOCATIONS = MethodRegistry("ALLOCATIONS")
 
@@ -27,16 +28,13 @@ _DRAWS = 0x57A  # keeps these draws apart from the mapper's, which have the same
 class Allocation:
     """Turns the mini-batches that the loader gives into those that the updates see.
 
-    ``defaults``, ``help`` and ``scaling`` declare config keys as for ``mtl_d2.balancing.strategies.Strategy``.
-
     Attributes:
+        options: its config keys, in lower case.
         block: n, mini-batches of a block.
         uses: u, how often each of them is used; the same on every process and for every mini-batch.
     """
 
-    defaults: ClassVar[dict[str, object]] = {}
-    help: ClassVar[dict[str, str]] = {}
-    scaling: ClassVar[dict[str, Callable[[Any, float], Any]]] = {}
+    options: ClassVar[Options] = {}
     block: int = 1
     uses: int = 1
 
@@ -47,7 +45,7 @@ class Allocation:
             setup: names the T tasks.
             batch_size: samples of a global mini-batch.
             seed: not negative, the same on every process.
-            options: the keys of ``defaults``.
+            options: those of the class, with the values of the config.
         """
         self.tasks = setup.tasks
         self.batch_size = batch_size
@@ -56,8 +54,8 @@ class Allocation:
         self._updates = 0  # made in that block
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """One sentence for every rule that ``options`` (the keys of ``defaults``) break; empty if none."""
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """One sentence for every rule between the ``options`` that ``values`` break, which may be out of range."""
         return []
 
     def draw(self, available: Sequence[str], position: int, use: int) -> tuple[str, ...]:
@@ -142,10 +140,10 @@ class Allocation:
         """
         same = all(state_dict[key] == value for key, value in self.state_dict().items() if key in _SHAPE)
         if state_dict["updates"] and not same:
-            found = ", ".join(f"{key} {state_dict[key]}" for key in _SHAPE)
+            shape = ", ".join(f"{key} {state_dict[key]}" for key in _SHAPE)
             raise ValueError(
                 f"MTL.ALLOCATION cannot change while mini-batches are in flight: the checkpoint was made "
-                f"{state_dict['updates']} updates into a block of {found}; resume with the allocation it was made "
+                f"{state_dict['updates']} updates into a block of {shape}; resume with the allocation it was made "
                 f"with, or from a checkpoint after a multiple of {state_dict['block'] * state_dict['uses']} updates"
             )
         self._block_start = state_dict["block_start"]
@@ -153,10 +151,11 @@ class Allocation:
 
 
 _SHAPE = ("block", "uses", "batch_size")
+SUBSET_SIZE = whole(1, "tasks for each sample in an update (the size of the paper's tau), at most those there are")
 
 
-def check_subset_size(k: object, setup: Setup) -> list[str]:
-    """A sentence if ``k`` is no number of tasks."""
-    if isinstance(k, int) and 1 <= k <= max(setup.num_tasks, 1):
+def check_subset_size(k: int, setup: Setup) -> list[str]:
+    """A sentence if there are fewer than ``k`` tasks."""
+    if k <= max(setup.num_tasks, 1):
         return []
     return [f"K must be an integer from 1 to the number of tasks, {setup.num_tasks}; got {k}"]

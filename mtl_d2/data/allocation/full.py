@@ -11,7 +11,8 @@ from mtl_d2.data.allocation.base import ALLOCATIONS, Allocation, Batch
 class Full(Allocation):
     """Every task that a sample has a label for supervises it: the mini-batches as the loader gives them.
 
-    Paper: "Full Task" (FT) of On steering multi-annotations per sample for multi-task learning, section 3.1.
+    Paper: Li, Guo, Li, Zhang and Zuo, On steering multi-annotations per sample for multi-task learning, 2022,
+    https://arxiv.org/abs/2203.02946, section 3.1, "Full Task" (FT).
     Differs from: nothing. Their FT+ is this one for as many updates as ISTA makes; see docs/allocation.md.
     """
 

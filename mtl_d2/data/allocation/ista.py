@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mtl_d2.balancing.base import Setup
-from mtl_d2.data.allocation.base import ALLOCATIONS, Allocation, check_subset_size
+from mtl_d2.balancing.interfaces import Setup
+from mtl_d2.data.allocation.base import ALLOCATIONS, SUBSET_SIZE, Allocation, check_subset_size
 
 
 @ALLOCATIONS.named("ista")
 class ISTA(Allocation):
     """A mini-batch is used in consecutive updates, in which its samples draw their tasks without replacement.
 
-    Paper: On steering multi-annotations per sample for multi-task learning, section 3.3.
+    Paper: Li, Guo, Li, Zhang and Zuo, On steering multi-annotations per sample for multi-task learning, 2022,
+    https://arxiv.org/abs/2203.02946, section 3.3.
         rest_n = A_n; in each of ceil(T/k) updates: tau_n ~ uniform, min(k, |rest_n|) of rest_n; rest_n -= tau_n
     After them every label of the mini-batch has been used once. A sample whose tasks are used up leaves the batch.
     Differs from: nothing where every sample has all T labels. Where some are missing the number of updates stays
@@ -20,8 +22,7 @@ class ISTA(Allocation):
     by updates without any sample, which change no parameter.
     """
 
-    defaults = {"k": 1}
-    help = {"k": "tasks for each sample in each update (the size of the paper's tau), from 1 to the number of tasks"}
+    options = {"k": SUBSET_SIZE}
 
     def __init__(self, setup: Setup, batch_size: int, seed: int = 0, *, k: int) -> None:
         """Args: see ``Allocation`` and ``help``."""
@@ -30,9 +31,9 @@ class ISTA(Allocation):
         self.uses = -(-setup.num_tasks // k)
 
     @classmethod
-    def check(cls, options: Mapping[str, object], setup: Setup) -> list[str]:
-        """Range of k."""
-        return check_subset_size(options["k"], setup)
+    def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
+        """No more tasks than there are."""
+        return check_subset_size(values["k"], setup)
 
     def draw(self, available: Sequence[str], position: int, use: int) -> tuple[str, ...]:
         """The next k of one random order, which is the same in all uses."""

@@ -14,12 +14,12 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
-from mtl_d2.modeling.half import not_half
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DenseLoss, depth_loss, normals_loss, unit_vectors
 from mtl_d2.modeling.heads.map_head import MapHead
 from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.modeling.precision import not_half
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size
 
 

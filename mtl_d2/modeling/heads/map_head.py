@@ -11,7 +11,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Sample, Size, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
 from mtl_d2.tasks.task import Task

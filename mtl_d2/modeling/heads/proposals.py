@@ -17,8 +17,8 @@ from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from mtl_d2.modeling.half import not_half
 from mtl_d2.modeling.heads.regions import boxes_left_out, regions_of
+from mtl_d2.modeling.precision import not_half
 
 ANCHORS = "labelled_anchors"  # key of a sample: labels (R,) and matched boxes (R, 4) of its R anchors
 BOUND = 1e6  # of a logit, and of a box's shift in widths of its anchor

@@ -12,8 +12,8 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.parallel.reduction import Reduction
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

@@ -13,11 +13,11 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.data.classification import classes_of, each
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.layers import LayerError, Shape, Style, build_layers
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead
 from mtl_d2.tasks.task import Task
 

@@ -16,13 +16,13 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from mtl_d2.balancing.reduction import Reduction
-from mtl_d2.modeling.half import not_half
 from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.regions import points_left_out, without_loss
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.modeling.precision import not_half
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
 from mtl_d2.tasks.task import Task
 

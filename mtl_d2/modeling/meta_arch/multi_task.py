@@ -13,8 +13,8 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.modeling.norm import synchronizes, without_samples
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead
 from mtl_d2.tasks.options import task_config
 from mtl_d2.tasks.registry import all_kinds, available_tasks, is_known, kind_of, kinds_of

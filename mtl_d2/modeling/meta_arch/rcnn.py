@@ -14,11 +14,11 @@ from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from mtl_d2.balancing.reduction import Reduction
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
 from mtl_d2.tasks.task import Task
 

@@ -1,4 +1,4 @@
-"""Where processes talk to each other during updates."""
+"""Collectives over all processes, and how many bytes they send."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 Arrival = Callable[[], Tensor]  # waits for a result and returns it
 
 
-class Wire:
-    """Collectives over all processes, counted.
+class Collectives:
+    """Those that updates are made of, counted.
 
     Attributes:
         rank: this process, in [0, size).
@@ -72,12 +72,12 @@ class Wire:
         dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._control)
         return values.tolist()
 
-    def everybodys(self, numbers: Sequence[int]) -> list[list[int]]:
+    def numbers_of_all(self, numbers: Sequence[int]) -> list[list[int]]:
         """The ``numbers`` of each process, as many of each, in the order of their ranks."""
         own = torch.tensor(numbers, dtype=torch.int64)
-        found = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(found, own, group=self._control)
-        return [values.tolist() for values in found]
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(gathered, own, group=self._control)
+        return [values.tolist() for values in gathered]
 
     def _count(self, kind: str, value: Tensor, halves: int) -> None:
         self.sent[kind] += halves * (self.size - 1) * value.numel() * value.element_size() // self.size
@@ -95,7 +95,7 @@ def _reduce_scatter(value: Tensor, size: int) -> Arrival:
 
 
 def _swap_and_add(value: Tensor, size: int) -> Arrival:
-    """The same bytes: each process gets everybody's version of its part, and adds them in the order of ranks."""
+    """The same bytes: each process gets all processes' versions of its part, and adds them in the order of ranks."""
     versions = torch.empty_like(value)
     work = dist.all_to_all_single(versions, value, async_op=True)
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
-
-from mtl_d2.balancing.base import Gradients
 
 INITIAL_SCALE = 2.0**16
 GROWTH_INTERVAL = 2000  # updates without an overflow after which the scale doubles
@@ -25,7 +21,8 @@ class Precision:
     gradients, so that all processes have the same without asking each other.
 
     Attributes:
-        dtype: of the autocast, or None for none.
+        dtype: of the autocast of forward passes, or None for none.
+        scales: whether there is a loss scale: for float16.
         scale: what losses are multiplied by before a backward pass: a power of two, so that it is divided out exactly.
         skipped: number of updates so far that overflowed.
     """
@@ -33,28 +30,10 @@ class Precision:
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         """Args: ``dtype`` is ``torch.bfloat16``, which has the range of float32, ``torch.float16``, or None."""
         self.dtype = dtype
+        self.scales = dtype is torch.float16
         self.scale = INITIAL_SCALE if self.scales else 1.0
         self.skipped = 0
         self._since = 0  # updates since the scale last changed
-
-    @property
-    def scales(self) -> bool:
-        """Whether there is a loss scale."""
-        return self.dtype is torch.float16
-
-    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """For a forward pass on ``device``."""
-        return nullcontext() if self.dtype is None else torch.autocast(device.type, self.dtype)
-
-    def seed(self, loss: Tensor, factor: float = 1.0) -> Tensor:
-        """What a backward pass of ``factor * loss`` starts with."""
-        return torch.full_like(loss, factor * self.scale)
-
-    def unscale(self, gradients: Gradients) -> Gradients:
-        """``gradients`` without the scale."""
-        if self.scale == 1:
-            return gradients
-        return [None if gradient is None else gradient / self.scale for gradient in gradients]
 
     @contextmanager
     def full(self) -> Iterator[None]:

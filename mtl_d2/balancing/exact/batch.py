@@ -1,30 +1,144 @@
-"""Forward passes over this process's share of a batch."""
+"""How a batch crosses the network: in micro-batches, each divided by what tasks supervise a sample; forward passes.
+
+A batch is divided twice. Its K micro-batches are in memory one after the other. The samples of a micro-batch that the
+same tasks supervise are a group, which crosses the trunk together; a head runs on its own samples of all groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_d2.balancing.groups import Features, Group, MultiTaskModel, partition
-from mtl_d2.balancing.microbatch import MicroBatch, counts, divide
-from mtl_d2.balancing.precision import Precision
-from mtl_d2.balancing.reduction import Reduction
+from mtl_d2.balancing.exact.precision import Precision
+from mtl_d2.balancing.interfaces import Features, MultiTaskModel
+from mtl_d2.parallel.reduction import Reduction
 
 
-class Passes:
-    """Runs trunk and heads on one micro-batch at a time, in the precision that is asked for.
+@dataclass(frozen=True)
+class MicroBatch:
+    """Samples that are in memory together.
+
+    The loss of task i over the whole batch is sum_k n_ik / n_i L_ik, with n_ik its samples in micro-batch k of all
+    processes, n_i in all of them, and L_ik its loss there. Where a loss is a mean over samples this is the mean over
+    the batch; where it is divided by something that is counted in a micro-batch (positives, pixels), or where batch
+    norm takes statistics from it, it is what K smaller batches give.
 
     Attributes:
-        samples: this process's share of the batch.
+        first: place of its first sample in this process's share of the batch.
+        length: number of its samples, 0 or more.
+        shares: n_ik / n_i of each task, in [0, 1]; 0 for a task that no process has in it.
+    """
+
+    first: int
+    length: int
+    shares: tuple[float, ...]
+
+
+def bounds(length: int, count: int) -> list[tuple[int, int]]:
+    """(first, end) of ``count`` stretches of ``length`` samples, in their order, as equal as can be."""
+    return list(pairwise(length * k // count for k in range(count + 1)))
+
+
+def counts(sample_tasks: Sequence[tuple[str, ...]], names: Sequence[str], count: int) -> list[list[int]]:
+    """(K, T) samples of each task in each of this process's micro-batches.
+
+    Args:
+        sample_tasks: for each of this process's samples, the tasks that supervise it.
+        names: the T tasks.
+        count: K >= 1.
+    """
+    parts = [sample_tasks[first:end] for first, end in bounds(len(sample_tasks), count)]
+    return [[sum(name in tasks for tasks in part) for name in names] for part in parts]
+
+
+def divide_batch(length: int, everywhere: Sequence[Sequence[int]]) -> list[MicroBatch]:
+    """As many micro-batches on every process.
+
+    Args:
+        length: number of this process's samples.
+        everywhere: (K, T) ``counts``, summed over processes.
+    """
+    whole = [max(sum(column), 1) for column in zip(*everywhere, strict=True)]
+    shares = [tuple(n / total for n, total in zip(row, whole, strict=True)) for row in everywhere]
+    places = bounds(length, len(everywhere))
+    return [MicroBatch(first, end - first, own) for (first, end), own in zip(places, shares, strict=True)]
+
+
+@dataclass
+class Group:
+    """Samples supervised by the same set of tasks (or all samples, where the trunk mixes them).
+
+    Attributes:
+        indices: places of the samples in the batch.
+        tasks: names of the tasks that supervise one of them, or that this process takes part in for others' sake.
+        features: what the trunk made of them; once ``detach`` has been called without their values.
+        leaves: what the heads work on.
+        gradients: by task, with respect to the leaves that it used.
+    """
+
+    indices: list[int]
+    tasks: tuple[str, ...]
+    features: Features = field(default_factory=dict)
+    leaves: Features = field(default_factory=dict)
+    gradients: dict[str, Features] = field(default_factory=dict)
+
+    def detach(self) -> None:
+        """Makes a leaf of each feature: what a head does to it stays the head's.
+
+        The values are then the leaves' alone, so that dropping these frees them before the trunk's backward passes.
+        """
+        self.leaves = {name: f.detach().requires_grad_(f.requires_grad) for name, f in self.features.items()}
+        self.features = {name: _WithoutValues.apply(f) for name, f in self.features.items()}
+
+
+class _WithoutValues(torch.autograd.Function):
+    """A tensor that takes no memory, and hands gradients on as the one that it was made of does."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        return feature.new_zeros(()).expand_as(feature)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: int = 0) -> list[Group]:
+    """Groups of the samples of a batch; samples without a task are in none, unless all stay together.
+
+    Args:
+        sample_tasks: for each sample, the tasks that supervise it.
+        together: keep the whole batch in one group.
+        first: index of the first of them.
+    """
+    if together:
+        tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
+        return [Group(list(range(first, first + len(sample_tasks))), tasks)] if tasks else []
+    groups: dict[tuple[str, ...], Group] = {}
+    for index, tasks in enumerate(sample_tasks, first):
+        if tasks:
+            groups.setdefault(tasks, Group([], tasks)).indices.append(index)
+    return list(groups.values())
+
+
+class Batch:
+    """This process's share of a batch, and the forward passes of trunk and heads over one micro-batch of it at a time.
+
+    Attributes:
+        samples: this process's share.
         present: (T,) bool, the tasks that some process has samples of.
         parts: its micro-batches, as many as on every other process.
     """
 
     def __init__(self, model: MultiTaskModel, reduction: Reduction, precision: Precision, accumulate: int) -> None:
-        """Args are those of ``Oracle``."""
+        """Holds no samples yet; args are those of ``Oracle``."""
         self.model = model
         self.reduction = reduction
         self.precision = precision
@@ -51,12 +165,12 @@ class Passes:
         images = self.model.batch_images(samples) if samples else None
         shape = images.shape[1:] if images is not None and images.dim() == 4 else (0, 0, 0)
         local = counts([self.model.sample_tasks(s) for s in samples], self.names, self.accumulate)
-        found = self.reduction.everybodys([*shape, *(n for row in local for n in row)])
-        channels, height, width, *flat = (own for own in zip(*found, strict=True))
+        of_all = self.reduction.numbers_of_all([*shape, *(n for row in local for n in row)])
+        channels, height, width, *flat = (own for own in zip(*of_all, strict=True))
         T, summed = len(self.names), [sum(numbers) for numbers in flat]
         everywhere = [summed[T * k : T * (k + 1)] for k in range(self.accumulate)]
         self.present = torch.tensor(everywhere).sum(0) > 0
-        self.parts = divide(len(samples), everywhere)
+        self.parts = divide_batch(len(samples), everywhere)
         if images is not None and tuple(shape[1:]) != (max(height), max(width)):
             images = F.pad(images, (0, max(width) - shape[2], 0, max(height) - shape[1]))
         self._images = self._no_images(max(channels), max(height), max(width)) if images is None else images
@@ -64,6 +178,10 @@ class Passes:
     def _no_images(self, *shape: int) -> Tensor:
         assert isinstance(self.model, nn.Module)
         return next(self.model.parameters()).new_empty(0, *shape)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = self.precision.dtype
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def trunk(self, part: MicroBatch, asked: Sequence[str], together: bool) -> list[Group]:
         """The groups of a micro-batch with the features of those samples that a task of ``asked`` supervises.
@@ -76,7 +194,7 @@ class Passes:
         self._join(groups, part, asked)
         for group in groups:
             images = self._images if len(group.indices) == len(self.samples) else self._images[group.indices]
-            with self.precision.autocast(images.device):
+            with self._autocast():
                 group.features = self.model.shared_features(images)
         return groups
 
@@ -107,7 +225,7 @@ class Passes:
                 parts.append(group.leaves if whole else {n: f[chosen] for n, f in group.leaves.items()})
                 samples += [self.samples[group.indices[k]] for k in chosen]
         features = parts[0] if len(parts) == 1 else {n: torch.cat([p[n] for p in parts]) for n in (parts or [{}])[0]}
-        with self.precision.autocast(self.device):
+        with self._autocast():
             waiting = [g.leaves for g in groups if task in g.tasks] if not samples else []
             outputs = self.model.head_outputs(task, {n: f[:0] for n, f in waiting[0].items()}) if waiting else []
             terms = self.model.task_losses(task, features, samples, self.reduction)

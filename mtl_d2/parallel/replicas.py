@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from detectron2.engine import HookBase
 from torch import Tensor, nn
 
-from mtl_d2.engine.reduce import AllRanks
+from mtl_d2.parallel.all_ranks import AllRanks
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 
@@ -17,7 +16,7 @@ class ReplicaError(RuntimeError):
     """Processes that should be copies of each other are not."""
 
 
-class ReplicaCheck(HookBase):
+class ReplicaCheck:
     """Compares checksums of parameters and of the balancer's state over processes every so many updates.
 
     A checksum is a sum of the bit patterns, so that any single difference shows. One pass over the parameters and one
@@ -30,26 +29,26 @@ class ReplicaCheck(HookBase):
         self.tensors: dict[str, Tensor] = dict(model.named_parameters())
         self.tensors |= {f"balancer.{name}": p for name, p in balancer.named_parameters()}
         self.tensors |= {f"balancer.{name}": b for name, b in balancer.named_buffers()}
-        self.wire = reduction.wire
+        self.collectives = reduction.collectives
 
-    def after_step(self) -> None:
-        """Compares after every ``period``-th update.
+    def __call__(self, update: int) -> None:
+        """Compares after every ``period``-th update, counted from 0.
 
         Raises:
             ReplicaError: on every process, if two of them differ.
         """
-        if (self.trainer.iter + 1) % self.period == 0:
-            self.compare(self.trainer.iter)
+        if (update + 1) % self.period == 0:
+            self.compare(update)
 
     def compare(self, update: int) -> None:
-        """Compares now; see ``after_step``."""
+        """Compares now; see ``__call__``."""
         sums = checksums(list(self.tensors.values()))
         places = torch.arange(1, len(sums) + 1, device=sums.device)
-        (whole,) = zip(*self.wire.everybodys([int((sums * places).sum())]), strict=True)
+        (whole,) = zip(*self.collectives.numbers_of_all([int((sums * places).sum())]), strict=True)
         if len(set(whole)) == 1:
             return
-        found = self.wire.everybodys(sums.tolist())
-        for name, values in zip(self.tensors, zip(*found, strict=True), strict=True):
+        of_each = self.collectives.numbers_of_all(sums.tolist())
+        for name, values in zip(self.tensors, zip(*of_each, strict=True), strict=True):
             if len(set(values)) > 1:
                 raise ReplicaError(self._message(update, name, values))
 
@@ -67,9 +66,9 @@ class ReplicaCheck(HookBase):
 
 def checksums(tensors: Sequence[Tensor]) -> Tensor:
     """(K,) int64 sums of the bit patterns of K tensors, modulo 2^64, each element times its place."""
-    found = []
+    sums = []
     for tensor in tensors:
         flat = tensor.detach().reshape(-1)
         bits = flat.view(BITS[flat.element_size()]).to(torch.int64)
-        found.append((bits * torch.arange(1, len(bits) + 1, device=bits.device)).sum())
-    return torch.stack([value.to(found[0].device) for value in found])
+        sums.append((bits * torch.arange(1, len(bits) + 1, device=bits.device)).sum())
+    return torch.stack([value.to(sums[0].device) for value in sums])

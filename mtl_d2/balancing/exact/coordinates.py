@@ -34,20 +34,20 @@ def coordinates(gramian: Tensor, look: Callable[[Tensor], Tensor] | None = None)
     G = gramian.numpy()  # small: numpy takes a third of torch's time
     lengths = np.sqrt(np.diagonal(G))
     made = np.eye(len(G))  # of J: the rows that are looked at
-    found = made  # J's coordinates in these
+    F = made  # J's coordinates in these
     floor = np.zeros_like(lengths)
     for looks in range(LOOKS + 1):
         norms = np.sqrt(np.diagonal(G).clip(0))
         there = norms > floor
         if not there.all():
-            norms, made, found, G = norms[there], made[there], found[:, there], G[np.ix_(there, there)]
+            norms, made, F, G = norms[there], made[there], F[:, there], G[np.ix_(there, there)]
         values, vectors = np.linalg.eigh(G / norms[:, None] / norms)  # one norm after the other: products underflow
-        found = found * norms @ vectors
+        F = F * norms @ vectors
         if look is None or looks == LOOKS or not len(values) or values[0] >= DIGITS:
             rounding = len(lengths) * EPSILON * values[-1:].sum()
-            return torch.from_numpy(found * np.sqrt(np.where(values > rounding, values, 0.0)))
+            return torch.from_numpy(F * np.sqrt(np.where(values > rounding, values, 0.0)))
         roots = np.sqrt(values.clip(EPSILON))
-        found = found * roots
+        F = F * roots
         made = vectors.T / roots[:, None] @ (made / norms[:, None])
         G = look(torch.from_numpy(made)).numpy()
         floor = len(lengths) * EPSILON * (np.abs(made) @ lengths)  # what rounding makes of rows that do not differ

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from mtl_d2.balancing.base import Gradients
+Gradients = list[Tensor | None]  # one for each of a list of parameters, None where there is no gradient
 
 
 class Exchange:
@@ -50,7 +50,7 @@ class Exchange:
 class Reduction:
     """Collectives of one update. Every process calls the same ones in the same order.
 
-    This one is for a single process; ``mtl_d2.engine.reduce`` has the one for many.
+    This one is for a single process; ``mtl_d2.parallel.all_ranks`` has the one for many.
     """
 
     world_size: int = 1
@@ -76,7 +76,7 @@ class Reduction:
         """Starts averaging ``value``, which is not to be used any more; what is returned waits for the average."""
         return lambda: value
 
-    def everybodys(self, numbers: Sequence[int]) -> list[list[int]]:
+    def numbers_of_all(self, numbers: Sequence[int]) -> list[list[int]]:
         """The ``numbers`` of each process, as many of each; it knows nothing of the accelerator and waits for none."""
         return [list(numbers)]
 
@@ -92,5 +92,4 @@ class Reduction:
         """Gradients averaged over processes; see ``Exchange.send``."""
         exchange = self.exchange()
         exchange.send(gradients, list(like))
-        (found,) = exchange.receive()
-        return found
+        return exchange.receive()[0]

@@ -12,9 +12,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.base import Gradients
-from mtl_d2.balancing.reduction import Exchange
-from mtl_d2.engine.wire import Arrival, Wire
+from mtl_d2.parallel.collectives import Arrival, Collectives
+from mtl_d2.parallel.reduction import Exchange, Gradients
 
 
 @dataclass
@@ -37,15 +36,15 @@ class _Sent:
 class WholeRows(Exchange):
     """One flat all-reduce for every ``send``. Overlaps with whatever is computed until ``receive``."""
 
-    def __init__(self, wire: Wire) -> None:
-        """Args: ``wire`` carries them."""
-        self.wire = wire
+    def __init__(self, collectives: Collectives) -> None:
+        """Args: ``collectives`` carry them."""
+        self.collectives = collectives
         self._under_way: list[_Sent] = []
 
     def send(self, gradients: Gradients, like: Sequence[Tensor]) -> None:
         """See ``Exchange``."""
         if like:
-            self._put(gradients, like, self.wire.all_reduce(torch.cat(_parts(gradients, like))))
+            self._put(gradients, like, self.collectives.all_reduce(torch.cat(_parts(gradients, like))))
         else:
             self._put(gradients, like, lambda: torch.empty(0))
 
@@ -55,13 +54,12 @@ class WholeRows(Exchange):
     def receive(self) -> list[Gradients]:
         """See ``Exchange``. What processes have is exchanged once, on the host, for everything that was sent."""
         sent, self._under_way = self._under_way, []
-        used = iter(self.wire.largest([int(u) for one in sent for u in one.used]))
+        used = iter(self.collectives.largest([int(u) for one in sent for u in one.used]))
         return [self._unpack(one, [bool(next(used)) for _ in one.like]) for one in sent]
 
     def _unpack(self, sent: _Sent, used: list[bool]) -> Gradients:
-        flat = sent.arrival().div_(self.wire.size)
-        found = flat.split([p.numel() for p in sent.like])
-        return [g.view_as(p).to(p.dtype) if u else None for g, p, u in zip(found, sent.like, used, strict=True)]
+        flat = sent.arrival().div_(self.collectives.size)
+        return _shaped(flat, sent.like, used)
 
 
 class DividedRows(WholeRows):
@@ -71,9 +69,9 @@ class DividedRows(WholeRows):
     last of which ends in zeros. The direction made of them is gathered.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        """Args: ``wire`` carries them."""
-        super().__init__(wire)
+    def __init__(self, collectives: Collectives) -> None:
+        """Args: ``collectives`` carry them."""
+        super().__init__(collectives)
         self._like: Sequence[Tensor] = ()
         self._used: list[bool] = []  # for each parameter, whether some row has it
         self._part = torch.empty(0)  # one part, for length, dtype and device
@@ -84,14 +82,14 @@ class DividedRows(WholeRows):
             self.send(row, like)
             return
         parts = _parts(row, like)
-        missing = -sum(part.numel() for part in parts) % self.wire.size
+        missing = -sum(part.numel() for part in parts) % self.collectives.size
         flat = torch.cat([*parts, parts[0].new_zeros(missing)])
-        self._put(row, like, self.wire.reduce_scatter(flat), divided=True)
+        self._put(row, like, self.collectives.reduce_scatter(flat), divided=True)
 
     def _unpack(self, sent: _Sent, used: list[bool]) -> Gradients:
         if not sent.divided:
             return super()._unpack(sent, used)
-        self._part = sent.arrival().div_(self.wire.size)
+        self._part = sent.arrival().div_(self.collectives.size)
         before = self._used or [False] * len(used)
         self._like, self._used = sent.like, [a or b for a, b in zip(before, used, strict=True)]
         own = [self._part[a:b] if b > a else None for a, b in self._stretches()]
@@ -100,7 +98,7 @@ class DividedRows(WholeRows):
     def _stretches(self) -> list[tuple[int, int]]:
         """For each parameter the stretch [a, b) of this process's part that it lies in; empty if b <= a."""
         length = self._part.numel()
-        start = self.wire.rank * length
+        start = self.collectives.rank * length
         ends = list(accumulate(p.numel() for p in self._like))
         return [
             (max(end - p.numel() - start, 0), min(end - start, length)) for p, end in zip(self._like, ends, strict=True)
@@ -108,7 +106,7 @@ class DividedRows(WholeRows):
 
     def total(self, value: Tensor) -> Tensor:
         """See ``Exchange``."""
-        return self.wire.all_reduce(value.clone())()
+        return self.collectives.all_reduce(value.clone())()
 
     def gather(self, direction: Gradients) -> Gradients:
         """See ``Exchange``. A parameter that no row has stays None."""
@@ -118,12 +116,17 @@ class DividedRows(WholeRows):
         for own, (a, b) in zip(direction, self._stretches(), strict=True):
             if own is not None:
                 part[a:b] = own
-        sizes = [p.numel() for p in self._like]
-        found = self.wire.all_gather(part)[: sum(sizes)].split(sizes)
-        return [g.view_as(p).to(p.dtype) if u else None for g, p, u in zip(found, self._like, self._used, strict=True)]
+        return _shaped(self.collectives.all_gather(part), self._like, self._used)
 
 
 def _parts(gradients: Gradients, like: Sequence[Tensor]) -> list[Tensor]:
     """Flat gradients, zeros where there is none."""
     parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
     return [part.detach().reshape(-1) for part in parts]
+
+
+def _shaped(flat: Tensor, like: Sequence[Tensor], used: Sequence[bool]) -> Gradients:
+    """Flat gradients, and what follows them, as gradients of parameters; None for those that no process uses."""
+    sizes = [p.numel() for p in like]
+    parts = flat[: sum(sizes)].split(sizes)
+    return [g.view_as(p).to(p.dtype) if u else None for g, p, u in zip(parts, like, used, strict=True)]

@@ -1,0 +1,244 @@
+"""Task gradients, kept parameter by parameter, and what is asked of them: sums, inner products, finite entries.
+
+T tasks; a row is a task's gradient of the shared parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mtl_d2.balancing.exact.coordinates import combined_gramian, coordinates
+from mtl_d2.parallel.reduction import Exchange, Gradients
+
+if TYPE_CHECKING:
+    from mtl_d2.balancing.exact.batch import Group
+    from mtl_d2.balancing.interfaces import MultiTaskModel, Task
+
+CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1e-9, and the fastest of those tried
+
+
+@dataclass
+class TaskGradients:
+    """Losses and gradients of the tasks at one point, of the global batch.
+
+    Attributes:
+        asked: names of the tasks that were asked for.
+        present: (T,) bool on the CPU, those of them that have a sample in some process.
+        losses: (T,) float64 on the CPU, L_i; 0 where absent, and until ``Oracle.read``.
+        heads: T lists, the gradient of L_i for each parameter of head i.
+        terms: each present task's loss terms by name; empty until ``Oracle.read``.
+        rows: T lists, the gradient of L_i for each shared parameter or None, or the part of it that this process has
+            charge of; empty where the trunk was not differentiated.
+        exchange: knows what the rows are parts of.
+        groups: the parts of the batch, where the trunk's backward pass is still to come.
+        partial: T lists like ``rows``, this process's sums so far of what does not come through these groups.
+        features: (T, T) this process's part of the Gramian of the features, where it was asked for.
+        start_losses: (T,) the losses at the parameters that the update starts from, where the gradients are of others.
+        local: this process's loss terms so far.
+        arrival: waits for what ``take_losses`` takes, on the model's device.
+    """
+
+    asked: tuple[str, ...]
+    present: Tensor
+    losses: Tensor
+    heads: list[Gradients]
+    terms: dict[str, float] = field(default_factory=dict)
+    rows: list[Gradients] = field(default_factory=list)
+    exchange: Exchange = field(default_factory=Exchange)
+    groups: list[Group] = field(default_factory=list)
+    partial: list[Gradients] = field(default_factory=list)
+    features: Tensor | None = None
+    start_losses: Tensor | None = None
+    local: dict[str, Tensor] = field(default_factory=dict)
+    arrival: Callable[[], Tensor] | None = None
+
+    def rows_at(self, level: str, last_layer: Sequence[int]) -> list[Gradients]:
+        """The rows of "all" shared parameters, or of those at ``last_layer``; empty where there are none at a level."""
+        if level == "last_layer":
+            return [[row[k] for k in last_layer] for row in self.rows]
+        return self.rows if level == "all" else []
+
+    def coordinates(self, gramian: Tensor, level: str, last_layer: Sequence[int]) -> Tensor:
+        """(T, r) ``coordinates`` of the rows at a level, whose (T, T) Gramian has been read; see there."""
+        rows = self.rows_at(level, last_layer)
+
+        def look(factors: Tensor) -> Tensor:
+            return self.exchange.total(combined_gramian(rows, factors)).cpu()
+
+        return coordinates(gramian, look if rows else None)
+
+    def take_losses(self, tasks: Sequence[Task], values: list[float]) -> list[int]:
+        """Fills in ``losses`` and ``terms``.
+
+        Args:
+            tasks: all T.
+            values: the loss terms of all their loss keys; then for each process whether one of its own is not finite.
+
+        Returns:
+            Those processes.
+        """
+        keys = [key for task in tasks for key in task.loss_keys]
+        named = dict(zip(keys, values, strict=False))
+        sums = [sum(named[key] for key in task.loss_keys) for task in tasks]
+        here = [task for task, there in zip(tasks, self.present.tolist(), strict=True) if there]
+        self.losses.copy_(torch.tensor(sums, dtype=torch.float64))
+        self.terms.update({key: named[key] for task in here for key in task.loss_keys})
+        self.arrival = None
+        return [rank for rank, broken in enumerate(values[len(keys) :]) if broken]
+
+
+def divide_parameters(model: MultiTaskModel) -> tuple[list[nn.Parameter], list[list[nn.Parameter]]]:
+    """The shared parameters, and those of each task's head, of those that require a gradient; see ``Oracle``."""
+    assert isinstance(model, nn.Module)
+    named = [[p for name in task.head_modules for p in model.get_submodule(name).parameters()] for task in model.tasks]
+    reached = [{id(p): p for p in own if p.requires_grad} for own in named]
+    owners = Counter(key for own in reached for key in own)
+    heads = [[p for key, p in own.items() if owners[key] == 1] for own in reached]
+    return [p for p in model.parameters() if p.requires_grad and owners[id(p)] != 1], heads
+
+
+def gramian(rows: Sequence[Gradients]) -> Tensor:
+    """(T, T) float64 inner products of T rows, on the device of the rows.
+
+    Chunks of a parameter are multiplied in the rows' precision (float32 at least), and their sums added in float64.
+    What is left of all parameters is multiplied at once, in float64: a GPU then starts hardly more than one kernel for
+    each parameter and pair, and to start one takes it longer than to multiply a million numbers.
+
+    Args:
+        rows: for each task, one tensor for each parameter, or None where its gradient is zero.
+    """
+    device = next((t.device for row in rows for t in row if t is not None), torch.device("cpu"))
+    T = len(rows)
+    sums: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(T) for j in range(i + 1)}
+    rests: list[list[Tensor]] = [[] for _ in rows]
+    for parts in zip(*rows, strict=True):
+        count = next((part.numel() for part in parts if part is not None), 0)
+        whole = count // CHUNK * CHUNK
+        flats = [None if part is None else _flat(part) for part in parts]
+        for flat, rest in zip(flats, rests, strict=True) if count > whole else ():
+            rest.append(_zeros(count - whole, device) if flat is None else flat[whole:].double())
+        for (i, j), own in sums.items() if whole else ():
+            left, right = flats[i], flats[j]
+            if left is not None and right is not None:
+                own.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
+    total = _zeros(T * T, device).view(T, T)
+    left_over = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
+    for (i, j), own in sums.items():
+        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(own).double().sum() if own else 0)
+    return total + total.tril(-1).T
+
+
+def _zeros(count: int, device: torch.device) -> Tensor:
+    return torch.zeros(count, dtype=torch.float64, device=device)
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    """(n,), in float32 at least: products in half precision would be added up in it."""
+    flat = gradient.reshape(-1)
+    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+
+
+def cosines(gramian: Tensor) -> Tensor:
+    """(T, T) cosines between the rows of a Gramian; 0 with a row of zeros.
+
+    Args:
+        gramian: (T, T) float64, finite.
+    """
+    norms = gramian.diagonal().clamp(min=0).sqrt()
+    inverse = torch.where(norms > 0, 1 / norms, torch.zeros_like(norms))
+    # One norm after the other: the product of two tiny norms would underflow.
+    return (gramian * inverse[:, None] * inverse).clamp(-1.0, 1.0)
+
+
+def combine(rows: list[Gradients], weights: Sequence[float]) -> Gradients:
+    """sum_i weights_i rows_i, parameter by parameter, freeing the rows on the way.
+
+    A row may hold the same tensor twice, as autograd gives it, so nothing of a row is written to.
+    """
+    combined: Gradients = []
+    for k in range(len(rows[0])):
+        total: Tensor | None = None
+        for row, weight in zip(rows, weights, strict=True):
+            gradient, row[k] = row[k], None
+            if gradient is not None and weight != 0:
+                total = gradient * weight if total is None else total.add_(gradient, alpha=weight)
+            elif gradient is not None and total is None:
+                total = torch.zeros_like(gradient)
+        combined.append(total)
+    return combined
+
+
+def add(gradients: Gradients, more: Sequence[Tensor | None]) -> None:
+    """Adds ``more`` to ``gradients``, in place of the list but not of the tensors, which autograd may have shared."""
+    for k, gradient in enumerate(more):
+        so_far = gradients[k]
+        gradients[k] = gradient if so_far is None else so_far if gradient is None else so_far + gradient
+
+
+def divide(gradients: Gradients, scale: float) -> Gradients:
+    """``gradients`` without a ``scale`` that losses were multiplied by; themselves where it is 1."""
+    return gradients if scale == 1 else [None if gradient is None else gradient / scale for gradient in gradients]
+
+
+def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
+    """Puts each gradient into its parameter's ``.grad``."""
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        parameter.grad = gradient
+
+
+class GradientCheck:
+    """Looks at every ``.grad`` of a model: those of an ordinary backward pass, of heads, and of a regularizer too.
+
+    Gradients are of the global batch, so that all processes see the same.
+    """
+
+    def __init__(self, owners: Sequence[tuple[str, Sequence[nn.Parameter]]]) -> None:
+        """Args: ``owners``: whose which parameters are; their gradients are looked at now, and nothing waits for it."""
+        self._owners: list[str] = []
+        self._extremes: list[Tensor] = []
+        for owner, parameters in owners:
+            gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel()]
+            self._owners += [owner] * len(gradients)
+            self._extremes += extremes(gradients)
+
+    def read(self, *more: Tensor) -> tuple[list[str], list[float]]:
+        """Owners of gradients with an entry that is NaN or infinite, and the values of the scalars ``more``.
+
+        All come to the CPU in one transfer.
+        """
+        numbers = [*self._extremes, *(value.double() for value in more)]
+        values = torch.stack(numbers).cpu() if numbers else torch.empty(0)
+        finite = values[: len(self._owners)].isfinite().tolist()
+        broken = dict.fromkeys(owner for owner, fine in zip(self._owners, finite, strict=True) if not fine)
+        return list(broken), values[len(self._owners) :].tolist()
+
+
+def extremes(gradients: list[Tensor]) -> list[Tensor]:
+    """For each a scalar that is finite if all its entries are: the largest one, by amount or less the least one."""
+    if gradients and gradients[0].is_cuda:  # all at once in a few kernels; on a CPU that takes twelve times as long
+        return list(torch._foreach_norm(gradients, math.inf))
+    ends = [torch.aminmax(gradient) for gradient in gradients]
+    return [largest.double() - least.double() for least, largest in ends]
+
+
+def require_finite(values: Tensor, tasks: tuple[str, ...], what: str, update: int, hint: Callable[[], str]) -> None:
+    """Raises FloatingPointError naming the tasks whose entry of ``values`` ((T,)) is NaN or infinite.
+
+    Args:
+        values: of each task.
+        tasks: their names.
+        what: the values are.
+        update: number of updates made before.
+        hint: is asked then for where it comes from, and what to do about it.
+    """
+    broken = {name: value for name, value in zip(tasks, values.tolist(), strict=True) if not math.isfinite(value)}
+    if broken:
+        names = ", ".join(f"{name} ({value})" for name, value in broken.items())
+        raise FloatingPointError(f"update {update}: {what} is not finite for task {names}. {hint()}")

@@ -1,0 +1,64 @@
+"""How the task losses become one number S."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtl_d2.balancing.exact.rows import assign
+from mtl_d2.balancing.interfaces import Context, Weighting
+
+FLOOR = 1e-12  # the least weight, for weightings where a weight of 0 would leave a mean of the losses undefined
+
+
+class Scalarization(nn.Module):
+    """S: a weighted arithmetic or geometric mean of the losses of the present tasks.
+
+    arithmetic: S = sum_i w_i L_i + offset
+    geometric:  S = exp(sum_i w_i log L_i), w divided by its sum over the present tasks unless the weighting says not
+
+    Attributes:
+        constant: (T,) float64, dS/dL_i of the tasks that are present, where it never changes; else None.
+    """
+
+    def __init__(self, weighting: Weighting, geometric: bool) -> None:
+        """Args: ``weighting`` gives w; ``geometric`` chooses the mean."""
+        super().__init__()
+        self.weighting = weighting
+        self.geometric = geometric
+        self.constant = None if geometric else weighting.constant()
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether dS/dL_i depends on the losses of the same update."""
+        return self.geometric or self.weighting.needs_losses
+
+    def forward(self, losses: Tensor, context: Context) -> Tensor:
+        """S, a scalar, of ``losses`` ((T,) float64 on the CPU, a leaf).
+
+        Raises:
+            ValueError: a geometric mean meets a loss <= 0.
+        """
+        present = context.present
+        weights, losses = self.weighting(context)[present], losses[present]
+        if not self.geometric:
+            return (weights * losses).sum() + self.weighting.offset(present)
+        if (losses <= 0).any():
+            raise ValueError(
+                f"a geometric mean needs losses > 0, got {losses.tolist()} in update {context.update}; "
+                "set MTL.SCALARIZATION.MEAN to 'arithmetic'"
+            )
+        if self.weighting.normalized:
+            weights = weights / weights.sum().clamp(min=1e-300)  # all 0: S is 1, and moves nothing
+        return torch.exp((weights * losses.log()).sum())
+
+    def coefficients(self, context: Context) -> Tensor:
+        """(T,) c_i = dS/dL_i; its own parameters get dS/ds into their ``.grad``."""
+        own = [p for p in self.parameters() if p.requires_grad]
+        leaf = context.losses.clone().requires_grad_()
+        total = self(leaf, context)
+        if not total.requires_grad:
+            return torch.zeros_like(context.losses)
+        c, *rest = torch.autograd.grad(total, [leaf, *own], allow_unused=True)
+        assign(list(rest), own)
+        return torch.zeros_like(context.losses) if c is None else c

@@ -1,0 +1,1 @@
+"""All that crosses processes during updates. Knows torch.distributed, and nothing of detectron2 or of configs."""
