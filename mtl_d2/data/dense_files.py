@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -38,6 +37,7 @@ DAMAGED = (
     zlib.error,
     MatReadError,
 )
+CAMERA_AXES = "+x +y +z"
 UNIT_LENGTHS = (0.9, 1.1)  # of stored normals: the mean of several is shorter, and 8 bits and JPEG are not exact
 # Grey, which is 0 but for rounding, and black, which is as long as no unit vector, are no label in pictures of normals.
 PICTURED_LENGTHS = (0.5, 1.5)
@@ -75,7 +75,7 @@ class Encoding:
 
 ENCODINGS = {
     "metres": Encoding(1.0, kinds="f", bytes=2),
-    "millimetres": Encoding(1e-3, bytes=2),  # NYU depth as BTS has it, ScanNet, TUM times 5
+    "millimetres": Encoding(1e-3, bytes=2),  # NYU depth as BTS has it, ScanNet
     "kitti": Encoding(1 / 256, bytes=2),  # metres * 256
     "cityscapes_disparity": Encoding(1 / 256, offset=1, bytes=2),  # pixels at the full width of 2048
     "mtan_disparity": Encoding(65535 / 256, offset=1 / 65535, kinds="f", bytes=2),  # the same, over 65535
@@ -132,7 +132,7 @@ def read_depth(path: str, encoding: Encoding, key: str = "") -> DenseLabel:
     return DenseLabel(depth, int(np.count_nonzero(~labelled & (exact != 0))))
 
 
-def read_normals(path: str, key: str = "", signs: Sequence[float] = (1, 1, 1)) -> DenseLabel:
+def read_normals(path: str, key: str = "", axes: str = CAMERA_AXES) -> DenseLabel:
     """A map (H, W, 3) of unit vectors; all 0 = no label.
 
     Numbers of 8 bits are taken for 2 v / 255 - 1, in which grey and black are no label; others for the vectors.
@@ -140,11 +140,13 @@ def read_normals(path: str, key: str = "", signs: Sequence[float] = (1, 1, 1)) -
     Args:
         path: ``.npy`` or ``.mat`` (H, W, 3) or (3, H, W), or an image of three channels of 8 bits.
         key: of the array in a ``.mat``; empty = its only one of numbers.
-        signs: of x, y and z that make the file's axes those of the camera: x right, y down, z forward.
+        axes: which way each of the file's three numbers counts in the camera's frame, x right, y down, z forward;
+            "+x +z -y", as for NYU, if they are to the right, forward and up.
 
     Raises:
-        DataError: the file cannot be read, or is no map of vectors.
+        DataError: the file cannot be read, or is no map of vectors; or these are no axes.
     """
+    turn = _turn(axes)
     stored = _read(path, key)
     if stored.ndim == 3 and stored.shape[-1] != 3 and stored.shape[0] == 3:
         stored = np.moveaxis(stored, 0, -1)
@@ -162,7 +164,18 @@ def read_normals(path: str, key: str = "", signs: Sequence[float] = (1, 1, 1)) -
     units = np.where(labelled[..., None], vectors, 0) / np.where(labelled, length, 1)[..., None]
     uneven = labelled & ((length < UNIT_LENGTHS[0]) | (length > UNIT_LENGTHS[1]))
     odd = np.count_nonzero(~known | (uneven if not coded else False))
-    return DenseLabel((units * np.asarray(signs)).astype(np.float32), int(odd))
+    return DenseLabel((units @ turn).astype(np.float32), int(odd))
+
+
+def _turn(axes: str) -> Array:
+    """(3, 3), what a row vector of a file is multiplied by."""
+    words = axes.split() if isinstance(axes, str) else []
+    if sorted(word[1:] for word in words) != ["x", "y", "z"] or any(word[0] not in "+-" for word in words):
+        raise DataError(
+            f"`normals_axes` must say of each of three numbers which way it counts, such as {CAMERA_AXES!r} or "
+            f"'+x +z -y', got {axes!r}: see docs/depth_and_normals.md"
+        )
+    return np.array([[float(f"{word[0]}1") * (word[1] == axis) for axis in "xyz"] for word in words])
 
 
 def _read(path: str, key: str) -> Array:

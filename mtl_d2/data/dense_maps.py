@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from detectron2.data.transforms import TransformList
 
-from mtl_d2.data.dense_files import DenseLabel, depth_encoding, read_depth, read_normals
+from mtl_d2.data.dense_files import CAMERA_AXES, DenseLabel, depth_encoding, read_depth, read_normals
 from mtl_d2.data.dense_geometry import transform_depth, transform_normals
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
@@ -106,14 +106,14 @@ class NormalsMaps:
     Attributes:
         file: of a record: the file of the map.
         array: of a record, or of metadata: the name of the array in a ``.mat``.
-        signs: of a record, or of metadata: what makes the file's axes those of the camera; see ``read_normals``.
+        axes: of a record, or of metadata: which way the file's numbers count; see ``read_normals``.
         average: of metadata: what evaluation takes means over; see ``mtl_d2.evaluation.dense``.
         sample: of a sample, and of a model's output.
     """
 
     file: str = "normals_file_name"
     array: str = "normals_array"
-    signs: str = "normals_signs"
+    axes: str = "normals_axes"
     average: str = "normals_average"
     sample: str = "normals"
 
@@ -127,10 +127,10 @@ class NormalsMaps:
         Raises:
             DataError: see ``read_normals``.
         """
-        array, signs = (
-            _said(record, metadata, key, usual) for key, usual in ((self.array, ""), (self.signs, (1, 1, 1)))
+        array, axes = (
+            _said(record, metadata, key, usual) for key, usual in ((self.array, ""), (self.axes, CAMERA_AXES))
         )
-        return read_normals(record[self.file], array, signs)
+        return read_normals(record[self.file], array, axes)
 
     def moved(self, values: Array, transforms: TransformList) -> Array:
         """See ``DenseMaps``."""

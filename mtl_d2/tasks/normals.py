@@ -26,7 +26,7 @@ OPTIONS = layer_options(
     "the three components.",
 )
 declare("MODEL.NORMALS_HEAD", OPTIONS)
-TOOL = dense_tool("the angle of normals", "look at its file, and at `normals_signs` in its metadata")
+TOOL = dense_tool("the angle of normals", "look at its file, and at `normals_axes` in its metadata")
 
 
 @task_kind
@@ -34,7 +34,7 @@ class Normals(DenseTask):
     """Maps in a record's ``normals_file_name``; samples have ``normals`` (3, H, W) float32, all 0 = no label.
 
     Vectors are of the camera: x right, y down, z forward. Metadata, or records, say how a file is read:
-    ``normals_signs``, where its axes are others, and ``normals_array``; metadata for evaluation ``normals_average``.
+    ``normals_axes``, where its axes are others, and ``normals_array``; metadata for evaluation ``normals_average``.
     """
 
     name = "normals"
@@ -42,7 +42,7 @@ class Normals(DenseTask):
     sample_key = KEYS.sample
     group = "normals"
     file_keys = (KEYS.file,)
-    reading_keys = (KEYS.array, KEYS.signs)
+    reading_keys = (KEYS.array, KEYS.axes)
     options = "MODEL.NORMALS_HEAD"
     module = "normals_head"
     metrics = METRICS

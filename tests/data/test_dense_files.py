@@ -250,8 +250,34 @@ def test_normals_of_8_bits(tmp_path, ending):
 
 def test_normals_of_another_frame_are_turned(tmp_path):
     np.save(tmp_path / "a.npy", some_normals())
-    found, _ = read_normals(str(tmp_path / "a.npy"), signs=(1, -1, -1))
-    np.testing.assert_allclose(found, some_normals() * [1, -1, -1], atol=1e-7)
+    found, _ = read_normals(str(tmp_path / "a.npy"), axes="+x +z -y")  # to the right, forward, up
+    expected = np.stack([some_normals()[..., 0], -some_normals()[..., 2], some_normals()[..., 1]], -1)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("axes", ["x y z", "+x +y", "+x +x +z", "", (1, -1, -1)])
+def test_axes_that_are_none(tmp_path, axes):
+    np.save(tmp_path / "a.npy", some_normals())
+    with pytest.raises(DataError, match="`normals_axes` must say of each of three numbers which way it counts"):
+        read_normals(str(tmp_path / "a.npy"), axes=axes)
+
+
+@pytest.mark.data
+def test_real_normals_of_nyu_are_those_of_its_depth(real_data):
+    folder = real_data / "nyuv2_mini"
+    normals, odd = read_normals(str(folder / "normal/0433.png"), axes="+x +z -y")
+    depth = read_depth(str(folder / "depth_mm/0433.png"), depth_encoding("millimetres")).values
+    assert odd == 0
+    assert 2 < np.median(depth[depth > 0]) < 4
+    y, x = np.mgrid[: depth.shape[0], : depth.shape[1]] + 0.5
+    points = np.stack([(x - 325.58) / 518.86, (y - 253.74) / 519.47, np.ones_like(x)], -1) * depth[..., None]
+    right, down = points[5:-5, 10:] - points[5:-5, :-10], points[10:, 5:-5] - points[:-10, 5:-5]
+    expected = np.cross(down, right)
+    expected /= np.maximum(np.linalg.norm(expected, axis=-1, keepdims=True), 1e-9)
+    labelled = normals[5:-5, 5:-5].any(-1) & (depth[5:-5, 5:-5] > 0)
+    cosine = (normals[5:-5, 5:-5] * expected).sum(-1)[labelled]
+    assert 0.5 < labelled.mean() < 0.95
+    assert np.median(cosine) > np.cos(np.radians(20))  # of any other axes, or other signs, it is below 0.3
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 6)), np.zeros((4, 6, 4)), np.zeros((4, 6, 3), np.uint16)])
