@@ -160,6 +160,14 @@ def test_exact_path_pays_one_pruned_trunk_backward_for_each_task(bench):
     assert counted_update(bench, "simple") == once + for_all
 
 
+def test_five_tasks_pay_one_pruned_trunk_backward_each():
+    bench = Bench(Setting("small", (64, 96), 2, 5, "cpu"))
+    trunk, heads, backward_from, used = counted_parts(bench)
+    assert list(used) == ["detection", "semantic", "depth", "normals", "depth/disparity"]
+    expected = trunk + sum(heads.values()) + sum(map(backward_from, used.values()))
+    assert counted_update(bench, "mclgs") == expected
+
+
 def test_one_backward_with_equal_weights_does_no_more_than_simple_trainer(bench):
     assert counted_update(bench, "joint") == counted_update(bench, "simple")
 

@@ -8,6 +8,7 @@ import torch
 from benchmark_models import Setting
 from detectron2.structures import Boxes, Instances, PolygonMasks
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_d2.data.classification import classes_of
 from mtl_d2.tasks.registry import is_known, kinds_of
@@ -36,9 +37,11 @@ def make_batch(cfg: Any, setting: Setting, disjoint: bool, boxes: int = 8) -> li
             "instances": Instances((h, w), gt_boxes=Boxes(torch.cat([corner, corner + side], 1)), gt_classes=classes),
             "sem_seg": blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)[:h, :w].contiguous(),
         }
+        labels["depth"] = labels["depth/disparity"] = 1 + torch.rand(h, w, generator=generator)
+        labels["normals"] = functional.normalize(torch.randn(3, h, w, generator=generator), dim=0)
         if "instance" in cfg.MTL.TASKS:
             labels["instances"].gt_masks = PolygonMasks([[diamond(box)] for box in labels["instances"].gt_boxes])
-        labels |= {task: index % number for task, number in classes_of(cfg).items()}
+        labels = {task: index % number for task, number in classes_of(cfg).items()} | labels
         tasks = (cfg.MTL.TASKS[index % len(cfg.MTL.TASKS)],) if disjoint else cfg.MTL.TASKS
         own = {kind.sample_key: labels[kind.sample_key] for kind in kinds_of(filter(is_known, tasks))}
         samples.append({"image": image, "height": h, "width": w, "tasks": tasks, **own})

@@ -197,15 +197,12 @@ def build_cfg(setting: Setting, overrides: list[str]) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     merge_config(cfg, str(CONFIGS / model.config), [*model.overrides, *overrides])
-    tasks = (*model.tasks, *model.further)[: setting.tasks]
-    cfg.MTL.TASKS = tasks[: len(model.tasks)]
+    cfg.MTL.TASKS = (*model.tasks, *model.further)[: setting.tasks]
     cfg.MODEL.DEVICE = setting.device
     cfg.MODEL.WEIGHTS = ""
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # SimpleTrainer has none
     cfg.SOLVER.BASE_LR = 1e-6
     check_mtl_config(cfg)
-    if len(tasks) > len(model.tasks):
-        cfg.MTL.TASKS, cfg.MODEL.META_ARCHITECTURE = tasks, "ThreeTaskFCOS"
     return cfg
 
 
