@@ -141,36 +141,6 @@ def add_mtl_config(cfg: CfgNode) -> None:
 
 
 def _add_model_config(cfg: CfgNode) -> None:
-    cfg.MODEL.FCOS = CfgNode()
-    # Number of object classes, background not counted.
-    cfg.MODEL.FCOS.NUM_CLASSES = 80
-    # Pyramid levels of the detection head, fine to coarse. FCOS: p3-p7, FCOS-RT: p3-p5. Box sizes are divided among
-    # them by stride: a level of stride s takes boxes whose longest side from the anchor point lies in (4s, 8s).
-    cfg.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
-    # 3x3 convolutions in each of the two branches.
-    cfg.MODEL.FCOS.NUM_CONVS = 4
-    # Normalization of those convolutions: "", "GN", "BN", ...
-    cfg.MODEL.FCOS.NORM = "GN"
-    # Initial probability of an object at each anchor point, in (0, 1).
-    cfg.MODEL.FCOS.PRIOR_PROB = 0.01
-    # Initial distance of each side of a predicted box from its anchor point, in strides, >= 0. 0.0 is detectron2's:
-    # boxes without area have no gradient, nor has anything below its ReLU, and a side can die in the first updates.
-    cfg.MODEL.FCOS.BOX_BIAS = 2.0
-    # An anchor point is positive only within this many strides of the centre of its box.
-    cfg.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
-    cfg.MODEL.FCOS.FOCAL_LOSS_ALPHA = 0.25
-    cfg.MODEL.FCOS.FOCAL_LOSS_GAMMA = 2.0
-    # Detections below this score are dropped; candidates of each level before non-maximum suppression, and its IoU.
-    cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.05
-    cfg.MODEL.FCOS.TOPK_CANDIDATES_TEST = 1000
-    cfg.MODEL.FCOS.NMS_THRESH_TEST = 0.6
-
-    # The factors of the terms of SemSegFPNDiceHead's loss. (LOSS_WEIGHT is not used by it.)
-    cfg.MODEL.SEM_SEG_HEAD.CE_WEIGHT = 0.5
-    cfg.MODEL.SEM_SEG_HEAD.DICE_WEIGHT = 0.5
-
-    _add_classifier_config(cfg)
-
     # RegNetX (Radosavovic et al., Designing network design spaces); the default is the 200 MF model.
     cfg.MODEL.REGNETS = CfgNode()
     cfg.MODEL.REGNETS.DEPTH = 13
@@ -181,27 +151,6 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.REGNETS.GROUP_WIDTH = 8
     # "GN" does not mix samples: per-task gradients of images with labels of one task alone then cost nothing extra.
     cfg.MODEL.REGNETS.NORM = "GN"
-
-
-def _add_classifier_config(cfg: CfgNode) -> None:
-    cfg.MODEL.CLASSIFIER = CfgNode()
-    # Channels, height and width of the images; PIXEL_MEAN and PIXEL_STD have a number for each channel.
-    cfg.MODEL.CLASSIFIER.INPUT_SHAPE = (1, 36, 36)
-    # Classes of each task of MTL.TASKS in its order, or one number for all of them.
-    cfg.MODEL.CLASSIFIER.NUM_CLASSES = (10,)
-    # Factor of the loss of each task of MTL.TASKS in its order, or one number for all of them.
-    cfg.MODEL.CLASSIFIER.LOSS_WEIGHTS = (1.0,)
-    # Layers that all tasks share, and those of each task before its last linear layer, which is always there:
-    # "conv FILTERS KERNEL [STRIDE]" without padding, "linear WIDTH" (both followed by a ReLU), "pool KERNEL" (maximum).
-    # The default is the LeNet of Pareto MTL.
-    cfg.MODEL.CLASSIFIER.TRUNK = ("conv 10 9", "pool 2", "conv 20 5", "pool 2", "linear 50")
-    cfg.MODEL.CLASSIFIER.HEAD = ()
-    # Whether convolutions have a bias.
-    cfg.MODEL.CLASSIFIER.CONV_BIAS = True
-    # Normalization between each convolution and its ReLU: "" or "BN".
-    cfg.MODEL.CLASSIFIER.NORM = ""
-    # Probability in [0, 1) that an output of a convolution or hidden linear layer is dropped in training.
-    cfg.MODEL.CLASSIFIER.DROPOUT = 0.0
 
 
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:

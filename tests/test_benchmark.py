@@ -138,7 +138,7 @@ def test_reference_is_measured_even_if_it_is_not_named():
     ("arguments", "said"),
     [
         (["--size", "256"], "--size must be HxW"),
-        (["--tasks", "4"], "--tasks must be 1 to 3, got 4"),
+        (["--tasks", "6"], "--tasks must be 1 to 5, got 6"),
         (["--batch", "1"], "--batch must be at least --tasks (2), got 1"),
         (["--all-methods", "--variants", "simple"], "--all-methods compares mean, aligned_mtl, "),
         (["--rounds", "-1"], "--rounds must be at least 0, got -1"),

@@ -20,6 +20,7 @@ from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import size_of
 from mtl_d2.modeling.heads.map_head import MapHead
+from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.options import Option, declare, number, whole
 from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.options import task_options
@@ -164,7 +165,7 @@ class Saliency(TaskKind):
             num_classes=1,
             conv_dims=options.CONVS_DIM,
             common_stride=options.COMMON_STRIDE,
-            norm=options.NORM,
+            norm=narrow_norm(options.NORM),
             loss_weight=options.LOSS_WEIGHT,
         )
 

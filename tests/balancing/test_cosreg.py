@@ -148,3 +148,14 @@ def test_contradictions_are_told():
     method = type(regularizer(2))
     assert "ALPHA must be a finite number >= 0, got -1" in complaints(method, alpha=-1)[0]
     assert "two at least" in complaints(method, 1)[0]
+
+
+def test_micro_batches_give_the_same_where_tasks_have_a_part_of_their_graph_in_common():
+    found = []
+    for accumulate in (1, 2):
+        model = toy(3)
+        oracle = Oracle(model, accumulate=accumulate)
+        oracle.load(batch(*[ALL] * 4))
+        balancer(3, stage(3, "sum"), regularizer=regularizer(3, alpha=30.0))(oracle, 0, lambda: None)
+        found.append(torch.cat([p.grad.flatten() for p in oracle.shared if p.grad is not None]))
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)

@@ -41,7 +41,7 @@ def test_a_bias_under_which_no_box_can_live_is_refused(bias):
     cfg = small_cfg()
     cfg.DATASETS.TRAIN = ("any",)
     cfg.MODEL.FCOS.BOX_BIAS = bias
-    with pytest.raises(ConfigError, match=r"MODEL\.FCOS\.BOX_BIAS must be a number >= 0, in strides, got"):
+    with pytest.raises(ConfigError, match=r"MODEL\.FCOS\.BOX_BIAS must be a finite number >= 0, got"):
         check_mtl_config(cfg)
 
 

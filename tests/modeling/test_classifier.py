@@ -156,8 +156,8 @@ def test_any_number_of_tasks_with_their_own_classes(cfg):
         ("TRUNK", ("linear 5", "conv 10 9"), "a linear layer came before"),
         ("TRUNK", ("pool 2",), "must have a conv or linear layer"),
         ("HEAD", ("conv 5 3",), "MODEL.CLASSIFIER.HEAD: 'conv 5 3' needs an image"),
-        ("DROPOUT", 1.0, r"in \[0, 1\), got 1.0"),
-        ("NORM", "GN", "must be '' or 'BN'"),
+        ("DROPOUT", 1.0, "must be a finite number >= 0 and < 1, got 1.0"),
+        ("NORM", "GN", "must be one of '', 'BN'"),
     ],
 )
 def test_impossible_networks_are_refused_before_they_are_built(cfg, key, value, message):

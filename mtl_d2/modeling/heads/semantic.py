@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.options import declare, number
 from mtl_d2.parallel.reduction import Reduction
 
 
@@ -36,6 +37,17 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {"loss_sem_seg": entropy / pixels * self.loss_weight}
+
+
+declare(
+    "MODEL.SEM_SEG_HEAD",
+    {
+        "CE_WEIGHT": number(
+            0.5, "Factor of the cross entropy of SemSegFPNDiceHead, which has no LOSS_WEIGHT.", least=0
+        ),
+        "DICE_WEIGHT": number(0.5, "Factor of its dice loss.", least=0),
+    },
+)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

@@ -17,6 +17,7 @@ from mtl_d2.data.classification import classes_of, each
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.layers import LayerError, Shape, Style, build_layers
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.options import Option, choice, declare, number
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead
 from mtl_d2.tasks.task import Task
@@ -27,6 +28,33 @@ _EACH: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("NUM_CLASSES", "integer >= 2", lambda n: isinstance(n, int) and n >= 2),
     ("LOSS_WEIGHTS", "number > 0", lambda n: isinstance(n, int | float) and 0 < n < math.inf),
 )
+
+
+OPTIONS = {
+    "INPUT_SHAPE": Option(
+        (1, 36, 36),
+        "Channels, height and width of the images; PIXEL_MEAN and PIXEL_STD have a number for each.",
+    ),
+    "NUM_CLASSES": Option((10,), "Classes of each task of MTL.TASKS in its order, or one number for all of them."),
+    "LOSS_WEIGHTS": Option(
+        (1.0,), "Factor of the loss of each task of MTL.TASKS in its order, or one number for all of them."
+    ),
+    "TRUNK": Option(
+        ("conv 10 9", "pool 2", "conv 20 5", "pool 2", "linear 50"),
+        'Layers that all tasks share: "conv FILTERS KERNEL [STRIDE]" without padding, "linear WIDTH" (both followed by '
+        'a ReLU), "pool KERNEL" (maximum). The default is the LeNet of Pareto MTL.',
+    ),
+    "HEAD": Option((), "Layers of each task before its last linear layer, which is always there."),
+    "CONV_BIAS": Option(True, "Whether convolutions have a bias."),
+    "NORM": choice("", "Normalization between each convolution and its ReLU.", ("", "BN")),
+    "DROPOUT": number(
+        0.0,
+        "Probability that an output of a convolution or hidden linear layer is dropped in training.",
+        least=0,
+        below=1,
+    ),
+}
+declare("MODEL.CLASSIFIER", OPTIONS)
 
 
 @META_ARCH_REGISTRY.register()
@@ -101,10 +129,6 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         for key in ("PIXEL_MEAN", "PIXEL_STD"):
             if len(cfg.MODEL[key]) != shape[0]:
                 found.append(f"MODEL.{key} must have a number for each of {shape[0]} channels, got {cfg.MODEL[key]}")
-        if not 0 <= options.DROPOUT < 1:
-            found.append(f"MODEL.CLASSIFIER.DROPOUT must be in [0, 1), got {options.DROPOUT}")
-        if options.NORM not in ("", "BN"):
-            found.append(f"MODEL.CLASSIFIER.NORM must be '' or 'BN', got {options.NORM!r}")
         return [*found, *_wrong_layers(options, shape)]
 
     @property

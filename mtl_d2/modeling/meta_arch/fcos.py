@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -22,9 +21,37 @@ from mtl_d2.modeling.heads.regions import points_left_out, without_loss
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.modeling.precision import not_half
+from mtl_d2.options import Option, declare, number, whole
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
 from mtl_d2.tasks.task import Task
+
+OPTIONS = {
+    "NUM_CLASSES": whole(80, "Number of object classes, background not counted."),
+    "IN_FEATURES": Option(
+        ["p3", "p4", "p5", "p6", "p7"],
+        "Pyramid levels of the detection head, fine to coarse. FCOS: p3-p7, FCOS-RT: p3-p5. Box sizes are divided "
+        "among them by stride: a level of stride s takes boxes whose longest side from the anchor point is in (4s, 8s).",
+    ),
+    "NUM_CONVS": whole(4, "3x3 convolutions in each of the two branches.", least=0),
+    "NORM": Option("GN", 'Normalization of those convolutions: "", "GN", "BN", ...'),
+    "PRIOR_PROB": number(0.01, "Initial probability of an object at each anchor point.", above=0, below=1),
+    "BOX_BIAS": number(
+        2.0,
+        "Initial distance of each side of a predicted box from its anchor point, in strides. 0.0 is detectron2's: "
+        "boxes without area have no gradient, nor has what is below its ReLU; a side can die in the first updates.",
+        least=0,
+    ),
+    "CENTER_SAMPLING_RADIUS": number(
+        1.5, "An anchor point is positive only within this many strides of the centre of its box.", least=0
+    ),
+    "FOCAL_LOSS_ALPHA": number(0.25, "alpha of the focal loss; negative for none."),
+    "FOCAL_LOSS_GAMMA": number(2.0, "gamma of the focal loss.", least=0),
+    "SCORE_THRESH_TEST": number(0.05, "Detections below this score are dropped.", least=0, most=1),
+    "TOPK_CANDIDATES_TEST": whole(1000, "Candidates of each level before non-maximum suppression."),
+    "NMS_THRESH_TEST": number(0.6, "IoU of non-maximum suppression.", least=0, most=1),
+}
+declare("MODEL.FCOS", OPTIONS)
 
 
 @META_ARCH_REGISTRY.register()
@@ -88,15 +115,6 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
-
-    @classmethod
-    def check(cls, cfg: Any) -> list[str]:
-        """One sentence for each thing in ``cfg`` that this model cannot do."""
-        found = super().check(cfg)
-        bias = cfg.MODEL.FCOS.BOX_BIAS
-        if not 0 <= bias < math.inf:
-            found.append(f"MODEL.FCOS.BOX_BIAS must be a number >= 0, in strides, got {bias}: 0.0 is detectron2's")
-        return found
 
     def detector_heads(self) -> list[TaskHead]:
         """The detection head, where there is one."""
