@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ class Task:
     Attributes:
         name: the task's name in configs, logs and reports, e.g. ``detection``.
         loss_keys: the keys under which the model returns the terms of this task's loss; their sum is L_i.
-        head_modules: dotted names of the submodules whose parameters belong to this task alone. Whatever belongs to
-            no task is shared.
+        head_modules: dotted names of the submodules whose parameters belong to this task alone, unless another task
+            names them as well. Whatever belongs to no task, or to two, is shared.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Task:
 
 
 def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:
-    """Parameters that belong to ``task`` alone and require a gradient, in the order of the model."""
+    """Parameters of the head modules of ``task`` that require a gradient, in the order of the model."""
     found: dict[int, nn.Parameter] = {}
     for name in task.head_modules:
         for p in model.get_submodule(name).parameters():
@@ -34,7 +35,17 @@ def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:
     return list(found.values())
 
 
+def divide_parameters(model: nn.Module, tasks: Iterable[Task]) -> tuple[list[nn.Parameter], list[list[nn.Parameter]]]:
+    """The shared parameters, and those of each task's head alone, of those that require a gradient.
+
+    Shared is what the heads of two tasks have in common, or what belongs to none.
+    """
+    reached = [{id(p): p for p in head_parameters(model, task)} for task in tasks]
+    owners = Counter(key for own in reached for key in own)
+    heads = [[p for key, p in own.items() if owners[key] == 1] for own in reached]
+    return [p for p in model.parameters() if p.requires_grad and owners[id(p)] != 1], heads
+
+
 def shared_parameters(model: nn.Module, tasks: Iterable[Task]) -> list[nn.Parameter]:
-    """Parameters that require a gradient and belong to no task's head, in the order of the model."""
-    own = {id(p) for task in tasks for p in head_parameters(model, task)}
-    return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    """The first part of ``divide_parameters``, in the order of the model."""
+    return divide_parameters(model, tasks)[0]

@@ -24,12 +24,12 @@ from mtl_d2.balancing.exact.rows import (
     add,
     combine,
     divide,
-    divide_parameters,
     gramian,
     require_finite,
 )
 from mtl_d2.balancing.interfaces import Features, MultiTaskModel
 from mtl_d2.parallel.reduction import Gradients, Reduction
+from mtl_d2.tasks.task import divide_parameters
 
 
 class Oracle:
@@ -59,7 +59,7 @@ class Oracle:
         self.model = model
         self.reduction = reduction or Reduction()
         self.names = tuple(task.name for task in model.tasks)
-        self.shared, self.heads = divide_parameters(model)
+        self.shared, self.heads = divide_parameters(model, model.tasks)
         named = [p for name in last_shared for p in model.get_submodule(name).parameters()]
         last = {id(p) for p in (named or model.last_shared_parameters())}
         if named and not last <= {id(p) for p in self.shared}:

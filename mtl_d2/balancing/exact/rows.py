@@ -6,7 +6,6 @@ T tasks; a row is a task's gradient of the shared parameters.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from mtl_d2.parallel.reduction import Exchange, Gradients
 
 if TYPE_CHECKING:
     from mtl_d2.balancing.exact.batch import Group
-    from mtl_d2.balancing.interfaces import MultiTaskModel, Task
+    from mtl_d2.balancing.interfaces import Task
 
 CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1e-9, and the fastest of those tried
 
@@ -92,16 +91,6 @@ class TaskGradients:
         self.terms.update({key: named[key] for task in here for key in task.loss_keys})
         self.arrival = None
         return [rank for rank, broken in enumerate(values[len(keys) :]) if broken]
-
-
-def divide_parameters(model: MultiTaskModel) -> tuple[list[nn.Parameter], list[list[nn.Parameter]]]:
-    """The shared parameters, and those of each task's head, of those that require a gradient; see ``Oracle``."""
-    assert isinstance(model, nn.Module)
-    named = [[p for name in task.head_modules for p in model.get_submodule(name).parameters()] for task in model.tasks]
-    reached = [{id(p): p for p in own if p.requires_grad} for own in named]
-    owners = Counter(key for own in reached for key in own)
-    heads = [[p for key, p in own.items() if owners[key] == 1] for own in reached]
-    return [p for p in model.parameters() if p.requires_grad and owners[id(p)] != 1], heads
 
 
 def gramian(rows: Sequence[Gradients]) -> Tensor:

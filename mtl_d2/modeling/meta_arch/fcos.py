@@ -31,7 +31,7 @@ OPTIONS = {
     "IN_FEATURES": Option(
         ["p3", "p4", "p5", "p6", "p7"],
         "Pyramid levels of the detection head, fine to coarse. FCOS: p3-p7, FCOS-RT: p3-p5. Box sizes are divided "
-        "among them by stride: a level of stride s takes boxes whose longest side from the anchor point is in (4s, 8s).",
+        "among them by stride: a level of stride s takes boxes whose longest side from the anchor is in (4s, 8s).",
     ),
     "NUM_CONVS": whole(4, "3x3 convolutions in each of the two branches.", least=0),
     "NORM": Option("GN", 'Normalization of those convolutions: "", "GN", "BN", ...'),
