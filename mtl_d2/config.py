@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,6 @@ METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose me
     ("STEP", STEPS),
 )
 MODULES = "MTL.DATA.MODULES"
-OPTIMIZERS = ("sgd", "adam")
 
 # Of the keys below: those that count updates and those that count samples of a global batch. They follow the number of
 # processes where SOLVER.REFERENCE_WORLD_SIZE asks for it; methods say it of their own options (``Option.scales``).
@@ -54,7 +54,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Options of the head of one task, by its name, in the place of those that all tasks of the kind have:
     # TASK_OPTIONS: {semantic/lane: {NUM_CLASSES: 2}} beside MODEL.SEM_SEG_HEAD.NUM_CLASSES.
     cfg.MTL.TASK_OPTIONS = CfgNode()
-    # "sgd" with SOLVER.MOMENTUM, or "adam" with torch's betas; both with SOLVER.BASE_LR, WEIGHT_DECAY and schedule.
+    # "sgd", detectron2's, or an optimizer of torch.optim or timm.optim by its name, with arguments where it needs them:
+    # "adamw", "adamw(betas=(0.9, 0.95), eps=1e-6)", "lamb". All follow SOLVER.BASE_LR, its schedule and the weight
+    # decays; those that have such an argument follow SOLVER.MOMENTUM and NESTEROV.
     cfg.MTL.OPTIMIZER = "sgd"
     # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
     # on validation data, and the model of that time is kept as model_best.pth. Empty: those at the end of training.
@@ -135,22 +137,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.STEP.NAME = "joint"
 
     _add_options(cfg)
-    _add_model_config(cfg)
+    load_declarations()
     load_kinds()
-    _add_declared(cfg)
-
-
-def _add_model_config(cfg: CfgNode) -> None:
-    # RegNetX (Radosavovic et al., Designing network design spaces); the default is the 200 MF model.
-    cfg.MODEL.REGNETS = CfgNode()
-    cfg.MODEL.REGNETS.DEPTH = 13
-    cfg.MODEL.REGNETS.STEM_WIDTH = 32
-    cfg.MODEL.REGNETS.W_A = 36.44
-    cfg.MODEL.REGNETS.W_0 = 24
-    cfg.MODEL.REGNETS.W_M = 2.49
-    cfg.MODEL.REGNETS.GROUP_WIDTH = 8
-    # "GN" does not mix samples: per-task gradients of images with labels of one task alone then cost nothing extra.
-    cfg.MODEL.REGNETS.NORM = "GN"
+    add_declared(cfg)
 
 
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
@@ -250,8 +239,14 @@ def _add_options(cfg: CfgNode) -> None:
                 node[name.upper()] = CfgNode({key.upper(): value for key, value in defaults(method.options).items()})
 
 
-def _add_declared(cfg: CfgNode) -> None:
-    """The options that heads, trunks and models declare, where they are not there yet."""
+def load_declarations() -> None:
+    """Imports what declares keys: the models, heads and trunks of mtl_d2, and what chooses an optimizer."""
+    for module in ("mtl_d2.modeling", "mtl_d2.optimizers"):  # not at the top of this file, which they may import
+        importlib.import_module(module)
+
+
+def add_declared(cfg: CfgNode) -> None:
+    """The keys of ``mtl_d2.options.declare`` that are not there yet, with their defaults, in place."""
     for path, options in declared():
         node = cfg
         for name in path.split("."):
@@ -270,7 +265,7 @@ def _import_own_modules(cfg: CfgNode, given: CfgNode, pairs: Mapping[str, str]) 
         raise ConfigError(_other_type(str(error)) or f"{MODULES} must be a list of Python files: {error}") from error
     import_modules(early)
     _add_options(cfg)
-    _add_declared(cfg)
+    add_declared(cfg)
 
 
 def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from detectron2.config import CfgNode
 
 from mtl_d2.balancing import load_methods
 from mtl_d2.config import ConfigError
+from mtl_d2.config_checks.augmentations import check_augmentations
 from mtl_d2.config_checks.data import check_data_keys
 from mtl_d2.config_checks.declared import check_declared
 from mtl_d2.config_checks.followed import check_followed
 from mtl_d2.config_checks.methods import check_methods, check_tasks
 from mtl_d2.config_checks.model import check_model
+from mtl_d2.config_checks.options import check_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.config_checks.solver import check_solver
 
@@ -21,6 +23,7 @@ __all__ = ["CHECKS", "Check", "check_mtl_config", "unknown"]
 Check = Callable[[CfgNode], Iterable[str]]  # gives one line for every mistake that it finds
 
 CHECKS: tuple[Check, ...] = (
+    check_options,
     check_tasks,
     check_declared,
     check_methods,
@@ -28,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     check_data_keys,
     check_model,
     check_followed,
+    check_augmentations,
 )
 
 

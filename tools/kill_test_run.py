@@ -29,7 +29,7 @@ from torch.nn.functional import dropout
 
 @BACKBONE_REGISTRY.register()
 def build_backbone_with_dropout(cfg, input_shape):
-    trunk = BACKBONE_REGISTRY.get("build_regnet_fpn_backbone")(cfg, input_shape)
+    trunk = BACKBONE_REGISTRY.get("build_timm_fpn_backbone")(cfg, input_shape)
     trunk.register_forward_hook(lambda m, _, out: {k: dropout(v, 0.1, m.training) for k, v in out.items()})
     return trunk
 '''

@@ -17,6 +17,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 
 from mtl_d2.config import leaves
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.optimizers import not_followed
 from mtl_d2.tasks.registry import is_known, kind_of
 
 _NO_KEYPOINTS = "there is no task of keypoints"
@@ -143,9 +144,10 @@ def _check_optimizer(cfg: CfgNode, defaults: Mapping[str, Any]) -> Iterator[str]
             f"SOLVER.CLIP_GRADIENTS.NORM_TYPE is {clipping.NORM_TYPE}, but CLIP_TYPE 'full_model' takes the Euclidean "
             "norm: leave it at 2.0"
         )
-    if cfg.MTL.OPTIMIZER != "adam":
-        return
-    for key in ("SOLVER.MOMENTUM", "SOLVER.NESTEROV"):
+    for key in not_followed(cfg):
         value = cfg.SOLVER[key.partition(".")[2]]
         if value != defaults[key]:
-            yield f"{key} is {value}, which MTL.OPTIMIZER 'adam' does not follow: leave it at {defaults[key]}"
+            yield (
+                f"{key} is {value}, which MTL.OPTIMIZER {cfg.MTL.OPTIMIZER!r} does not follow: leave it at "
+                f"{defaults[key]}"
+            )

@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from mtl_d2.modeling.backbone.packaged import PackagedWeightsError
 from mtl_d2.processes import number_of_processes
 
 LONGEST_NAME = 255  # bytes, on all common file systems
@@ -134,6 +135,8 @@ def _check_remote(address: str) -> Iterator[str]:
     try:
         if not os.path.isfile(PathManager.get_local_path(address)):
             raise ValueError(f"nothing reads addresses that begin with {address.partition('//')[0]}//")
+    except PackagedWeightsError as error:
+        yield f"MODEL.WEIGHTS {error}"
     except Exception as error:  # noqa: BLE001  # every kind of address has its own way of failing
         yield (
             f"MODEL.WEIGHTS {address} cannot be fetched ({_first_line(error)}): correct the address, or download it by "

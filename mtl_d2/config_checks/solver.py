@@ -7,9 +7,10 @@ from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler
 
 from mtl_d2.balancing import REGULARIZERS
-from mtl_d2.config import AMP_DTYPES, OPTIMIZERS, method_options
+from mtl_d2.config import AMP_DTYPES, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.config_scaling import scaling_mistakes
+from mtl_d2.optimizers import optimizer_mistakes
 from mtl_d2.processes import number_of_processes
 
 
@@ -28,8 +29,7 @@ def check_solver(cfg: CfgNode) -> list[str]:
     ]
     if cfg.DATALOADER.NUM_WORKERS < 0:
         found.append(f"DATALOADER.NUM_WORKERS must be at least 0, got {cfg.DATALOADER.NUM_WORKERS}")
-    if cfg.MTL.OPTIMIZER not in OPTIMIZERS:
-        found.append(unknown("MTL.OPTIMIZER", cfg.MTL.OPTIMIZER, OPTIMIZERS))
+    found += optimizer_mistakes(cfg)
     found += [*_check_precision(cfg), *_check_shares(cfg), *_check_compile(cfg), *_check_schedule(cfg)]
     found += scaling_mistakes(cfg, number_of_processes())
     clipping = cfg.SOLVER.CLIP_GRADIENTS

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from mtl_d2.data.augmentations import build_augmentations
 from mtl_d2.data.geometry import Geometry
 from mtl_d2.data.images import read_file
 from mtl_d2.tasks.base import Reader, TaskKind, first_of_each, hidden_keys
@@ -59,13 +60,10 @@ class MultiTaskMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Arguments of ``__init__`` from the config; the augmentations are detectron2's own for it."""
-        augmentations = utils.build_augmentation(cfg, is_train)
-        if is_train and cfg.INPUT.CROP.ENABLED:
-            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        """Arguments of ``__init__`` from the config."""
         return {
             "is_train": is_train,
-            "augmentations": augmentations,
+            "augmentations": build_augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
             "readers": {kind.task: kind.reader(task_config(cfg, kind)) for kind in kinds_of(cfg.MTL.TASKS)},
             "seed": cfg.SEED,

@@ -21,6 +21,7 @@ from mtl_d2.engine.fit import all_fit, enough_fits, some_fits
 from mtl_d2.engine.identity import FILE as RUN_FILE
 from mtl_d2.engine.identity import begin_run, run_of, write_run
 from mtl_d2.engine.pickles import ForbiddenContentError, read_pickle, read_torch
+from mtl_d2.engine.trunk_weights import as_named_in
 from mtl_d2.files import remove_partial, replacing, write_atomically
 
 TAG = "last_checkpoint"  # the file that names the newest one, as in detectron2
@@ -235,6 +236,8 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
         return str(content.get("run", "")), int(content["iteration"])
 
     def _load_model(self, checkpoint: Any) -> Any:
+        if not checkpoint.get("matching_heuristics"):
+            checkpoint["model"] = as_named_in(self.model, checkpoint["model"])
         found = super()._load_model(checkpoint)
         problem = self._fits(self.model, found)
         if problem:

@@ -1,13 +1,10 @@
-"""What moves the parameters: detectron2's SGD, or Adam with the same parameter groups."""
+"""The optimizer of a run: the weighting's own parameters, what a checkpoint says of it, learning rates, clipping."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from detectron2.solver import build_optimizer
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
 from mtl_d2.balancing import Balancer
 
@@ -38,7 +35,12 @@ def of_checkpoint(
     """
     like.load_state_dict(state)
     optimizer.state.update(like.state)
-    return optimizer.state_dict()
+    before = {p: group for group in like.param_groups for p in group["params"]}
+    for group in optimizer.param_groups:
+        counted = before[group["params"][0]]  # some optimizers count their steps in the group
+        group.update({key: value for key, value in counted.items() if key not in group})
+    others = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
+    return {**optimizer.state_dict(), **others}
 
 
 def set_rates(scheduler: Any, base_rates: list[float]) -> None:
@@ -48,26 +50,6 @@ def set_rates(scheduler: Any, base_rates: list[float]) -> None:
         group["lr"] = rate
 
 
-def build_adam(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Adam with the parameter groups and the clipping of detectron2's optimizer."""
-    groups = get_default_optimizer_params(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-    )
-    adam = maybe_add_gradient_clipping(cfg, torch.optim.Adam)
-    return adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-
-
 def clips_globally(cfg: Any) -> bool:
     """Whether the norm of the whole combined gradient is to be clipped (detectron2's "norm" clips each parameter)."""
     return cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
-
-
-# By MTL.OPTIMIZER.
-OPTIMIZERS: dict[str, Callable[[Any, torch.nn.Module], torch.optim.Optimizer]] = {
-    "sgd": build_optimizer,
-    "adam": build_adam,
-}

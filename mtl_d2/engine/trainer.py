@@ -34,7 +34,7 @@ from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, V
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.model_check import check_model, said_of_keys
-from mtl_d2.engine.optimizer import OPTIMIZERS, add_weighting_parameters, clips_globally, of_checkpoint, set_rates
+from mtl_d2.engine.optimizer import add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.resume import compare_configs, require_keys, require_same_data, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
@@ -44,6 +44,7 @@ from mtl_d2.evaluation.evaluate import evaluate_test_sets
 from mtl_d2.evaluation.independent import IndependentEvaluators
 from mtl_d2.evaluation.results import EvaluationResults
 from mtl_d2.files import WriteError, refusal
+from mtl_d2.optimizers import build_optimizer
 from mtl_d2.parallel.all_ranks import AllRanks, broadcast_model
 from mtl_d2.parallel.replicas import ReplicaCheck
 
@@ -285,7 +286,7 @@ class MultiTaskTrainer(DefaultTrainer):
             cfg = cfg.clone()
             cfg.defrost()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return OPTIMIZERS[cfg.MTL.OPTIMIZER](cfg, model)
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> Iterable[list[dict]]:

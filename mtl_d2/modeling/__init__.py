@@ -1,7 +1,9 @@
 """Multi-task meta-architectures, heads and trunks. Importing this package puts them into detectron2's registries."""
 
 import mtl_d2.detectron2_is_there  # noqa: F401
-from mtl_d2.modeling.backbone.regnet import build_regnet_fpn_backbone
+from mtl_d2.modeling.backbone.bifpn import build_timm_bifpn_backbone
+from mtl_d2.modeling.backbone.packaged import packaged_file
+from mtl_d2.modeling.backbone.timm_fpn import build_timm_fpn_backbone
 from mtl_d2.modeling.heads.semantic import SemSegFPNDiceHead, SemSegFPNEntropyHead
 from mtl_d2.modeling.meta_arch.classifier import MultiTaskClassifier
 from mtl_d2.modeling.meta_arch.fcos import MultiTaskFCOS
@@ -13,5 +15,7 @@ __all__ = [
     "MultiTaskRCNN",
     "SemSegFPNDiceHead",
     "SemSegFPNEntropyHead",
-    "build_regnet_fpn_backbone",
+    "build_timm_bifpn_backbone",
+    "build_timm_fpn_backbone",
+    "packaged_file",
 ]

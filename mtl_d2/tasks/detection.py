@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from mtl_d2.data.augmentations import cuts_objects
 from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_category_ids
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.objects import InstanceReader
@@ -47,7 +48,7 @@ class Detection(TaskKind):
         return InstanceReader(
             masks=self.reads_masks,
             mask_format=cfg.INPUT.MASK_FORMAT,
-            boxes_of_masks=cfg.INPUT.CROP.ENABLED,
+            boxes_of_masks=cuts_objects(cfg),
             leave_regions_out=cfg.MTL.DATA.CROWD_REGIONS == "ignore",
         )
 

@@ -129,7 +129,7 @@ def train_fcos(overrides, updates=2, labelled=LABELLED, batch_size=4, tasks=B):
 
 
 NORMS = {
-    "trunk": "MODEL.REGNETS.NORM",
+    "trunk": "MODEL.TIMM.NORM",
     "pyramid": "MODEL.FPN.NORM",
     "detection head": "MODEL.FCOS.NORM",
     "semantic head": "MODEL.SEM_SEG_HEAD.NORM",

@@ -137,7 +137,7 @@ def test_sync_batch_norm_that_cannot_work_on_two_processes(monkeypatch):
     ("key", "value", "said"),
     [
         ("MODEL.FPN.NORM", "GNX", "(KeyError: 'GNX'): look at MODEL.FPN.NORM 'GNX'"),
-        ("MODEL.FPN.IN_FEATURES", ["res3", "res9"], "(KeyError: 'res9'): look at MODEL.FPN.IN_FEATURES"),
+        ("MODEL.FPN.IN_FEATURES", ["res3", "res9"], "there is no map res9; there are res1"),
         ("MODEL.FPN.OUT_CHANNELS", 17, "look at MODEL.FPN.OUT_CHANNELS 17"),
         ("MODEL.FPN.FUSE_TYPE", "product", "(AssertionError: assert fuse_type in"),
         ("MODEL.BACKBONE.NAME", "build_regnet", "look at MODEL.BACKBONE.NAME 'build_regnet'"),

@@ -26,7 +26,7 @@ TIMES = ("time", "data_time", "eta_seconds")
 
 @BACKBONE_REGISTRY.register()
 def build_dropout_backbone(cfg, input_shape):
-    trunk = BACKBONE_REGISTRY.get("build_regnet_fpn_backbone")(cfg, input_shape)
+    trunk = BACKBONE_REGISTRY.get("build_timm_fpn_backbone")(cfg, input_shape)
     trunk.register_forward_hook(lambda m, _, out: {k: dropout(v, 0.3, m.training) for k, v in out.items()})
     return trunk
 

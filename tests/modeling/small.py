@@ -19,12 +19,9 @@ def small_cfg(*tasks):
     cfg.MTL.TASKS = tasks or ("detection", "semantic")
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "MultiTaskFCOS"
-    cfg.MODEL.BACKBONE.NAME = "build_regnet_fpn_backbone"
+    cfg.MODEL.BACKBONE.NAME = "build_timm_fpn_backbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    cfg.MODEL.REGNETS.DEPTH = 5
-    cfg.MODEL.REGNETS.W_A = 16.0
-    cfg.MODEL.REGNETS.W_0 = 24
-    cfg.MODEL.REGNETS.W_M = 2.0
+    cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.NORM = "regnetx_002(depth=5, wa=36.0, w0=24, wm=2.0)", "GN"
     cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4"]
     cfg.MODEL.FPN.OUT_CHANNELS = 16
     cfg.MODEL.FPN.NORM = "GN"

@@ -129,7 +129,7 @@ def test_trunk_with_batch_norm_is_known_to_mix_samples():
 
     cfg = small_cfg()
     assert not small_model(cfg=cfg).mixes_samples()
-    cfg.MODEL.REGNETS.NORM = "BN"
+    cfg.MODEL.TIMM.NORM = "BN"
     assert small_model(cfg=cfg).mixes_samples()
     assert not small_model(cfg=cfg).eval().mixes_samples()
 

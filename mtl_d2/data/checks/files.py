@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
+from mtl_d2.data.augmentations import cuts_polygons
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.fingerprint import FILE
 from mtl_d2.data.images import Header, read_file, read_header
@@ -52,11 +53,14 @@ def missing_files(images: Paths, records: Records, keys: Sequence[str], listing:
 
 def uncuttable(cfg: CfgNode, records: Records) -> Iterator[str]:
     """Polygons that a random crop would cut, which detectron2 leaves to a package that it does not require."""
-    if not cfg.INPUT.CROP.ENABLED:
+    if not cuts_polygons(cfg):
         return
     masks = (a.get("segmentation") for r in records for a in r.get("annotations") or ())
     if find_spec("shapely") is None and any(isinstance(mask, list) for mask in masks):
-        yield "INPUT.CROP.ENABLED cuts its polygons, which takes shapely: `pip install shapely`, or set it to False"
+        key, mend = (
+            ("AUGMENTATIONS", "take crops out") if cfg.INPUT.AUGMENTATIONS else ("CROP.ENABLED", "set it to False")
+        )
+        yield f"INPUT.{key} cuts its polygons, which takes shapely: `pip install shapely`, or {mend}"
 
 
 def shared_images(train: Sequence[Places], test: Places) -> Iterator[str]:

@@ -1,0 +1,95 @@
+"""The augmentations of a config: detectron2's, those of ``jitter`` and of one's own, named with their arguments."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.data.transforms import augmentation_impl
+
+from mtl_d2.calls import Call, CallError, parse_call, takes, wrong_arguments
+from mtl_d2.data.jitter import AUGMENTATIONS
+from mtl_d2.options import Option, declare
+
+declare(
+    "INPUT",
+    {
+        "AUGMENTATIONS": Option(
+            (),
+            "augmentations of training images and their labels, in this order, such as "
+            "`['ResizeScale(0.5, 2.0, 512, 1024)', 'FixedSizeCrop((512, 1024))', 'RandomFlip()']`; empty = those of "
+            "the keys MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, CROP and RANDOM_FLIP, which they otherwise replace",
+            "a list of texts, each a name with arguments",
+            lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value),
+        )
+    },
+)
+_CROPS = (T.RandomCrop, T.FixedSizeCrop, T.RandomCrop_CategoryAreaConstraint)
+_NEVER_PAD = (T.ResizeTransform, T.CropTransform, T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform)
+
+
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """The augmentations of ``INPUT``, in their order.
+
+    Args:
+        cfg: of the run.
+        is_train: whether of images for training; those of tests are only resized.
+
+    Raises:
+        CallError: one of ``INPUT.AUGMENTATIONS`` does not exist or does not take its arguments.
+    """
+    if is_train and cfg.INPUT.AUGMENTATIONS:
+        return [_built(parse_call(text), cfg) for text in cfg.INPUT.AUGMENTATIONS]
+    augmentations = utils.build_augmentation(cfg, is_train)
+    if is_train and cfg.INPUT.CROP.ENABLED:
+        augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    return augmentations
+
+
+def cuts_objects(cfg: CfgNode) -> bool:
+    """Whether an object's mask may tell its box in the augmented image better than its transformed box does."""
+    return bool(cfg.INPUT.CROP.ENABLED or cfg.INPUT.AUGMENTATIONS)
+
+
+def cuts_polygons(cfg: CfgNode) -> bool:
+    """Whether one of detectron2's crops of training images is among them, for which polygons are cut."""
+    augmentations = build_augmentations(cfg, is_train=True)
+    return any(isinstance(getattr(one, "aug", one), _CROPS) for one in augmentations)  # RandomApply has another in it
+
+
+def _built(call: Call, cfg: CfgNode) -> T.Augmentation:
+    known = {name: getattr(augmentation_impl, name) for name in augmentation_impl.__all__} | dict(AUGMENTATIONS)
+    if call.name not in known:
+        near = difflib.get_close_matches(call.name, known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        raise CallError(f"{call.name} is none of {', '.join(known)}{guess}")
+    kind = known[call.name]
+    args = [_built(one, cfg) if isinstance(one, Call) else one for one in call.args]
+    kwargs = {key: _built(one, cfg) if isinstance(one, Call) else one for key, one in call.kwargs.items()}
+    told = {"image_format": cfg.INPUT.FORMAT, "seg_pad_value": 0}  # 255, upstream's, would be part of a mask
+    kwargs |= {key: value for key, value in told.items() if takes(kind, key) and key not in kwargs}
+    wrong = wrong_arguments(kind, *args, **kwargs)
+    if wrong:
+        raise CallError(f"{call.name}: {wrong}")
+    try:
+        return kind(*args, **kwargs)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise CallError(f"{call.name}: {error}") from error
+
+
+def inside(transforms: T.TransformList, before: tuple[int, int]) -> Any:
+    """(H, W) bool: the pixels of the transformed image that show something of the image, and no padding; or True.
+
+    detectron2 pads label maps with 0 (a class) or 255, by transform and version; what has no pixel has no label.
+
+    Args:
+        transforms: from the image as stored to the image as trained on.
+        before: (height, width) as stored.
+    """
+    if all(isinstance(one, _NEVER_PAD) for one in transforms.transforms):
+        return True
+    return transforms.apply_segmentation(np.ones(before, np.uint8)) == 1
