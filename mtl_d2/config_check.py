@@ -14,7 +14,6 @@ from mtl_d2.config_checks.declared import check_declared
 from mtl_d2.config_checks.followed import check_followed
 from mtl_d2.config_checks.methods import check_methods, check_tasks
 from mtl_d2.config_checks.model import check_model
-from mtl_d2.config_checks.options import check_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.config_checks.solver import check_solver
 
@@ -23,7 +22,6 @@ __all__ = ["CHECKS", "Check", "check_mtl_config", "unknown"]
 Check = Callable[[CfgNode], Iterable[str]]  # gives one line for every mistake that it finds
 
 CHECKS: tuple[Check, ...] = (
-    check_options,
     check_tasks,
     check_declared,
     check_methods,
