@@ -22,7 +22,7 @@ EXAMPLE = REPOSITORY / "docs/examples/new_trunk.py"
 @pytest.fixture
 def page(tmp_path):
     """The config that the page shows, with the example's path; what the example registers is forgotten afterwards."""
-    (block,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/adding_a_model.md").read_text(), re.DOTALL)
+    block, *_ = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/adding_a_model.md").read_text(), re.DOTALL)
     (tmp_path / "own.yaml").write_text("VERSION: 2\n" + block.replace("new_trunk.py", str(EXAMPLE)))
     yield str(tmp_path / "own.yaml")
     BACKBONE_REGISTRY._obj_map.pop("build_octave_backbone", None)
