@@ -18,6 +18,7 @@ from mtl_d2.balancing.interfaces import Strategy
 from mtl_d2.balancing.registry import MethodRegistry
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.data.modules import import_modules
+from mtl_d2.evaluation.delta import direction
 from mtl_d2.options import declared, defaults
 from mtl_d2.tasks.options import make_room
 from mtl_d2.tasks.registry import load_kinds
@@ -35,7 +36,7 @@ MODULES = "MTL.DATA.MODULES"
 # Of the keys below: those that count updates and those that count samples of a global batch. They follow the number of
 # processes where SOLVER.REFERENCE_WORLD_SIZE asks for it; methods say it of their own options (``Option.scales``).
 COUNT_UPDATES = ("MTL.LOG_PERIOD", "MTL.CHECK_REPLICAS", "MTL.GRADIENT.EXACT_EVERY")
-COUNT_SAMPLES = ("MTL.DATA.PER_TASK",)
+COUNT_SAMPLES = ("MTL.DATA.PER_DATASET",)
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -58,8 +59,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # "adamw", "adamw(betas=(0.9, 0.95), eps=1e-6)", "lamb". All follow SOLVER.BASE_LR, its schedule and the weight
     # decays; those that have such an argument follow SOLVER.MOMENTUM and NESTEROV.
     cfg.MTL.OPTIMIZER = "sgd"
-    # "group/metric" of an evaluation: results are those at the evaluation where it was highest, as with early stopping
-    # on validation data, and the model of that time is kept as model_best.pth. Empty: those at the end of training.
+    # "group/metric" of an evaluation: results are those at the evaluation where it was best, as with early stopping on
+    # validation data, and the model of that time is kept as model_best.pth. The lowest is best of an error, the highest
+    # of any other and of a metric that is not known by its name. Empty: results are those at the end of training.
     cfg.MTL.SELECT_BY = ""
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
@@ -85,7 +87,7 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.DATA = CfgNode()
     # How many samples of each data set of DATASETS.TRAIN a global batch holds; must add up to SOLVER.IMS_PER_BATCH.
     # Empty: one shuffled pass an epoch over the union of the data sets.
-    cfg.MTL.DATA.PER_TASK = ()
+    cfg.MTL.DATA.PER_DATASET = ()
     # Share in [0, 1) of the images of each data set of DATASETS.TRAIN that is kept from training. Weightings that look
     # at accuracies get those on these images, every TEST.EVAL_PERIOD updates; never those on the test sets.
     cfg.MTL.DATA.VALIDATION_SHARE = 0.0
@@ -284,4 +286,4 @@ def needs_evaluation(cfg: CfgNode) -> bool:
 
 def build_setup(cfg: CfgNode) -> Setup:
     """What the methods may know of the run."""
-    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER)
+    return Setup(tuple(cfg.MTL.TASKS), cfg.SOLVER.MAX_ITER, direction)

@@ -6,7 +6,7 @@ from detectron2.modeling import build_model
 
 import mtl_d2.modeling  # noqa: F401
 from mtl_d2.balancing.registry import AGGREGATORS, ROW_SCALINGS, STEPS, WEIGHTINGS
-from mtl_d2.config import ConfigError, add_mtl_config, merge_config
+from mtl_d2.config import ConfigError, add_mtl_config, build_setup, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine.build import build_balancer
@@ -58,6 +58,7 @@ def test_bdd100k_config_has_the_papers_settings():
     ("overrides", "message"),
     [
         (["MTL.GRADIENT.RESCALLE", "mclgs"], r"no such config key: MTL\.GRADIENT\.RESCALLE \(did you mean"),
+        (["MTL.DATA.PER_TASK", "(8, 8)"], r"key: MTL\.DATA\.PER_TASK \(did you mean MTL\.DATA\.PER_DATASET\?\)"),
         (["MTL.GRADIENT.RESCALE"], "odd number of words"),
         (["mtl.gradient.rescale", "mclgs"], r"\(did you mean MTL\.GRADIENT\.RESCALE\?\)"),
         (["SOLVER.BASE_LR=0.1", "MTL.TASKS"], r"got SOLVER\.BASE_LR=0\.1: write SOLVER\.BASE_LR 0\.1$"),
@@ -116,8 +117,8 @@ def test_whole_numbers_stand_for_floats_in_files_and_overrides(tmp_path):
         (["MTL.ALLOCATION.NAME", "some"], r"MTL\.ALLOCATION\.NAME is 'some'"),
         (["MTL.ALLOCATION.NAME", "sta", "MTL.ALLOCATION.STA.K", "3"], r"ALLOCATION\.STA: K must be .* 2; got 3"),
         (["MTL.SCALARIZATION.FIXED.WEIGHTS", "(1.0,)"], "one number for each of the 2 tasks"),
-        (["MTL.DATA.PER_TASK", "(16,)"], r"one number for each of DATASETS\.TRAIN"),
-        (["MTL.DATA.PER_TASK", "(8, 9)"], r"add up to SOLVER\.IMS_PER_BATCH 16"),
+        (["MTL.DATA.PER_DATASET", "(16,)"], r"one number for each of DATASETS\.TRAIN"),
+        (["MTL.DATA.PER_DATASET", "(8, 9)"], r"add up to SOLVER\.IMS_PER_BATCH 16"),
         (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "is none of 'value', 'norm', 'full_model'"),
         (["MTL.AMP_DTYPE", "half"], r"MTL\.AMP_DTYPE is .half., which is none of .float16., .bfloat16."),
         (["MTL.ACCUMULATE", "0"], r"MTL\.ACCUMULATE must be at least 1, got 0"),
@@ -156,3 +157,9 @@ def test_every_option_of_a_method_is_explained_and_has_a_config_key():
 
 def test_importing_and_adding_keys_leaves_detectron2s_defaults_alone():
     assert "MTL" not in get_cfg()
+
+
+def test_methods_are_told_which_metrics_are_errors():
+    higher = build_setup(merged("")).higher_is_better
+    names = ("depth/abs_err", "normals_indoor/mean_angle", "bbox/AP", "own/unknown")
+    assert [higher(name) for name in names] == [False, False, True, None]

@@ -84,7 +84,7 @@ def test_crop_that_cannot_be_cut_is_said():
 
 def scaled(processes, *overrides):
     cfg = merged(
-        *("SOLVER.IMS_PER_BATCH", 16, "SOLVER.REFERENCE_WORLD_SIZE", 8, "MTL.DATA.PER_TASK", (8, 8)),
+        *("SOLVER.IMS_PER_BATCH", 16, "SOLVER.REFERENCE_WORLD_SIZE", 8, "MTL.DATA.PER_DATASET", (8, 8)),
         *("SOLVER.MAX_ITER", 800, "SOLVER.STEPS", (400,), "SOLVER.CHECKPOINT_PERIOD", 80, "TEST.EVAL_PERIOD", 40),
         *("MTL.LOG_PERIOD", 20, "MTL.CHECK_REPLICAS", 0, "MTL.GRADIENT.EXACT_EVERY", 5, *overrides),
     )
@@ -93,7 +93,7 @@ def scaled(processes, *overrides):
 
 def test_everything_that_counts_updates_or_samples_follows_the_processes():
     cfg = scaled(2, "MTL.GRADIENT.MCLGS.EVERY", 3, "MTL.SCALARIZATION.DWA.PERIOD", 400)
-    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.MTL.DATA.PER_TASK) == (4, (2, 2))
+    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.MTL.DATA.PER_DATASET) == (4, (2, 2))
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.CHECKPOINT_PERIOD) == (3200, (1600,), 320)
     assert (cfg.TEST.EVAL_PERIOD, cfg.MTL.LOG_PERIOD, cfg.MTL.GRADIENT.EXACT_EVERY) == (160, 80, 20)
     assert (cfg.MTL.GRADIENT.MCLGS.EVERY, cfg.MTL.SCALARIZATION.DWA.PERIOD) == (12, 1600)
@@ -124,10 +124,16 @@ def test_pacing_reaches_the_same_value_after_the_same_samples(a0, delta, ratio):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["MTL.DATA.PER_TASK", (10, 6)], r"PER_TASK \(10, 6\) is meant for 8 processes .* and cannot be had for 1"),
+        (
+            ["MTL.DATA.PER_DATASET", (10, 6)],
+            r"PER_DATASET \(10, 6\) is meant for 8 processes .* and cannot be had for 1",
+        ),
         (["SOLVER.REFERENCE_WORLD_SIZE", 3], "must divide SOLVER.IMS_PER_BATCH 16"),
         (["SOLVER.REFERENCE_WORLD_SIZE", -1], "got -1"),
-        (["MTL.DATA.PER_TASK", (8, 0)], r"PER_TASK \(1, 0\) must be counts that add up to SOLVER.IMS_PER_BATCH 2"),
+        (
+            ["MTL.DATA.PER_DATASET", (8, 0)],
+            r"PER_DATASET \(1, 0\) must be counts that add up to SOLVER.IMS_PER_BATCH 2",
+        ),
     ],
 )
 def test_what_cannot_be_scaled_is_refused_after_scaling(overrides, said):

@@ -46,6 +46,7 @@ from mtl_d2.evaluation.rehearsal import Notes, rehearse
 from mtl_d2.evaluation.results import add_results_row
 from mtl_d2.files import WriteError, naming, refusal, write_atomically
 from mtl_d2.processes import number_of_processes
+from mtl_d2.tasks.registry import label_files
 
 CONFIG = "config.yaml"  # detectron2's name for it
 # What a user can mend: told in a line, without a traceback.
@@ -93,7 +94,7 @@ def main(args: argparse.Namespace) -> Any:
         cfg = prepare(args, check_device, check_output, weights)
         with process_group(cfg.MODEL.DEVICE):
             settle_seed(cfg, args.resume)
-            require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+            require_same_records((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), label_files(cfg.MTL.TASKS))
             return run(cfg, args, rehearse(cfg), early)
 
 

@@ -6,7 +6,7 @@ parameters; G the T x T Gramian of the rows g_i.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -31,10 +31,12 @@ class Setup:
     Attributes:
         tasks: names of the T tasks, in the order of all (T,) vectors.
         total_updates: number of optimizer updates of the whole training, > 0.
+        higher_is_better: of the metric "group/name" of an evaluation; None where that is not known.
     """
 
     tasks: tuple[str, ...]
     total_updates: int
+    higher_is_better: Callable[[str], bool | None] = lambda metric: None
 
     @property
     def num_tasks(self) -> int:
@@ -279,8 +281,7 @@ class Regularizer(Strategy):
     def gradient(self, oracle: Oracle, result: UpdateResult, replay: Replay) -> tuple[Gradients, list[Gradients]]:
         """Its gradient at the present parameters, for the shared parameters and for each head.
 
-        ``result`` is that of the update so far: the losses and which tasks are present. Passes are made within
-        ``replay.again()``, to see what the update's first pass saw.
+        ``result`` is of the update so far. Passes are made within ``replay.again()``, to see what its first one saw.
         """
         raise NotImplementedError
 

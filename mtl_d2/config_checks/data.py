@@ -13,12 +13,12 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
     found = []
     if not cfg.DATASETS.TRAIN:
         found.append("DATASETS.TRAIN is empty; name the data sets to train on")
-    per_task, names = cfg.MTL.DATA.PER_TASK, cfg.DATASETS.TRAIN
-    if per_task and len(per_task) != len(names):
-        found.append(f"MTL.DATA.PER_TASK needs one number for each of DATASETS.TRAIN {tuple(names)}, got {per_task}")
-    elif per_task and (sum(per_task) != cfg.SOLVER.IMS_PER_BATCH or min(per_task) < 0):
+    shares, names = cfg.MTL.DATA.PER_DATASET, cfg.DATASETS.TRAIN
+    if shares and len(shares) != len(names):
+        found.append(f"MTL.DATA.PER_DATASET needs one number for each of DATASETS.TRAIN {tuple(names)}, got {shares}")
+    elif shares and (sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 0):
         found.append(
-            f"MTL.DATA.PER_TASK {tuple(per_task)} must be counts that add up to SOLVER.IMS_PER_BATCH "
+            f"MTL.DATA.PER_DATASET {tuple(shares)} must be counts that add up to SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH}"
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):

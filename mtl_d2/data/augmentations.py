@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
@@ -29,7 +27,6 @@ declare(
     },
 )
 _CROPS = (T.RandomCrop, T.FixedSizeCrop, T.RandomCrop_CategoryAreaConstraint)
-_NEVER_PAD = (T.ResizeTransform, T.CropTransform, T.HFlipTransform, T.VFlipTransform, T.NoOpTransform, T.ColorTransform)
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -79,17 +76,3 @@ def _built(call: Call, cfg: CfgNode) -> T.Augmentation:
         return kind(*args, **kwargs)
     except (ValueError, TypeError, AssertionError) as error:
         raise CallError(f"{call.name}: {error}") from error
-
-
-def inside(transforms: T.TransformList, before: tuple[int, int]) -> Any:
-    """(H, W) bool: the pixels of the transformed image that show something of the image, and no padding; or True.
-
-    detectron2 pads label maps with 0 (a class) or 255, by transform and version; what has no pixel has no label.
-
-    Args:
-        transforms: from the image as stored to the image as trained on.
-        before: (height, width) as stored.
-    """
-    if all(isinstance(one, _NEVER_PAD) for one in transforms.transforms):
-        return True
-    return transforms.apply_segmentation(np.ones(before, np.uint8)) == 1

@@ -1,8 +1,7 @@
 """Files of depth and of surface normals: arrays, MATLAB files and images, in the encodings in which they are published.
 
-Images are opened by a handle, never by their path, and turned after their pixels are loaded: opened by its path, Pillow
-(12.3, 13.0) garbles a plain TIFF whose orientation is 5 to 8, and before it is loaded a TIFF has its orientation still
-to be applied, afterwards not. OpenCV cannot read such a TIFF at all (``findings/tiff_orientation.sh``).
+Images are opened by a handle and loaded before they are turned; see ``mtl_d2.data.images``. OpenCV cannot read a TIFF
+that lies on its side at all.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.images import UNREADABLE
+from mtl_d2.data.images import UNREADABLE, upright
 
 Array = npt.NDArray[Any]
 # What scipy raises for a file that is no MATLAB file, by kind of damage; numpy only the first two of them.
@@ -215,9 +214,7 @@ def _from_image(content: io.BytesIO, path: str) -> Array:
                 f"{path}: is an image of {'colours from a palette' if image.mode == 'P' else 'several channels'} "
                 f"({image.mode}): give one channel of 16 bits for depth, three of 8 for normals"
             )
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        numbers = np.asarray(upright)
+        numbers = np.asarray(upright(image))
     return numbers.astype(numbers.dtype.newbyteorder("="))
 
 

@@ -1,4 +1,4 @@
-"""Maps of depth and of surface normals through the augmentation of their image.
+"""Maps of depth, of surface normals and of class ids through the augmentation of their image.
 
 A camera looks along z; x is right and y down in its image. An affine map of the image that magnifies, shifts or
 stretches is another lens: it changes no normal. One that turns or mirrors the image turns or mirrors the normals with
@@ -102,6 +102,34 @@ def transform_normals(normals: Array, transforms: T.TransformList) -> Array:
     return np.where(length > 1e-3, turned / np.maximum(length, 1e-3), np.float32(0)).astype(np.float32)
 
 
+def transform_ids(ids: Array, transforms: T.TransformList, ignored: int) -> Array:
+    """A map of class ids as the augmented image shows it: none is blended, and what shows no image is ignored.
+
+    Where detectron2's ``apply_segmentation`` does so it is asked. It blends ids under ``ExtentTransform`` (0 is the
+    number of the nearest pixel there, and taken for none), and makes class 0 of a rotation's corners and of padding.
+
+    Args:
+        ids: (H, W) uint8.
+        transforms: what was done to the image.
+        ignored: the id of pixels without a label.
+
+    Returns:
+        (H', W') uint8.
+    """
+    for transform in transforms.transforms:
+        if type(transform).apply_segmentation in _WRONG_FOR_IDS or hasattr(transform, "affine"):
+            affine = affine_of(transform, (ids.shape[0], ids.shape[1]))
+            if affine is not None:
+                above_0 = _moved(ids[..., None] + np.float32(1), affine, bilinear=False)[..., 0]
+                ids = np.where(above_0 > 0, above_0 - 1, ignored).astype(np.uint8)
+        elif type(transform) in _AFFINES:
+            ids = transform.apply_segmentation(ids)
+        else:  # one's own
+            shown = transform.apply_segmentation(np.ones_like(ids)) == 1
+            ids = np.where(shown, transform.apply_segmentation(ids), np.uint8(ignored))
+    return ids
+
+
 def _transformed(values: Array, transforms: T.TransformList, bilinear: bool) -> tuple[Array, list[Affine]]:
     """Values (H, W, C) at their new places, and what moved them there."""
     affines = []
@@ -186,6 +214,8 @@ _AFFINES: dict[type, Callable[[Any, Size], Affine | None]] = {
     T.ExtentTransform: _extended,
     T.RotationTransform: _rotated,
 }
+
+_WRONG_FOR_IDS = frozenset(kind.apply_segmentation for kind in (T.ExtentTransform, T.RotationTransform, T.PadTransform))
 
 
 def _moved(values: Array, affine: Affine, bilinear: bool) -> Array:

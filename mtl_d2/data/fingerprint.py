@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 FILE, ID, LABEL_MAP, OBJECTS = "file_name", "image_id", "sem_seg_file_name", "number of annotations"
+BASIS = (FILE, ID, LABEL_MAP, OBJECTS)
 Columns = dict[str, Sequence[Any]]  # a value for each record
 
 
@@ -24,9 +25,7 @@ def columns(records: Sequence[dict[str, Any]]) -> Columns:
         (r[FILE], r.get(ID), r.get(LABEL_MAP), len(r["annotations"] or ()) if "annotations" in r else -1)
         for r in records
     ]
-    parts: Columns = (
-        dict(zip((FILE, ID, LABEL_MAP, OBJECTS), zip(*rows, strict=True), strict=True)) if rows else {FILE: ()}
-    )
+    parts: Columns = dict(zip(BASIS, zip(*rows, strict=True), strict=True)) if rows else {FILE: ()}
     return parts | {key: [r.get(key) for r in records] for key in file_keys(records) if key != LABEL_MAP}
 
 
@@ -42,11 +41,19 @@ class Fingerprint:
 
     Attributes:
         hashes: (N,) int64 each: a number for that part of every record, which means something in this process only.
-        digest: of the same and of the names of the classes, for any process and wherever the files lie.
+        basis: a digest of the first four parts and of the names of the classes, for any process and wherever the files
+            lie.
+        labels: the like of each further part, the files of a label.
     """
 
     hashes: dict[str, npt.NDArray[np.int64]]
-    digest: str
+    basis: str
+    labels: dict[str, str]
+
+    def digest(self, keys: Iterable[str] = ()) -> str:
+        """Of the records, of whose further labels those under ``keys`` count."""
+        counted = [self.labels[key] for key in sorted(set(keys)) if key in self.labels]
+        return sha256("".join([self.basis, *counted]).encode()).hexdigest() if counted else self.basis
 
     def difference(self, later: Fingerprint, files: Sequence[str]) -> str | None:
         """How a later reading differs from this one, which was the first; None where it does not.
@@ -74,10 +81,11 @@ def fingerprint(of: Columns, classes: Iterable[str] = ()) -> Fingerprint:
         of: what ``columns`` gives of them.
         classes: the names that category ids and values of label maps stand for.
     """
-    digest = sha256()
-    for values in (*of.values(), list(classes)):
-        digest.update(_bytes(values))
-    return Fingerprint({key: _hashes(values) for key, values in of.items()}, digest.hexdigest())
+    basis = sha256()
+    for values in (*(of[key] for key in of if key in BASIS), list(classes)):
+        basis.update(_bytes(values))
+    labels = {key: sha256(_bytes(values)).hexdigest() for key, values in of.items() if key not in BASIS}
+    return Fingerprint({key: _hashes(values) for key, values in of.items()}, basis.hexdigest(), labels)
 
 
 def _hashes(values: Sequence[Any]) -> npt.NDArray[np.int64]:

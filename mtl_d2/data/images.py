@@ -1,4 +1,9 @@
-"""Image files: what their headers say, and their pixels as 8-bit images or as maps of class ids."""
+"""Image files: what their headers say, and their pixels as 8-bit images or as maps of class ids.
+
+Pillow (12.3, 13.0) turns a TIFF as its orientation says: its size when it is opened, its pixels when they are loaded,
+and garbles it if it is opened by its path, plain, and lies on its side (``findings/tiff_orientation.sh``). detectron2's
+``read_image`` then turns it once more. So TIFFs are opened by a handle and loaded first; see ``upright``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from mtl_d2.data.errors import DataError
 
@@ -56,7 +62,7 @@ def read_header(path: str) -> Header | None:
             has_exif = image.format != "PNG" or "exif" in image.info
             orientation = image.getexif().get(ORIENTATION, 1) if has_exif else 1
             packing = str(image.tile[0][3]) if image.tile else ""
-            return Header(image.size, orientation, image.mode, image.format or "", packing)
+            return Header(_stored_size(image), orientation, image.mode, image.format or "", packing)
     except UNREADABLE:
         return None
 
@@ -74,14 +80,35 @@ def read_file(path: str, image_format: str | None) -> np.ndarray:
         if bits == 32:
             raise DataError(f"{path}: pixels of 32 bits have no known white: write the image with 8 or 16 bits")
         if bits == 8:
-            return utils.read_image(path, image_format)
-        deep = utils.read_image(path, None).astype(np.uint32)
+            return _pixels(path, image_format)
+        deep = _pixels(path, None).astype(np.uint32)
         grey = Image.fromarray(((deep + FULL_RANGE // 2) // FULL_RANGE).astype(np.uint8))
         return utils.convert_PIL_to_numpy(grey, image_format)
     except DataError:
         raise
     except UNREADABLE as e:
         raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as it is to be seen, of a file that was opened by a handle: TIFFs are turned by being loaded."""
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _pixels(path: str, image_format: str | None) -> np.ndarray:
+    """detectron2's ``read_image``, which turns TIFFs twice."""
+    with PathManager.open(path, "rb") as file, Image.open(file) as image:
+        if isinstance(image, TiffImageFile):
+            return utils.convert_PIL_to_numpy(upright(image), image_format)
+    return utils.read_image(path, image_format)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of the pixels in the file, which for TIFFs is not what Pillow calls their size."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[IMAGEWIDTH]), int(image.tag_v2[IMAGELENGTH])
+    return image.size
 
 
 def read_ids(path: str, table: bytes | None = None) -> np.ndarray:

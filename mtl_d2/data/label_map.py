@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtl_d2.data.augmentations import inside
+from mtl_d2.data.dense_geometry import transform_ids
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
 from mtl_d2.data.images import read_label_map
@@ -73,8 +73,7 @@ class LabelMapReader:
             raise DataError(f"{path}: size {labels.shape} (height, width), but its image has {geometry.before}")
         if self.keys.ignored in record:
             labels = np.where(labels == stored, np.uint8(self.ignored), labels)
-        labels = geometry.transforms.apply_segmentation(labels)
-        labels = np.where(inside(geometry.transforms, geometry.before), labels, np.uint8(self.ignored))
+        labels = transform_ids(labels, geometry.transforms, self.ignored)
         if (labels == self.ignored).all():
             return {}
         return {self.keys.sample: torch.as_tensor(labels.astype(np.int64))}

@@ -28,7 +28,7 @@ from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.repeat import repeat_factors
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, RepeatedStream, ShuffledStream
-from mtl_d2.tasks.registry import kinds_of
+from mtl_d2.tasks.registry import kinds_of, label_files
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def build_train_loader(
     share_of_batch(cfg, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    require_same_records(cfg.DATASETS.TRAIN)
+    require_same_records(cfg.DATASETS.TRAIN, label_files(cfg.MTL.TASKS))
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
     order = _order(cfg, sets, seed)
     records = list(chain.from_iterable(sets))
@@ -164,8 +164,8 @@ def _has_content(record: dict[str, Any], keys: set[str]) -> bool:
 
 
 def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) -> Order:
-    """One stream of all data sets; with ``MTL.DATA.PER_TASK`` one of each, whose classes are counted on their own."""
-    shares = cfg.MTL.DATA.PER_TASK
+    """One stream of all data sets; with ``MTL.DATA.PER_DATASET`` one of each, whose classes count on their own."""
+    shares = cfg.MTL.DATA.PER_DATASET
     if not shares:
         return _stream(cfg, list(chain.from_iterable(sets)), seed)
     return FixedShares([_stream(cfg, one, seed, i) for i, one in enumerate(sets)], [len(one) for one in sets], shares)

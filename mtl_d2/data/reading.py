@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -59,45 +59,51 @@ def read_records(name: str) -> Records:
     return records
 
 
-def digest(name: str) -> str:
+def digest(name: str, labels: Iterable[str] = ()) -> str:
     """Of all that the data set ``name`` gave when it was read first, which is now if it was not before.
 
     The same for the same records, in any process, and wherever their folder lies.
+
+    Args:
+        name: of the data set.
+        labels: the keys of records whose files count beside images, ids, objects and label maps. A label that nobody
+            reads may come or go.
     """
     first = _first_reading(name)
     if first.fingerprint is None:
         read_records(name)
     assert first.fingerprint is not None  # or it raised
-    return first.fingerprint.digest
+    return first.fingerprint.digest(labels)
 
 
-def digests(names: Iterable[str]) -> dict[str, str]:
-    """By data set: what a checkpoint keeps, for ``changed_records`` in the run that goes on."""
-    return {name: digest(name) for name in dict.fromkeys(names)}
+def digests(names: Iterable[str], labels: Collection[str] = ()) -> dict[str, str]:
+    """By data set: what a checkpoint keeps, for ``changed_records`` in the run that goes on; see ``digest``."""
+    return {name: digest(name, labels) for name in dict.fromkeys(names)}
 
 
-def changed_records(stored: Mapping[str, str]) -> list[str]:
+def changed_records(stored: Mapping[str, str], labels: Collection[str] = ()) -> list[str]:
     """A line for each data set that is not what it was.
 
     Args:
         stored: ``digests`` of the run that stopped.
+        labels: as they were given there.
     """
     return [
         f"{name}: its records, or their order, are not those of the run that stopped: restore its files and its reader"
         for name, before in stored.items()
-        if digest(name) != before
+        if digest(name, labels) != before
     ]
 
 
-def require_same_records(names: Iterable[str]) -> None:
-    """Whether all processes read the same; to be called by all of them.
+def require_same_records(names: Iterable[str], labels: Collection[str] = ()) -> None:
+    """Whether all processes read the same; to be called by all of them. See ``digest``.
 
     Raises:
         DataError: one line for each data set of which they do not.
     """
     if comm.get_world_size() == 1:
         return
-    found = comm.all_gather(digests(names))
+    found = comm.all_gather(digests(names, labels))
     lines = []
     for name, mine in found[0].items():
         others = [rank for rank, theirs in enumerate(found) if theirs[name] != mine]

@@ -13,6 +13,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from mtl_d2.evaluation.delta import direction
 from mtl_d2.evaluation.results import EvaluationResults, Results
 from mtl_d2.files import replacing
 from mtl_d2.results_file import metric_names
@@ -21,14 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 class BestEvaluation(HookBase):
-    """Keeps the results of the evaluation where one metric was highest, and the model as ``model_best.pth``.
+    """Keeps the results of the evaluation where one metric was best, and the model as ``model_best.pth``.
 
+    The lowest value is best of an error, the highest of any other metric, and of one that is not known by its name.
     It comes after detectron2's EvalHook. After training the results it kept stand in the place of the last ones;
     training itself goes on to its end.
     """
 
     def __init__(self, metric: str, output_dir: str, classes: Mapping[str, list[str]] = MappingProxyType({})) -> None:
-        """Args: ``metric`` as "group/name", higher is better; the run's folder; the checkpointer's ``classes``."""
+        """Args: ``metric`` as "group/name"; the run's folder; the checkpointer's ``classes``."""
         self._classes = dict(classes)
         self.metric = metric
         self.path = Path(output_dir, "model_best.pth")
@@ -59,7 +61,7 @@ class BestEvaluation(HookBase):
             return
         self._seen = results
         value = self._value(results)
-        if value > self._best.get("value", -math.inf):
+        if self._is_best(value):
             update = min(self.trainer.iter + 1, self.trainer.max_iter)
             plain = {group: dict(metrics) for group, metrics in results.items()}
             self._best = {"value": value, "update": update, "results": plain}
@@ -67,6 +69,11 @@ class BestEvaluation(HookBase):
             # Not by the checkpointer, which would take it for the last checkpoint.
             with replacing(self.path) as file:
                 torch.save({"model": self.trainer.model.state_dict(), "classes": self._classes}, file)
+
+    def _is_best(self, value: float) -> bool:
+        if not self._best:
+            return not math.isnan(value)
+        return value < self._best["value"] if direction(self.metric) is False else value > self._best["value"]
 
     def _value(self, results: Results) -> float:
         """Of the metric; NaN, with a warning, where it has none.

@@ -31,6 +31,8 @@ _FIXED = (
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")
 # What was done before there was a key for it, where that is not the key's default.
 _WITHOUT_THE_KEY = {"MTL.DATA.CROWD_REGIONS": "background"}
+# What keys were called in earlier versions.
+_RENAMED = {"MTL.DATA.PER_TASK": "MTL.DATA.PER_DATASET"}
 # Below these keys are the options of methods, each under the name of its method.
 _METHODS = ("MTL.SCALARIZATION", "MTL.GRADIENT", "MTL.REGULARIZER", "MTL.STEP")
 
@@ -72,13 +74,17 @@ def compare_configs(stored: str, present: CfgNode, updates: int) -> None:
 def changes(stored: str, present: CfgNode) -> dict[str, str]:
     """A line for each key whose value differs and is not harmless, in the order of the keys."""
     now = dict(leaves(yaml.safe_load(present.dump())))
-    before = dict(leaves(yaml.safe_load(stored)))
-    before = {**_of_earlier_versions(now), **before}
+    before = {**_of_earlier_versions(now), **_values(stored)}
     return {
         key: f"{key}: {before.get(key)!r} in the checkpoint, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(_HARMLESS)
     }
+
+
+def _values(stored: str) -> dict[str, Any]:
+    """Those of a config, as YAML, by today's keys."""
+    return {_RENAMED.get(key, key): value for key, value in leaves(yaml.safe_load(stored))}
 
 
 def _of_earlier_versions(now: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def _of_earlier_versions(now: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_values(present: CfgNode, stored: str, keys: Iterable[str]) -> CfgNode:
     """A copy of a config that has the values of a stored one at ``keys``, as far as both know them."""
-    before = dict(leaves(yaml.safe_load(stored)))
+    before = _values(stored)
     known = dict(leaves(present))
     changed = present.clone()
     changed.defrost()

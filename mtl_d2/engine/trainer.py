@@ -47,6 +47,7 @@ from mtl_d2.files import WriteError, refusal
 from mtl_d2.optimizers import build_optimizer
 from mtl_d2.parallel.all_ranks import AllRanks, broadcast_model
 from mtl_d2.parallel.replicas import ReplicaCheck
+from mtl_d2.tasks.registry import label_files
 
 CONSOLE_PERIOD = 20  # updates between two lines on the console, as in detectron2
 
@@ -221,7 +222,7 @@ class MultiTaskTrainer(DefaultTrainer):
         state["loop"] = self._trainer.state_dict()
         state["config"] = self.cfg.dump()
         state["world_size"] = comm.get_world_size()
-        state["records"] = digests(self.cfg.DATASETS.TRAIN)
+        state["records"] = digests(self.cfg.DATASETS.TRAIN, label_files(self.cfg.MTL.TASKS))
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -234,7 +235,8 @@ class MultiTaskTrainer(DefaultTrainer):
         require_keys(state_dict["loop"], self._trainer.state_dict(), "state of the loop")
         warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
         compare_configs(state_dict["config"], self.cfg, state_dict["iteration"] + 1)
-        require_same_data(changed_records(state_dict.get("records", {})))  # earlier versions kept none
+        records = state_dict.get("records", {})  # earlier versions kept none
+        require_same_data(changed_records(records, label_files(self.cfg.MTL.TASKS)))
         rates = list(self.scheduler.base_lrs)
         try:
             self._load_loop(state_dict["loop"], state_dict["config"])

@@ -13,17 +13,16 @@ import numpy as np
 import yaml
 
 from mtl_d2.report.file_names import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
-from mtl_d2.report.precision import evaluator
+from mtl_d2.report.precision import PERCENT_GROUPS, evaluator
 from mtl_d2.report.series import Series, is_number, read_series
 from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, rows_of
+from mtl_d2.tasks.registry import kind_of_group
 
 Groups = dict[str, dict[str, float]]  # {group: {metric: value}}; NaN where the evaluator gave no number
 Results = dict[str, Groups]  # {row: groups}, e.g. {"mclgs + mean": {"bbox": {"AP": 25.1}}}
 
-# Groups that detectron2's evaluators and ours write; whatever results.json holds is one too.
-METRIC_GROUPS = frozenset(
-    {"bbox", "segm", "keypoints", "box_proposals", "sem_seg", "panoptic_seg", "accuracy", "depth", "normals", "delta"}
-)
+# Groups of no kind of task of ours: detectron2's evaluators write the first, comparisons the last.
+OTHER_GROUPS = PERCENT_GROUPS | {"delta"}
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,14 @@ class Run:
         return float(np.sum(time.values * np.diff(time.updates, prepend=-1.0)))
 
     def is_metric(self, name: str) -> bool:
-        """Whether a series holds evaluation results, e.g. `bbox/AP`, `my_set/bbox/AP` or `bbox@my_set/AP`."""
-        group, slash, _ = name.rpartition("/")
-        known = METRIC_GROUPS.union(*(map(evaluator, row) for row in self.results.values()))
-        return bool(slash) and evaluator(group) in known
+        """Whether a series holds evaluation results, e.g. `bbox/AP`, `my_set/bbox/AP` or `bbox@my_set/AP`.
+
+        Those are the groups of kinds of tasks, and whatever results.json holds.
+        """
+        path, slash, _ = name.rpartition("/")
+        group = evaluator(path)
+        known = OTHER_GROUPS.union(*(map(evaluator, row) for row in self.results.values()))
+        return bool(slash) and (group in known or kind_of_group(group) is not None)
 
     @property
     def own_results(self) -> Groups:

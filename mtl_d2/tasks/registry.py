@@ -67,6 +67,11 @@ def kind_of_group(group: str) -> type[TaskKind] | None:
     return next(kinds, None)
 
 
+def label_files(tasks: Iterable[str]) -> tuple[str, ...]:
+    """The keys of records that name the files which these tasks read."""
+    return tuple(key for kind in kinds_of(tasks) for key in kind.file_keys)
+
+
 def available_tasks(sample: Sample, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
     return tuple(task for task in tasks if kind_of(task).is_in(sample))

@@ -91,6 +91,20 @@ def test_error_is_inverted(error, ratio):
     assert method.accuracies.ratios.tolist() == [0.5, ratio]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "direction", "ratios"),
+    [
+        (("depth/abs_err", "sem_seg/mIoU"), (), [0.25, 4.0]),
+        (("own/unknown", "depth/abs_err"), (), [4.0, 0.25]),
+        (("own/unknown", "depth/abs_err"), ("lower", "higher"), [0.25, 4.0]),
+    ],
+)
+def test_direction_is_the_given_one_or_what_the_name_of_the_metric_tells(metrics, direction, ratios):
+    method = weighting(2, "achievement", metrics=metrics, potentials=(2.0, 2.0), direction=direction)
+    method.on_evaluation({"depth": {"abs_err": 8.0}, "sem_seg": {"mIoU": 8.0}, "own": {"unknown": 8.0}})
+    assert method.accuracies.ratios.tolist() == ratios
+
+
 def test_nan_keeps_the_old_value_and_is_said_once(caplog):
     method = evaluated((10.0, 60.0))
     before = w(method)

@@ -46,6 +46,16 @@ def test_best_is_in_the_unit_of_the_metric_and_an_error_is_inverted():
     assert method.accuracies.ratios.tolist() == pytest.approx([0.7, 0.25])
 
 
+def test_what_is_perfect_has_to_be_said_of_an_error():
+    error = {"metrics": ("sem_seg/mIoU", "depth/abs_err")}
+    (line,) = complaints(WEIGHTINGS.get("dtp"), **error)
+    assert line.startswith("BEST needs a value for each metric, as 'depth/abs_err' is an error")
+    assert complaints(WEIGHTINGS.get("dtp"), **error, best=(100.0, 0.02)) == []
+    method = weighting(2, "dtp", best=(100.0, 0.02), **error)
+    method.on_evaluation({"sem_seg": {"mIoU": 70.0}, "depth": {"abs_err": 0.08}})
+    assert method.accuracies.ratios.tolist() == pytest.approx([0.7, 0.25])
+
+
 def test_training_losses_stand_in_for_accuracies():
     method = weighting(2, "dtp", source="training", gamma=1.0, **TWO)
     method.observe(observed([math.log(2), 0.0], [True, False]))

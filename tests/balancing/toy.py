@@ -68,7 +68,8 @@ def batch(*task_sets, seed=1, dtype=torch.float64):
 
 
 def setup(num_tasks, total_updates=100):
-    return Setup((*NAMES, *(f"task{i}" for i in range(3, num_tasks)))[:num_tasks], total_updates)
+    tasks = (*NAMES, *(f"task{i}" for i in range(3, num_tasks)))[:num_tasks]
+    return Setup(tasks, total_updates, {"depth/abs_err": False, "sem_seg/mIoU": True}.get)
 
 
 def complaints(method, num_tasks=2, **values):

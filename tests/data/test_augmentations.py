@@ -17,7 +17,7 @@ from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.augmentations import check_augmentations
 from mtl_d2.data import MultiTaskMapper
-from mtl_d2.data.augmentations import build_augmentations, inside
+from mtl_d2.data.augmentations import build_augmentations
 from mtl_d2.data.jitter import AUGMENTATIONS, ColorJitter, PhotometricDistortion, ScaleJitter
 from mtl_d2.data.mapper import seeded
 
@@ -124,15 +124,6 @@ def test_padding_has_no_label(cfg, record, text, ignored):
     assert set(labels.unique().tolist()) == {0, CAR, ignored}
     assert (labels != ignored).float().mean() == pytest.approx(HEIGHT * WIDTH / labels.numel(), abs=0.03)
     assert sample["instances"].gt_masks.tensor.sum() == (labels == CAR).sum()
-
-
-def test_what_never_pads_needs_no_look():
-    image = np.zeros((40, 60, 3), np.uint8)
-    plain = T.AugmentationList([T.RandomFlip(), T.ResizeShortestEdge(30), T.RandomCrop("absolute", (20, 20))])
-    assert inside(plain(T.AugInput(image)), (40, 60)) is True
-    padded = inside(T.AugmentationList([T.FixedSizeCrop((50, 70))])(T.AugInput(image)), (40, 60))
-    assert padded.shape == (50, 70)
-    assert padded.sum() == 40 * 60 == padded[:40, :60].sum()
 
 
 def test_without_a_list_the_augmentations_are_detectron2s(cfg):

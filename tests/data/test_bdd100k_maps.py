@@ -1,5 +1,8 @@
 """Drivable areas and lane markings of BDD100K's 100k images."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from detectron2.config import CfgNode
@@ -8,7 +11,7 @@ from PIL import Image
 
 from mtl_d2.data import DataError, MultiTaskMapper, check_data
 from mtl_d2.data.datasets.bdd100k import load_driving, load_maps
-from mtl_d2.data.datasets.bdd100k_maps import PIXEL_TASKS, lane_mask_mistake
+from mtl_d2.data.datasets.bdd100k_maps import PIXEL_TASKS, lane_mask_mistake, map_keys
 from mtl_d2.data.images import read_label_map
 
 from .tiny_bdd100k import DETECTION, HEIGHT, WIDTH, write_frames_of, write_png
@@ -48,6 +51,15 @@ def test_bits_of_a_lane_mask_become_classes(value, category, direction, style):
 def test_every_value_of_a_lane_mask_is_a_class_of_every_task():
     for task in PIXEL_TASKS["lane"].values():
         assert set(task.table()) == set(range(len(task.colors)))
+
+
+def test_a_record_keeps_its_tables_where_it_is_pickled_and_does_not_grow_by_them():
+    files, tables = map_keys("lane", colormaps=False)
+    record = dict.fromkeys(files, "a.png")
+    pickled = pickle.dumps({**record, **tables})
+    assert pickle.loads(pickled) == {**record, **tables} == copy.deepcopy({**record, **tables})
+    assert list(map(bytes, tables.values())) == [task.table() for task in PIXEL_TASKS["lane"].values()]
+    assert len(pickled) < len(pickle.dumps({**record, **dict.fromkeys(tables, b"")})) + 256
 
 
 def test_drivable_maps_hold_class_ids(tiny_root):

@@ -21,7 +21,7 @@ def mistakes(cfg):
 
 def test_good_data_pass(cfg, tiny_root):
     check_data(cfg)
-    cfg.MTL.DATA.PER_TASK = (3, 1)
+    cfg.MTL.DATA.PER_DATASET = (3, 1)
     check_data(cfg)
 
 
@@ -45,7 +45,7 @@ def test_all_mistakes_are_said_at_once(cfg, tiny_root):
         tiny_root / "bdd100k/labels/det_20/det_train.json",
         [{"name": "det-train-0.jpg", "labels": [{"category": "cow", "box2d": {"x1": 1, "y1": 1, "x2": 2, "y2": 2}}]}],
     )
-    cfg.MTL.DATA.PER_TASK = (1, 1, 1)
+    cfg.MTL.DATA.PER_DATASET = (1, 1, 1)
     lines = mistakes(cfg)
     wanted = [
         "unknown category 'cow'",
@@ -91,9 +91,9 @@ def test_a_data_set_without_a_configured_task_is_named(cfg, tiny_root):
 
 @pytest.mark.parametrize("shares", [(4, 1), (4, 0), (5, -1)])
 def test_shares_must_be_positive_and_fill_the_batch(cfg, tiny_root, shares):
-    cfg.MTL.DATA.PER_TASK = shares
+    cfg.MTL.DATA.PER_DATASET = shares
     (line,) = mistakes(cfg)
-    assert line.startswith("MTL.DATA.PER_TASK must be numbers >= 1 whose sum is SOLVER.IMS_PER_BATCH, 4; found ")
+    assert line.startswith("MTL.DATA.PER_DATASET must be numbers >= 1 whose sum is SOLVER.IMS_PER_BATCH, 4; found ")
 
 
 def test_a_label_map_with_other_ids_is_found(cfg, tiny_root):
@@ -259,7 +259,7 @@ def test_a_test_image_that_is_listed_twice_is_refused_and_a_training_image_is_sa
 
 def test_a_test_set_is_named_once_and_a_training_set_as_often_as_it_is_to_be_seen(cfg, tiny_root):
     cfg.DATASETS.TRAIN = ("bdd100k_det_train", "bdd100k_det_train", "bdd100k_sem_seg_train")
-    cfg.MTL.DATA.PER_TASK = (1, 1, 2)
+    cfg.MTL.DATA.PER_DATASET = (1, 1, 2)
     check_data(cfg)
     cfg.DATASETS.TEST = ("bdd100k_det_val", "bdd100k_det_val")
     (line,) = mistakes(cfg)

@@ -7,6 +7,7 @@ from pycocotools import mask as coco_mask
 
 from mtl_d2.data import DataError, MultiTaskMapper, build_train_loader, check_data, register_all
 from mtl_d2.data.datasets import cityscapes
+from mtl_d2.data.dense_files import depth_encoding, read_depth
 from mtl_d2.data.images import read_label_map
 from mtl_d2.data.sample_scenes.generate import Request, generate
 
@@ -83,17 +84,23 @@ def test_semantic_classes_are_those_of_the_label_ids(scenes):
         assert (found == made).all()
 
 
-def test_disparity_is_in_pixels(root):
-    record = cityscapes.load(str(root), "train")[0]
-    found = cityscapes.read_disparity(record["disparity_file_name"])
-    assert (found.dtype, found.shape, set(found.ravel().tolist())) == (np.float32, (HEIGHT, WIDTH), {0.0, 5.0})
+def test_disparity_is_depth_in_pixels(cityscapes_cfg):
+    record = DatasetCatalog.get("cityscapes_train")[0]
+    metadata = MetadataCatalog.get("cityscapes_train")
+    found, _ = read_depth(record["depth_file_name"], depth_encoding(metadata.depth_encoding))
+    assert (found.shape, set(found.ravel().tolist())) == ((HEIGHT, WIDTH), {0.0, 5.0})
+    assert metadata.depth_unit == "pixels"
+    cityscapes_cfg.MTL.TASKS = ("depth",)
+    check_data(cityscapes_cfg)
+    loaded = next(iter(build_train_loader(cityscapes_cfg)))[0]
+    assert set(loaded["depth"].unique().tolist()) == {0.0, 5.0}
 
 
 def test_disparity_may_be_absent(tmp_path):
     write_tiny_cityscapes(tmp_path)
     for path in (tmp_path / "cityscapes/disparity").rglob("*.png"):
         path.unlink()
-    assert "disparity_file_name" not in cityscapes.load(str(tmp_path), "val")[0]
+    assert "depth_file_name" not in cityscapes.load(str(tmp_path), "val")[0]
 
 
 def test_a_copy_at_another_size_is_read_at_its_own(tmp_path):

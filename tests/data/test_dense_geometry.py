@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import BlendTransform, ScaleTransform, Transform
 
-from mtl_d2.data.dense_geometry import affine_of, transform_depth, transform_normals
+from mtl_d2.data.dense_geometry import affine_of, transform_depth, transform_ids, transform_normals
 from mtl_d2.data.errors import DataError
 
 H, W, FOCAL = 60, 80, 90.0
@@ -213,3 +213,66 @@ def test_colours_change_nothing():
     depth = np.random.default_rng(0).random((H, W)).astype(np.float32)
     colours = [BlendTransform(0.0, 0.5, 0.5), T.ColorTransform(lambda x: x), T.PILColorTransform(lambda x: x)]
     assert np.array_equal(transform_depth(depth, T.TransformList(colours), scaling="divide"), depth)
+
+
+IDS = np.random.default_rng(1).choice([0, 1, 7, 254, 255], (H, W)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [T.NoOpTransform()],
+        [T.HFlipTransform(W), T.VFlipTransform(H)],
+        [T.CropTransform(11, 7, 40, 30), BlendTransform(0.0, 0.5, 0.5)],
+        *([T.ResizeTransform(H, W, *size)] for size in [(30, 40), (90, 120), (97, 203), (41, 333), (60, 1)]),
+        [ScaleTransform(H, W, 100, 70, "bilinear")],
+    ],
+    ids=lambda transforms: "-".join(f"{type(t).__name__}{getattr(t, 'new_h', '')}" for t in transforms),
+)
+def test_ids_are_detectron2s_own_bit_for_bit_where_it_is_right(transforms):
+    transforms = T.TransformList(transforms)
+    found = transform_ids(IDS, transforms, 255)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, transforms.apply_segmentation(IDS))
+
+
+@each_case
+@pytest.mark.parametrize("ignored", [255, 9])
+def test_ids_are_never_blended_and_what_shows_no_image_is_ignored(case, ignored):
+    transforms = T.TransformList(CASES[case])
+    shown = transform_depth(np.ones((H, W), np.float32), transforms) > 0
+    found = transform_ids(IDS, transforms, ignored)
+    assert found.shape == shown.shape
+    assert set(np.unique(found[shown])) == set(np.unique(IDS))
+    assert (found[~shown] == ignored).all()
+
+
+def test_a_pad_value_for_ids_is_not_taken_for_a_class_either():
+    found = transform_ids(IDS, T.TransformList([T.PadTransform(3, 0, 0, 0, seg_pad_value=7)]), 255)
+    assert (found[:, :3] == 255).all()
+    assert np.array_equal(found[:, 3:], IDS)
+
+
+class Shifted(Transform):
+    """One of one's own: to the right by two pixels, where it puts a value of its own."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def apply_image(self, image):
+        return np.pad(image, ((0, 0), (2, 0)), constant_values=self.value)[:, :W]
+
+    def apply_coords(self, coords):
+        return np.add(coords, [2, 0])
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_transform_of_ones_own_pads_is_ignored_too(value, told):
+    transform = Shifted(value)
+    if told:
+        transform.affine, transform.output_size = [[1, 0, 2], [0, 1, 0]], (H, W)
+    found = transform_ids(IDS, T.TransformList([transform]), 255)
+    assert (found[:, :2] == 255).all()
+    assert np.array_equal(found[:, 2:], IDS[:, :-2])

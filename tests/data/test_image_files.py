@@ -10,6 +10,7 @@ from mtl_d2.data import DataError, MultiTaskMapper, check_data
 from mtl_d2.data.images import read_file, read_header, read_ids
 
 from .test_check_data import mistakes
+from .test_dense_files import ORIENT, tiff
 
 GREYS = np.linspace(0, 65535, 48 * 80).astype(np.uint16).reshape(48, 80)
 
@@ -107,6 +108,28 @@ def test_a_header_says_how_an_image_is_to_be_seen(tmp_path):
         header = read_header(path)
         assert (header.stored, header.size, header.orientation) == ((30, 20), (20, 30), 8)
         assert read_file(path, "RGB").shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("orientation", ORIENT)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("image_format", [None, "RGB"])
+def test_tiffs_are_upright_whichever_way_they_lie(tmp_path, orientation, dtype, image_format):
+    stored = (np.arange(7 * 5) * 7).reshape(5, 7).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    path = tmp_path / "a.tiff"
+    path.write_bytes(tiff(stored, orientation))
+    wanted = ORIENT[orientation](stored)
+    header, found = read_header(str(path)), read_file(str(path), image_format)
+    assert (header.stored, header.orientation) == ((7, 5), orientation)
+    assert header.size == wanted.shape[::-1]
+    wanted = wanted if image_format is None else np.stack([wanted // (257 if dtype == np.uint16 else 1)] * 3, -1)
+    assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "1", "CMYK"])
+def test_compressed_tiffs_of_any_mode_are_upright_too(tmp_path, mode):
+    image = Image.fromarray(GREYS.astype(np.uint8)).convert("RGB").convert(mode)
+    image.save(tmp_path / "a.tiff", compression="tiff_lzw", tiffinfo={0x0112: 6})
+    assert np.array_equal(read_file(str(tmp_path / "a.tiff"), "RGB"), np.rot90(np.asarray(image.convert("RGB")), -1))
 
 
 def test_a_label_map_of_one_bit_is_0_and_1(tmp_path):

@@ -47,14 +47,14 @@ def test_a_resumed_loader_gives_the_tail(cfg, tiny_root):
 
 @pytest.mark.parametrize("shares", [(), (2, 2)])
 def test_two_ranks_see_what_one_process_sees(cfg, tiny_root, shares):
-    cfg.MTL.DATA.PER_TASK = shares
+    cfg.MTL.DATA.PER_DATASET = shares
     whole = contents(first(4, cfg))
     parts = [contents(first(4, cfg, rank=r, world_size=2)) for r in range(2)]
     assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == whole
 
 
 def test_a_batch_holds_the_configured_shares(cfg, tiny_root):
-    cfg.MTL.DATA.PER_TASK = (3, 1)
+    cfg.MTL.DATA.PER_DATASET = (3, 1)
     for batch in first(5, cfg):
         assert Counter(s["tasks"] for s in batch) == {("detection",): 3, ("semantic",): 1}
 

@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.structures import BoxMode
 from PIL import Image
 
 from mtl_d2.data import DataError, MultiTaskMapper
+from mtl_d2.data.geometry import Geometry
+from mtl_d2.data.label_map import LabelMapKeys, LabelMapReader
 from mtl_d2.data.objects import REGIONS
 
 from .tiny_bdd100k import CAR_MASK, HEIGHT, WIDTH, rectangle, write_image, write_png
@@ -233,3 +236,13 @@ def test_without_a_position_detectron2s_own_loaders_can_use_it(cfg, record):
     np.random.seed(0)
     mapper = MultiTaskMapper(cfg, True)
     assert len({tuple(mapper(record)["image"].shape) for _ in range(8)}) > 1
+
+
+def test_corners_of_a_turned_image_have_no_class(tmp_path):
+    path = str(tmp_path / "a.png")
+    Image.fromarray(np.full((40, 40), 1, np.uint8)).save(path)
+    turn = T.TransformList([T.RotationTransform(40, 40, 45)])
+    reader = LabelMapReader(LabelMapKeys(), 2, 255, "NUM_CLASSES")
+    seen = reader({"sem_seg_file_name": path}, Geometry(turn, (40, 40), (57, 57)))["sem_seg"]
+    assert (seen[0, 0], seen[28, 28]) == (255, 1)
+    assert set(seen.unique().tolist()) == {1, 255}

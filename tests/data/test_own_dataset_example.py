@@ -20,7 +20,7 @@ def own(cfg, real_data, monkeypatch):
     cfg.MTL.DATA.MODULES = (str(EXAMPLE),)
     cfg.DATASETS.TRAIN = ("coco_mini_train", "camvid_train")
     cfg.DATASETS.TEST = ("coco_mini_val", "camvid_val")
-    cfg.MTL.DATA.PER_TASK = (2, 2)
+    cfg.MTL.DATA.PER_DATASET = (2, 2)
     cfg.MODEL.FCOS.NUM_CLASSES = 80
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 11
     import_modules(cfg)

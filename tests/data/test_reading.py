@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from mtl_d2.data import DataError, build_train_loader, check_data, fingerprint, reading
 from mtl_d2.data.loader import training_records
 from mtl_d2.data.reading import changed_records, digest, digests, read_records, require_same_records
+from mtl_d2.tasks.registry import label_files
 
 
 def records(n=4, folder="/data/a", **more):
@@ -89,7 +90,7 @@ def test_the_digest_is_that_of_every_process():
         "import runpy, sys\n"
         "module = runpy.run_path(sys.argv[1])\n"  # alone: the package imports torch
         "records = [{'file_name': f'/x/{n}.jpg', 'image_id': n, 'annotations': []} for n in 'abc']\n"
-        "print(hash('abc'), module['fingerprint'](module['columns'](records), ['dog']).digest)"
+        "print(hash('abc'), module['fingerprint'](module['columns'](records), ['dog']).digest())"
     )
     command = [sys.executable, "-c", code, fingerprint.__file__]
     found = [
@@ -122,6 +123,33 @@ def test_a_run_that_goes_on_knows_whether_its_records_are_the_same(own_sets):
     DatasetCatalog["own_train"] = lambda: records(3)
     (line,) = changed_records(before)
     assert line.startswith("own_train: its records, or their order, are not those of the run that stopped: restore")
+
+
+def test_only_labels_that_a_task_reads_keep_a_run_from_going_on(own_sets):
+    sets = {
+        "own_plain": records(),
+        "own_depth": [{**r, "depth_file_name": f"/x/{r['image_id']}.png"} for r in records()],
+        "own_moved": [{**r, "depth_file_name": f"/y/{r['image_id']}.png"} for r in records()],
+        "own_other": [{**r, "depth_file_name": f"/x/{3 - r['image_id']}.png"} for r in records()],
+    }
+    for name, content in sets.items():
+        own_sets(name, content)
+    assert len({digest(name, label_files(["detection", "semantic"])) for name in sets}) == 1
+    plain, depth, moved, other = (digest(name, label_files(["detection", "depth"])) for name in sets)
+    assert depth == moved
+    assert len({plain, depth, other}) == 3
+
+
+def test_a_digest_of_earlier_versions_is_still_one(own_sets):
+    # By the version before depth and normals, whose Cityscapes named disparity by another key.
+    made = [{"file_name": f"/x/{n}.jpg", "image_id": n, "sem_seg_file_name": f"/y/{n}.png"} for n in "abc"]
+    own_sets("own_train", [{**r, "depth_file_name": "z"} for r in made], thing_classes=["dog"])
+    assert (
+        changed_records(
+            {"own_train": "de1c3145de8452ffe3ee0a82879627f34a2e260a03856b6bb6b74c3818e9859d"}, label_files(["semantic"])
+        )
+        == []
+    )
 
 
 def test_the_training_does_not_depend_on_the_readers_order(cfg, tiny_root, own_sets):

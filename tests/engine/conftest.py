@@ -41,7 +41,7 @@ def cfg(scenes, tmp_path):
     cfg.SOLVER.NESTEROV = True
     cfg.SOLVER.CHECKPOINT_PERIOD = 3
     cfg.MTL.LOG_PERIOD = 1
-    cfg.MTL.DATA.PER_TASK = (2, 2)
+    cfg.MTL.DATA.PER_DATASET = (2, 2)
     cfg.SEED = 7
     cfg.OUTPUT_DIR = str(tmp_path / "output")
     Path(cfg.OUTPUT_DIR).mkdir()

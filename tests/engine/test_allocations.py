@@ -24,7 +24,7 @@ def dense_cfg(mclgs_cfg):
         DatasetCatalog.register("dense", lambda: [{**r, "annotations": [dict(box)]} for r in records])
         sem_seg = MetadataCatalog.get("bdd100k_sem_seg_train")
         MetadataCatalog.get("dense").set(stuff_classes=sem_seg.stuff_classes, ignore_label=sem_seg.ignore_label)
-    mclgs_cfg.DATASETS.TRAIN, mclgs_cfg.DATASETS.TEST, mclgs_cfg.MTL.DATA.PER_TASK = ("dense",), (), ()
+    mclgs_cfg.DATASETS.TRAIN, mclgs_cfg.DATASETS.TEST, mclgs_cfg.MTL.DATA.PER_DATASET = ("dense",), (), ()
     return mclgs_cfg
 
 

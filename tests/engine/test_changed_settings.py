@@ -10,7 +10,7 @@ from running import rows, train
 
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError
-from mtl_d2.engine.resume import changes, compare_configs
+from mtl_d2.engine.resume import changes, compare_configs, with_values
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -149,3 +149,13 @@ def test_keys_that_the_version_of_the_checkpoint_did_not_have_are_no_change_but_
     assert not changes(stored, cfg)
     cfg.MTL.DATA.VALIDATION_SHARE = 0.1
     assert list(changes(stored, cfg)) == ["MTL.DATA.VALIDATION_SHARE"]
+
+
+def test_key_that_the_version_of_the_checkpoint_called_otherwise_is_no_change(cfg):
+    cfg.MTL.DATA.PER_DATASET = (16,)
+    stored = cfg.dump().replace("PER_DATASET", "PER_TASK")
+    assert not changes(stored, cfg)
+    compare_configs(stored, cfg, 12)  # of a run that has ended: any change is refused
+    cfg.MTL.DATA.PER_DATASET = (8,)
+    assert list(changes(stored, cfg).values()) == ["MTL.DATA.PER_DATASET: [16] in the checkpoint, now [8]"]
+    assert with_values(cfg, stored, ["MTL.DATA.PER_DATASET"]).MTL.DATA.PER_DATASET == (16,)

@@ -18,7 +18,9 @@ from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, MultiTaskMapper, check_data, register_all
 from mtl_d2.data.dense_maps import DepthMaps
+from mtl_d2.data.reading import digests
 from mtl_d2.data.sample_scenes.generate import Request, generate
+from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.constant import fit_constant_predictor
 from mtl_d2.evaluation.dense import AVERAGES
@@ -286,3 +288,12 @@ def test_metadata_that_evaluation_cannot_follow(cfg, own_metadata, key, value):
     own_metadata(**{key: value})
     with pytest.raises(DataError, match=key):
         rehearse(cfg)
+
+
+def test_a_checkpoint_knows_the_files_of_the_labels_that_its_tasks_read(cfg):
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    trainer = MultiTaskTrainer(cfg)
+    trainer._hooks.clear()  # whose files are not open yet
+    kept = trainer.state_dict()["records"]
+    assert kept == digests(cfg.DATASETS.TRAIN, ("depth_file_name", "normals_file_name", "depth_file_name/disparity"))
+    assert kept != digests(cfg.DATASETS.TRAIN)

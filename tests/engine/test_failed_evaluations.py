@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from detectron2.utils.events import EventStorage
 from running import train
 
@@ -111,6 +112,36 @@ def test_metric_without_a_value_is_never_passed_over_in_silence(tmp_path, caplog
         "MTL.SELECT_BY: bbox/AP never had a value, so no model was chosen by it",
     )
     assert not (tmp_path / "model_best.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("depth/abs_err", [3.0, 1.0, 2.0], 1.0),
+        ("depth@own_val/abs_err", [3.0, 1.0, 2.0], 1.0),
+        ("normals_indoor/mean_angle", [3.0, 1.0, 2.0], 1.0),
+        ("depth/delta_1.25", [3.0, 1.0, 5.0], 5.0),
+        ("own_tool/made_up", [-3.0, -1.0, -2.0], -1.0),  # known to nobody
+    ],
+)
+@pytest.mark.parametrize("stopped_after", [0, 1, 2])
+def test_kept_is_the_lowest_of_an_error_and_the_highest_of_others_after_a_stop_too(
+    tmp_path, metric, values, best, stopped_after
+):
+    group, _, name = metric.partition("/")
+    hook = BestEvaluation(metric, str(tmp_path))
+    for i, value in enumerate(values):
+        if i == stopped_after:
+            state, hook = hook.state_dict(), BestEvaluation(metric, str(tmp_path))
+            hook.load_state_dict(state)
+        results = EvaluationResults({group: {name: value}})
+        model = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(model.bias, value)
+        hook.trainer = SimpleNamespace(_last_eval_results=results, iter=i, max_iter=3, model=model)
+        hook.after_step()
+    hook.after_train()
+    assert hook.trainer._last_eval_results == {group: {name: best}}
+    assert torch.load(tmp_path / "model_best.pth")["model"]["bias"].item() == best
 
 
 def test_what_fails_again_and_again_is_one_line():

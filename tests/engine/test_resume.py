@@ -162,12 +162,12 @@ def test_value_that_is_not_finite_leaves_the_last_good_checkpoint_to_go_on_from(
 def test_changed_settings_are_named(run, caplog):
     train(run)
     run.SOLVER.MAX_ITER, run.SOLVER.BASE_LR, run.DATALOADER.NUM_WORKERS = 7, 0.005, 1
-    run.MTL.DATA.PER_TASK = (3, 1)
+    run.MTL.DATA.PER_DATASET = (3, 1)
     train(run, True)
     for line in (
         "SOLVER.MAX_ITER: 6 in the checkpoint, now 7",
         "SOLVER.BASE_LR: 0.01 in the checkpoint, now 0.005",
-        "MTL.DATA.PER_TASK: [2, 2] in the checkpoint, now [3, 1]",
+        "MTL.DATA.PER_DATASET: [2, 2] in the checkpoint, now [3, 1]",
     ):
         assert line in caplog.text
     assert "NUM_WORKERS: 0 in the checkpoint" not in caplog.text

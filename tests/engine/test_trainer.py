@@ -74,7 +74,7 @@ def test_eval_only_of_the_final_model_reproduces_the_numbers(mclgs_cfg):
 @pytest.mark.parametrize("stop", [2, 3, 5])
 def test_resumed_run_equals_one_that_never_stopped(mclgs_cfg, tmp_path, stop):
     mclgs_cfg.DATASETS.TEST = ()
-    mclgs_cfg.MTL.DATA.PER_TASK = ()  # the shuffled union: some updates lack a task
+    mclgs_cfg.MTL.DATA.PER_DATASET = ()  # the shuffled union: some updates lack a task
     mclgs_cfg.SOLVER.CHECKPOINT_PERIOD = 1
     whole = train(mclgs_cfg).model.state_dict()
     mclgs_cfg.OUTPUT_DIR = str(tmp_path / "stopped")
@@ -116,7 +116,7 @@ def test_method_state_and_draws_survive_a_real_checkpoint(mclgs_cfg, tmp_path, n
 
 def test_updates_without_one_task_leave_its_head_alone(mclgs_cfg):
     cfg = mclgs_cfg
-    cfg.DATASETS.TRAIN, cfg.MTL.DATA.PER_TASK = ("bdd100k_det_train",), ()
+    cfg.DATASETS.TRAIN, cfg.MTL.DATA.PER_DATASET = ("bdd100k_det_train",), ()
     cfg.DATASETS.TEST = ()
     torch.manual_seed(3)
     trainer = MultiTaskTrainer(cfg)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from mtl_d2.report.run import Run
 from mtl_d2.report.series import read_series, running_average, thinned
 
 
@@ -17,6 +20,22 @@ def test_later_row_of_an_update_wins_and_an_undone_stretch_is_dropped():
     series, _ = read_series(lines(*first, *resumed))
     assert series["lr"].updates.tolist() == [0, 10, 15]
     assert series["lr"].values.tolist() == [0, 110, 115]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sem_seg_lane/mIoU", True),
+        ("depth_disparity@rooms/abs_err", True),
+        ("rooms/normals/mean_angle", True),
+        ("panoptic_seg/PQ", True),
+        ("own/score", True),  # in results.json
+        ("cosine/depth_normals", False),
+        ("depth", False),
+    ],
+)
+def test_metrics_are_those_of_kinds_of_tasks_and_of_the_results(name, expected):
+    assert Run(Path(), results={"own": {"own": {"score": 1.0}}}).is_metric(name) == expected
 
 
 def test_rows_of_one_write_may_come_in_any_order():

@@ -63,7 +63,7 @@ def test_trains_resumes_and_evaluates_with_the_same_numbers(root, tmp_path):
     ("overrides", "message"),
     [
         (["MTL.GRADIENT.AGGREGATOR", "meen"], "did you mean 'mean'?"),
-        (["DATASETS.TRAIN", "('bdd100k_det_train',)", "MTL.DATA.PER_TASK", "()"], "semantic"),
+        (["DATASETS.TRAIN", "('bdd100k_det_train',)", "MTL.DATA.PER_DATASET", "()"], "semantic"),
     ],
 )
 def test_mistakes_end_in_one_clear_message_without_a_traceback(root, tmp_path, overrides, message):

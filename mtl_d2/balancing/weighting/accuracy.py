@@ -34,7 +34,7 @@ OPTIONS = {
         Option("", "", "'group/name' such as 'bbox/AP'", _is_metric),
     ),
     "direction": several(
-        "which is better, for each metric; empty: 'higher' for all. An error is inverted",
+        "which is better, for each metric; empty: as its name tells, 'higher' if it is unknown. An error is inverted",
         choice("higher", "", ("higher", "lower")),
     ),
 }
@@ -52,12 +52,18 @@ class Accuracies(nn.Module):
     references: Tensor
 
     def __init__(
-        self, metrics: Sequence[str], direction: Sequence[str], references: Sequence[float], momentum: float, T: int
+        self,
+        metrics: Sequence[str],
+        direction: Sequence[str],
+        references: Sequence[float],
+        momentum: float,
+        setup: Setup,
     ) -> None:
         """Args are those of ``OPTIONS``; ``references``: T values > 0, in the units of the metrics."""
         super().__init__()
+        T = setup.num_tasks
         self.metrics = tuple(metrics)
-        self.direction = tuple(direction) or ("higher",) * T
+        self.direction = directions(metrics, direction, setup)
         self.momentum = momentum
         self.register_buffer("ratios", torch.zeros(T, dtype=torch.float64))  # k_i
         self.register_buffer("seen", torch.zeros(T, dtype=torch.bool))
@@ -98,6 +104,11 @@ class Accuracies(nn.Module):
         """k_i of the tasks that have one, by ``prefix`` and task."""
         values = zip(tasks, self.ratios.tolist(), self.seen.tolist(), strict=True)
         return {f"{prefix}_{task}": ratio for task, ratio, seen in values if seen}
+
+
+def directions(metrics: Sequence[str], given: Sequence[str], setup: Setup) -> tuple[str, ...]:
+    """'higher' or 'lower' for each of ``metrics``: the ``given`` ones, or what their names tell."""
+    return tuple(given) or tuple("lower" if setup.higher_is_better(m) is False else "higher" for m in metrics)
 
 
 def find_metric(results: Results, metric: str, where: str = "the evaluation") -> float:

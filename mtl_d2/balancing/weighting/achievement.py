@@ -85,8 +85,8 @@ class Achievement(Weighting):
         self.normalize = settings["normalize"]
         self.normalized = self.normalize != "none"
         read = [read_reference(path, metric) for path, metric in zip(potentials_from, metrics, strict=False)]
-        T = setup.num_tasks
-        self.accuracies = Accuracies(metrics, direction, potentials or read or [1.0] * T, settings["momentum"], T)
+        references = potentials or read or [1.0] * setup.num_tasks
+        self.accuracies = Accuracies(metrics, direction, references, settings["momentum"], setup)
 
     @classmethod
     def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:

@@ -12,7 +12,7 @@ from mtl_d2.balancing.checks import not_one_each
 from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
 from mtl_d2.balancing.scalarization import FLOOR
-from mtl_d2.balancing.weighting.accuracy import OPTIONS, Accuracies, Results, check_metrics
+from mtl_d2.balancing.weighting.accuracy import OPTIONS, Accuracies, Results, check_metrics, directions
 from mtl_d2.options import choice, number, several
 
 
@@ -39,7 +39,7 @@ class DTP(Weighting):
         **OPTIONS,
         "best": several(
             "value of each metric that counts as accuracy 1, in the metric's unit; empty: 100 for all, as detectron2 "
-            "gives AP and mIoU in percent. For an error: what counts as perfect",
+            "gives AP and mIoU in percent. For an error: what counts as perfect, which has to be said",
             number(100.0, "", above=0),
         ),
         "gamma": number(
@@ -63,14 +63,13 @@ class DTP(Weighting):
         self.tasks = setup.tasks
         self.from_losses = source == "training"
         self.gamma = gamma
-        T = setup.num_tasks
-        self.accuracies = Accuracies(metrics, direction, best or [100.0] * T, momentum, T)
+        self.accuracies = Accuracies(metrics, direction, best or [100.0] * setup.num_tasks, momentum, setup)
 
     @classmethod
     def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
         """Metrics where they are needed, and as many values as tasks."""
         metrics = check_metrics(values, setup) if values["source"] == "evaluation" else []
-        return [*metrics, *not_one_each(values, "best", setup, "a value")]
+        return metrics + (not_one_each(values, "best", setup, "a value") or _check_best(values, setup))
 
     @classmethod
     def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
@@ -100,3 +99,13 @@ class DTP(Weighting):
     def scalars(self) -> dict[str, float]:
         """k_i, from the first accuracy on."""
         return self.accuracies.named(self.tasks, "accuracy")
+
+
+def _check_best(values: Mapping[str, Any], setup: Setup) -> list[str]:
+    """No error is perfect at 100."""
+    metrics = [metric for metric in values["metrics"] if isinstance(metric, str)]
+    found = zip(metrics, directions(metrics, values["direction"], setup), strict=False)
+    errors = [metric for metric, direction in found if direction == "lower"]
+    if values["best"] or not errors:
+        return []
+    return [f"BEST needs a value for each metric, as {errors[0]!r} is an error: the one that counts as perfect"]

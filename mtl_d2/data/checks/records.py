@@ -130,17 +130,17 @@ def not_divisible(cfg: CfgNode, name: str, records: Records) -> Iterator[str]:
 
 def wrong_shares(cfg: CfgNode) -> Iterator[str]:
     """Shares of a batch that do not fit the training sets or the batch."""
-    shares, names = cfg.MTL.DATA.PER_TASK, cfg.DATASETS.TRAIN
+    shares, names = cfg.MTL.DATA.PER_DATASET, cfg.DATASETS.TRAIN
     if not shares:
         return
     if len(shares) != len(names):
         yield (
-            f"MTL.DATA.PER_TASK must have one number per data set of DATASETS.TRAIN, {len(names)}; "
+            f"MTL.DATA.PER_DATASET must have one number per data set of DATASETS.TRAIN, {len(names)}; "
             f"found {len(shares)}: {tuple(shares)} for {tuple(names)}"
         )
     if sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 1:
         yield (
-            "MTL.DATA.PER_TASK must be numbers >= 1 whose sum is SOLVER.IMS_PER_BATCH, "
+            "MTL.DATA.PER_DATASET must be numbers >= 1 whose sum is SOLVER.IMS_PER_BATCH, "
             f"{cfg.SOLVER.IMS_PER_BATCH}; found {tuple(shares)} with sum {sum(shares)}: change one of the two"
         )
 

@@ -12,6 +12,7 @@ so that four tasks can be read of it, each through a table of its own. 255 is ba
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,29 @@ PIXEL_TASKS: dict[str, dict[str, PixelTask]] = {
 }
 
 
-def map_keys(kind: str, colormaps: bool) -> tuple[list[str], dict[str, bytes]]:
+class NamedTable(bytes):
+    """The table of a task, pickled as its name: detectron2 keeps every record pickled, and there are 70,000."""
+
+    kind: str
+    task: str
+
+    def __new__(cls, kind: str, task: str) -> NamedTable:
+        """Args: the keys of ``PIXEL_TASKS``."""
+        table = super().__new__(cls, PIXEL_TASKS[kind][task].table() or b"")
+        table.kind, table.task = kind, task
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of pickle."""
+        return _named_table, (self.kind, self.task)
+
+
+@functools.cache
+def _named_table(kind: str, task: str) -> NamedTable:
+    return NamedTable(kind, task)
+
+
+def map_keys(kind: str, colormaps: bool) -> tuple[list[str], dict[str, NamedTable]]:
     """What records say of the tasks that maps of one kind label.
 
     Args:
@@ -75,8 +98,8 @@ def map_keys(kind: str, colormaps: bool) -> tuple[list[str], dict[str, bytes]]:
         the keys under which a record has the file of its map; and tables by their keys, the same in every record.
     """
     tasks = {name: task for name, task in PIXEL_TASKS[kind].items() if task.in_colormaps or not colormaps}
-    tables = {f"sem_seg_table/{name}": task.table() for name, task in tasks.items()}
-    return [f"sem_seg_file_name/{name}" for name in tasks], {key: t for key, t in tables.items() if t is not None}
+    tables = {f"sem_seg_table/{name}": NamedTable(kind, name) for name, task in tasks.items() if task.bits is not None}
+    return [f"sem_seg_file_name/{name}" for name in tasks], tables
 
 
 def map_metadata(kind: str) -> dict[str, Any]:

@@ -74,13 +74,15 @@ def register(root: str) -> None:
             gt_dir=str(Path(root, "cityscapes", "gtFine", split)),
             evaluator_type="cityscapes",
             semantic_convention="cityscapes",
+            depth_encoding="cityscapes_disparity",
+            depth_unit="pixels",
         )
 
 
 def load(root: str, split: str, polygons: bool = True) -> list[dict[str, Any]]:
     """Records of all images of a split, labelled for detection, instance and semantic segmentation.
 
-    Where there is a disparity it is named by ``disparity_file_name``; see ``read_disparity``.
+    Where there is a disparity they are labelled for depth too, in pixels.
 
     Args:
         root: the folder that holds ``cityscapes/``.
@@ -117,7 +119,7 @@ def _record(image: Path, polygons: bool) -> dict[str, Any]:
         "annotations": list(objects(ids, polygons)),
         "sem_seg_file_name": str(_label(image, SEMANTIC_IDS)),
         "sem_seg_table": semantic_table(),
-        **({"disparity_file_name": str(disparity)} if disparity.is_file() else {}),
+        **({"depth_file_name": str(disparity)} if disparity.is_file() else {}),
     }
 
 
@@ -141,16 +143,6 @@ def objects(ids: np.ndarray, polygons: bool) -> Iterator[dict[str, Any]]:
             "iscrowd": int(value < PER_LABEL),
             "segmentation": _outline(ids[place] == value, x0, y0) if polygons else _rle(ids == value),
         }
-
-
-def read_disparity(path: str) -> np.ndarray:
-    """Disparity (H, W) float32 in pixels of the file's own size; 0 = not known.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    stored = _read(Path(path)).astype(np.float32)
-    return np.where(stored > 0, (stored - 1) / 256, np.float32(0))
 
 
 def _label_id(value: int) -> int:

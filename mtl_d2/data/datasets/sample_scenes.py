@@ -74,8 +74,8 @@ def load(root: str, split: str) -> list[dict[str, Any]]:
                 f"{missing[0]} is missing, of the scene {record['image_id']}: make the scenes with the layouts "
                 "cityscapes,nyu among others, see docs/sample_scenes.md"
             )
+        record["depth_file_name/disparity"] = record.pop("depth_file_name")
         record.update({f"{key}_file_name": path for key, path in files.items()})
-        record["depth_file_name/disparity"] = record.pop("disparity_file_name")
     return records
 
 
