@@ -50,9 +50,9 @@ def _value(node: ast.expr, text: str) -> Any:
         if any(keyword.arg is None for keyword in node.keywords):
             raise CallError(f"{text!r}: arguments behind ** are not taken; write them out")
         kwargs = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
-        return Call(node.func.id, tuple(_value(one, text) for one in node.args), kwargs)
+        return Call(node.func.id, tuple(_value(argument, text) for argument in node.args), kwargs)
     if isinstance(node, ast.List | ast.Tuple):
-        values = [_value(one, text) for one in node.elts]
+        values = [_value(element, text) for element in node.elts]
         return tuple(values) if isinstance(node, ast.Tuple) else values
     try:
         return ast.literal_eval(node)
@@ -66,7 +66,7 @@ def wrong_arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        bare = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
         plain = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
         return f"{error}; its arguments are {plain}"
     return ""

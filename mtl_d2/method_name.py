@@ -56,10 +56,10 @@ def _parts(mtl: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         values = _values(node, name, usual)
         options = [f"{k} {shown(v)}" for k, v in values.items() if v != _plain(usual[k])]
         beside = BESIDE.get(f"{branch}.{key}", {})
-        others = [f"{k.lower()} {node[k]}" for k, plain in beside.items() if node.get(k, plain) != plain]
-        text = f"{name} ({', '.join([*options, *others])})" if options or others else "" if name in PLAIN else name
+        extras = [f"{k.lower()} {node[k]}" for k, plain in beside.items() if node.get(k, plain) != plain]
+        text = f"{name} ({', '.join([*options, *extras])})" if options or extras else "" if name in PLAIN else name
         acting = text
-        if isinstance(method, type) and issubclass(method, Strategy) and method.is_neutral(values) and not others:
+        if isinstance(method, type) and issubclass(method, Strategy) and method.is_neutral(values) and not extras:
             acting = ""
         elif _is_constant(method) and not scaled:  # the rows' weights are all 1, or all 1 / T
             acting = name if node.get("SCALE", "method") == "method" else node["SCALE"]
@@ -75,9 +75,9 @@ def _is_constant(method: Any) -> bool:
 
 def _values(node: Mapping[str, Any], name: str, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The method's options by name, the default where the config has none."""
-    own = node.get(name.upper())
-    own = own if isinstance(own, Mapping) else {}
-    return {key: _plain(own.get(key.upper(), default)) for key, default in usual.items()}
+    given = node.get(name.upper())
+    given = given if isinstance(given, Mapping) else {}
+    return {key: _plain(given.get(key.upper(), default)) for key, default in usual.items()}
 
 
 def _plain(value: Any) -> Any:

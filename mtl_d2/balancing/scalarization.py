@@ -54,11 +54,11 @@ class Scalarization(nn.Module):
 
     def coefficients(self, context: Context) -> Tensor:
         """(T,) c_i = dS/dL_i; its own parameters get dS/ds into their ``.grad``."""
-        own = [p for p in self.parameters() if p.requires_grad]
+        parameters = [p for p in self.parameters() if p.requires_grad]
         leaf = context.losses.clone().requires_grad_()
         total = self(leaf, context)
         if not total.requires_grad:
             return torch.zeros_like(context.losses)
-        c, *rest = torch.autograd.grad(total, [leaf, *own], allow_unused=True)
-        assign(list(rest), own)
+        c, *rest = torch.autograd.grad(total, [leaf, *parameters], allow_unused=True)
+        assign(list(rest), parameters)
         return torch.zeros_like(context.losses) if c is None else c

@@ -244,9 +244,9 @@ class Balancer(nn.Module):
         self, regularizer: Regularizer, oracle: Oracle, result: UpdateResult, replay: Replay, heads: bool
     ) -> None:
         """Adds the regularizer's gradient to every ``.grad`` of the shared parameters, and of the heads if asked."""
-        shared, own = regularizer.gradient(oracle, result, replay)
+        shared, head_gradients = regularizer.gradient(oracle, result, replay)
         pairs = list(zip(oracle.shared, shared, strict=True))
-        for parameters, gradients in zip(oracle.heads, own, strict=True) if heads else ():
+        for parameters, gradients in zip(oracle.heads, head_gradients, strict=True) if heads else ():
             pairs += list(zip(parameters, gradients, strict=True))
         for parameter, gradient in pairs:
             if gradient is not None:

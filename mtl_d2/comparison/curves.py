@@ -54,7 +54,7 @@ def mean_curve(runs: Sequence[Series], smooth: bool) -> tuple[Series, Floats | N
         shared = table.interpolate("index", limit_direction="both")
     updates = shared.index.to_numpy(np.float64)
     means, errors = (
-        thinned(updates, one.to_numpy(), MAX_VERTICES) for one in (shared.mean(axis=1), shared.sem(axis=1))
+        thinned(updates, statistic.to_numpy(), MAX_VERTICES) for statistic in (shared.mean(axis=1), shared.sem(axis=1))
     )
     return Series("mean", *means), errors[1] if len(runs) > 1 else None
 

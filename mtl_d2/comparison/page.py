@@ -52,7 +52,7 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
 
 def _section(anchor: str, title: str, tables: Sequence[Table]) -> Section:
     heads = len(tables) > 1
-    body = "".join((f"<h3>{escape(one.title)}</h3>" if heads else "") + html(one) for one in tables)
+    body = "".join((f"<h3>{escape(table.title)}</h3>" if heads else "") + html(table) for table in tables)
     return Section(anchor, title, body)
 
 

@@ -51,7 +51,7 @@ def load_source(path: Path, needed_by: tuple[Path, ...] = ()) -> tuple[dict, lis
     if not isinstance(parent, str) or not (path.parent / parent).is_file():
         rule = f"{BASE} must be another comparison file, relative to {path.name}; got {parent}"
         raise ComparisonError(str(path), [rule])
-    if any((path.parent / parent).samefile(other) for other in chain):
+    if any((path.parent / parent).samefile(file) for file in chain):
         raise ComparisonError(str(path), [f"{BASE} is {parent}, which is based on {path.name} itself"])
     below, more = load_source(path.parent / parent, chain)
     if isinstance(below.get("base"), str):

@@ -172,7 +172,7 @@ def grid_tables(collected: Collected) -> list[Table]:
 
 def _methods(collected: Collected, chosen: Sequence[Measure]) -> pd.DataFrame:
     """A row of cells for each method: how many of its runs count, then each measure."""
-    columns = [[Cell(row.counted) for row in collected.rows], *(_column(collected.rows, one) for one in chosen)]
+    columns = [[Cell(row.counted) for row in collected.rows], *(_column(collected.rows, measure) for measure in chosen)]
     cells = pd.DataFrame(columns, index=["runs", *(measure.title for measure in chosen)]).T
     return cells.set_axis([row.entry.name for row in collected.rows])
 

@@ -10,41 +10,43 @@ from mtl_d2.config_checks.sentences import unknown
 
 def check_data_keys(cfg: CfgNode) -> list[str]:
     """Batches, held-out images, and what chooses the model."""
-    found = []
+    mistakes = []
     if not cfg.DATASETS.TRAIN:
-        found.append("DATASETS.TRAIN is empty; name the data sets to train on")
+        mistakes.append("DATASETS.TRAIN is empty; name the data sets to train on")
     shares, names = cfg.MTL.DATA.PER_DATASET, cfg.DATASETS.TRAIN
     if shares and len(shares) != len(names):
-        found.append(f"MTL.DATA.PER_DATASET needs one number for each of DATASETS.TRAIN {tuple(names)}, got {shares}")
+        mistakes.append(
+            f"MTL.DATA.PER_DATASET needs one number for each of DATASETS.TRAIN {tuple(names)}, got {shares}"
+        )
     elif shares and (sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 0):
-        found.append(
+        mistakes.append(
             f"MTL.DATA.PER_DATASET {tuple(shares)} must be counts that add up to SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH}"
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):
-        found.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
-    return [*found, *_check_validation(cfg)]
+        mistakes.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
+    return [*mistakes, *_check_validation(cfg)]
 
 
 def _check_validation(cfg: CfgNode) -> list[str]:
-    share, period, found = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
+    share, period, mistakes = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
     metric = cfg.MTL.SELECT_BY
     if metric and not all(metric.partition("/")):
-        found.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
+        mistakes.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
     if metric and not cfg.DATASETS.TEST:
-        found.append(
+        mistakes.append(
             f"MTL.SELECT_BY {metric!r} is a metric of an evaluation, but DATASETS.TEST is empty: name test sets"
         )
     if not 0 <= share < 1:
-        found.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
+        mistakes.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
     elif share == 0 and needs_evaluation(cfg):
-        found.append(
+        mistakes.append(
             "MTL.DATA.VALIDATION_SHARE must be > 0, or the weights would be chosen on the test set: "
             f"MTL.SCALARIZATION.NAME {cfg.MTL.SCALARIZATION.NAME!r} takes accuracies; got {share}, try 0.1"
         )
     if period < 1 and needs_evaluation(cfg):
-        found.append(
+        mistakes.append(
             f"TEST.EVAL_PERIOD must be at least 1, got {period}: MTL.SCALARIZATION.NAME "
             f"{cfg.MTL.SCALARIZATION.NAME!r} takes accuracies every so many updates"
         )
-    return found
+    return mistakes

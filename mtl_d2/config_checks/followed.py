@@ -67,7 +67,7 @@ def _is_below(key: str, name: str) -> bool:
 
 def _plain(value: Any) -> Any:
     """A value with lists in the place of tuples, as YAML has it: the config that a run leaves can be given again."""
-    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _check_sampler(cfg: CfgNode) -> Iterator[str]:

@@ -122,9 +122,9 @@ def _check_local(path: Path) -> Iterator[str]:
     elif not path.parent.is_dir():
         yield f"MODEL.WEIGHTS {path} is not there, nor is the folder {path.parent}: correct the path"
     else:
-        names = [one.name for one in sorted(path.parent.iterdir()) if one.is_file()]
+        names = [file.name for file in sorted(path.parent.iterdir()) if file.is_file()]
         close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.4)
-        yield f"MODEL.WEIGHTS {path} is not there: correct the path{_such_as([path.parent / one for one in close])}"
+        yield f"MODEL.WEIGHTS {path} is not there: correct the path{_such_as([path.parent / name for name in close])}"
 
 
 def _such_as(paths: list[Path]) -> str:

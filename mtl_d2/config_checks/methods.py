@@ -35,7 +35,7 @@ def check_tasks(cfg: CfgNode) -> list[str]:
 def check_methods(cfg: CfgNode) -> list[str]:
     """The methods, their options, and what goes with what."""
     setup = build_setup(cfg)
-    found = []
+    lines = []
     choices = [
         ("MTL.ALLOCATION", "NAME", cfg.MTL.ALLOCATION, ALLOCATIONS),
         ("MTL.SCALARIZATION", "NAME", cfg.MTL.SCALARIZATION, WEIGHTINGS),
@@ -49,13 +49,13 @@ def check_methods(cfg: CfgNode) -> list[str]:
     for path, key, node, registry in choices:
         name = node[key]
         if name not in registry.names():
-            found.append(unknown(f"{path}.{key}", name, registry.names()))
+            lines.append(unknown(f"{path}.{key}", name, registry.names()))
             continue
         method = registry.get(name)
-        found += mistakes(method, method_options(node, name, method), setup, f"{path}.{name.upper()}.")
-    found += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
+        lines += mistakes(method, method_options(node, name, method), setup, f"{path}.{name.upper()}.")
+    lines += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
     if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
-        found.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
+        lines.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
     for key, value, known in [
         ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
@@ -63,25 +63,25 @@ def check_methods(cfg: CfgNode) -> list[str]:
         ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
     ]:
         if value not in known:
-            found.append(unknown(key, value, known))
-    return found
+            lines.append(unknown(key, value, known))
+    return lines
 
 
 def _check_communication(cfg: CfgNode) -> list[str]:
     """Methods that look at whole rows cannot do with parts of them."""
     known = ("auto", "all_reduce", "reduce_scatter")
-    found = []
+    lines = []
     if cfg.MTL.CHECK_REPLICAS < 0:
-        found.append(f"MTL.CHECK_REPLICAS must be at least 0, got {cfg.MTL.CHECK_REPLICAS}")
+        lines.append(f"MTL.CHECK_REPLICAS must be at least 0, got {cfg.MTL.CHECK_REPLICAS}")
     if cfg.MTL.COMMUNICATION not in known:
-        found.append(unknown("MTL.COMMUNICATION", cfg.MTL.COMMUNICATION, known))
+        lines.append(unknown("MTL.COMMUNICATION", cfg.MTL.COMMUNICATION, known))
     if cfg.MTL.COMMUNICATION != "reduce_scatter":
-        return found
+        return lines
     chosen = [
         ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
         ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
     ]
-    return found + [
+    return lines + [
         f"{key} {name!r} looks at whole gradients; MTL.COMMUNICATION 'reduce_scatter' leaves each process a part of "
         "them: set it to 'auto'"
         for key, name, registry, attribute in chosen
@@ -110,7 +110,7 @@ def _check_geometric(cfg: CfgNode) -> list[str]:
     name = cfg.MTL.SCALARIZATION.NAME
     if cfg.MTL.SCALARIZATION.MEAN != "geometric" or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
         return []
-    fitting = ", ".join(other for other, method in WEIGHTINGS if method.geometric)
+    fitting = ", ".join(candidate for candidate, method in WEIGHTINGS if method.geometric)
     return [
         f"MTL.SCALARIZATION.MEAN 'geometric' is undefined with {name!r}, whose sum has terms that are no weights; "
         f"it goes with {fitting}"

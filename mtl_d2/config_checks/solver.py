@@ -16,7 +16,7 @@ from mtl_d2.processes import number_of_processes
 
 def check_solver(cfg: CfgNode) -> list[str]:
     """Counts, optimizer, precision, clipping."""
-    found = [
+    mistakes = [
         f"{key} must be at least 1, got {value}"
         for key, value in [
             ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER),
@@ -28,17 +28,17 @@ def check_solver(cfg: CfgNode) -> list[str]:
         if value < 1
     ]
     if cfg.DATALOADER.NUM_WORKERS < 0:
-        found.append(f"DATALOADER.NUM_WORKERS must be at least 0, got {cfg.DATALOADER.NUM_WORKERS}")
-    found += optimizer_mistakes(cfg)
-    found += [*_check_precision(cfg), *_check_shares(cfg), *_check_compile(cfg), *_check_schedule(cfg)]
-    found += scaling_mistakes(cfg, number_of_processes())
+        mistakes.append(f"DATALOADER.NUM_WORKERS must be at least 0, got {cfg.DATALOADER.NUM_WORKERS}")
+    mistakes += optimizer_mistakes(cfg)
+    mistakes += [*_check_precision(cfg), *_check_shares(cfg), *_check_compile(cfg), *_check_schedule(cfg)]
+    mistakes += scaling_mistakes(cfg, number_of_processes())
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     known = ("value", "norm", "full_model")
     if clipping.ENABLED and clipping.CLIP_TYPE not in known:
-        found.append(unknown("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clipping.CLIP_TYPE, known))
+        mistakes.append(unknown("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clipping.CLIP_TYPE, known))
     if clipping.ENABLED and clipping.CLIP_VALUE <= 0:
-        found.append(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be > 0, got {clipping.CLIP_VALUE}")
-    return found
+        mistakes.append(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be > 0, got {clipping.CLIP_VALUE}")
+    return mistakes
 
 
 def _check_precision(cfg: CfgNode) -> list[str]:

@@ -35,13 +35,13 @@ NO_FORM = "masks are neither polygons, nor RLE, nor the pixels of their image: c
 
 @dataclass
 class Cleaned:
-    """Records that can be trained on, and what was found in them.
+    """Records that can be trained on, what was changed in them, and what is wrong with them.
 
     Attributes:
         records: the records cleaned, as many as were given; those that were clean are the very same objects.
         objects: how many annotations are left that are no crowd regions.
         boxes: how many annotations are left.
-        found: what was dropped or mended, and how often.
+        changes: what was dropped or mended, and how often.
         refused: mistakes that keep the records from being trained on, and how often.
         first: where each of both was met first: the image's file, and for a mistake the annotation and what it has.
     """
@@ -49,12 +49,12 @@ class Cleaned:
     records: Records = field(default_factory=list)
     objects: int = 0
     boxes: int = 0
-    found: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     def lines(self, counts: Counter[str]) -> list[str]:
-        """``found`` or ``refused`` as a line each, with its number and where it was first."""
+        """``changes`` or ``refused`` as a line each, with its number and where it was first."""
         return [
             f"{n} {what}{self.doubt if what == OUTSIDE else ''} (first in {self.first[what]})"
             for what, n in counts.items()
@@ -63,4 +63,4 @@ class Cleaned:
     @property
     def doubt(self) -> str:
         """What boxes that reach outside their image may be, where more than a tenth do."""
-        return CORNERS if self.found[OUTSIDE] * 10 > self.objects else ""
+        return CORNERS if self.changes[OUTSIDE] * 10 > self.objects else ""

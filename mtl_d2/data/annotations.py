@@ -142,7 +142,7 @@ class _Cleaner:
                     self._count(NO_MASK)
 
     def _count(self, what: str, number: int = 1) -> None:
-        self.result.found[what] += number
+        self.result.changes[what] += number
         self.result.first.setdefault(what, self._file())
 
     def _refuse(self, what: str, annotation: Any = None, value: Any = None) -> None:

@@ -22,7 +22,7 @@ declare(
             "`['ResizeScale(0.5, 2.0, 512, 1024)', 'FixedSizeCrop((512, 1024))', 'RandomFlip()']`; empty = those of "
             "the keys MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, CROP and RANDOM_FLIP, which they otherwise replace",
             "a list of texts, each a name with arguments",
-            lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value),
+            lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
         )
     },
 )
@@ -55,7 +55,8 @@ def cuts_objects(cfg: CfgNode) -> bool:
 def cuts_polygons(cfg: CfgNode) -> bool:
     """Whether one of detectron2's crops of training images is among them, for which polygons are cut."""
     augmentations = build_augmentations(cfg, is_train=True)
-    return any(isinstance(getattr(one, "aug", one), _CROPS) for one in augmentations)  # RandomApply has another in it
+    # RandomApply has another in it.
+    return any(isinstance(getattr(step, "aug", step), _CROPS) for step in augmentations)
 
 
 def _built(call: Call, cfg: CfgNode) -> T.Augmentation:
@@ -65,8 +66,10 @@ def _built(call: Call, cfg: CfgNode) -> T.Augmentation:
         guess = f"; did you mean {near[0]}?" if near else ""
         raise CallError(f"{call.name} is none of {', '.join(known)}{guess}")
     kind = known[call.name]
-    args = [_built(one, cfg) if isinstance(one, Call) else one for one in call.args]
-    kwargs = {key: _built(one, cfg) if isinstance(one, Call) else one for key, one in call.kwargs.items()}
+    args = [_built(argument, cfg) if isinstance(argument, Call) else argument for argument in call.args]
+    kwargs = {
+        key: _built(argument, cfg) if isinstance(argument, Call) else argument for key, argument in call.kwargs.items()
+    }
     told = {"image_format": cfg.INPUT.FORMAT, "seg_pad_value": 0}  # 255, upstream's, would be part of a mask
     kwargs |= {key: value for key, value in told.items() if takes(kind, key) and key not in kwargs}
     wrong = wrong_arguments(kind, *args, **kwargs)

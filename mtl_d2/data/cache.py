@@ -17,8 +17,8 @@ Arrays = Mapping[str, npt.NDArray]
 
 def cache_folder() -> Path:
     """``$MTL_D2_CACHE``; without it ``mtl_d2`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``."""
-    own = os.environ.get("MTL_D2_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "mtl_d2")
+    chosen = os.environ.get("MTL_D2_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "mtl_d2")
 
 
 def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
@@ -45,12 +45,12 @@ def _write(folder: Path, arrays: Arrays) -> None:
     """Writes into a folder beside it and renames that, so that no process ever sees half of it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as temporary:
-        new = Path(temporary, "new")
-        new.mkdir()
+        draft = Path(temporary, "new")
+        draft.mkdir()
         for name, array in arrays.items():
-            np.save(new / f"{name}.npy", array)
+            np.save(draft / f"{name}.npy", array)
         try:
-            new.rename(folder)
+            draft.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster, with the same arrays
                 raise

@@ -53,54 +53,58 @@ def check_data(cfg: CfgNode) -> None:
         raise DataError("\n".join(findings.refused))
 
 
-def _look_at(one: Examination) -> None:
-    cfg, read, kinds = one.cfg, one.records, kinds_of(one.cfg.MTL.TASKS)
-    one.labelled = {kind.task for kind in kinds if kind.is_in_some(read)}
-    labelled = [kind for kind in kinds if kind.task in one.labelled]
-    mask_format = cfg.INPUT.MASK_FORMAT if one.is_trained_on else "bitmask"  # evaluation reads any
+def _look_at(examination: Examination) -> None:
+    cfg, read, kinds = examination.cfg, examination.records, kinds_of(examination.cfg.MTL.TASKS)
+    examination.labelled = {kind.task for kind in kinds if kind.is_in_some(read)}
+    labelled = [kind for kind in kinds if kind.task in examination.labelled]
+    mask_format = cfg.INPUT.MASK_FORMAT if examination.is_trained_on else "bitmask"  # evaluation reads any
     cleaned = clean_annotations(read, any(kind.reads_masks for kind in labelled), mask_format)
-    one.cleaned = cleaned.records  # which have their sizes as numbers
+    examination.cleaned = cleaned.records  # which have their sizes as numbers
     images = image_paths(read)
-    one.refuse(files.missing_files(images, read, [key for kind in kinds for key in kind.file_keys], one.listing))
-    _look_into_files(one, [kind.record_key for kind in labelled if kind.is_map])
-    one.refuse(cleaned.lines(cleaned.refused))
+    examination.refuse(
+        files.missing_files(images, read, [key for kind in kinds for key in kind.file_keys], examination.listing)
+    )
+    _look_into_files(examination, [kind.record_key for kind in labelled if kind.is_map])
+    examination.refuse(cleaned.lines(cleaned.refused))
     for kind in labelled:
-        one.refuse(classes.wrong_number(cfg, one.metadata, kind))
-        one.refuse(classes.wrong_mapping(one.metadata, kind))
+        examination.refuse(classes.wrong_number(cfg, examination.metadata, kind))
+        examination.refuse(classes.wrong_mapping(examination.metadata, kind))
     for kind in first_of_each(labelled):
-        kind.check_records(one)
-    one.refuse(records.not_divisible(cfg, one.name, read))
-    one.refuse(coco_file.shared_image_ids(one.name, read))
-    if one.name in cfg.DATASETS.TEST:
-        one.refuse(records.not_told_apart(read))
+        kind.check_records(examination)
+    examination.refuse(records.not_divisible(cfg, examination.name, read))
+    examination.refuse(coco_file.shared_image_ids(examination.name, read))
+    if examination.name in cfg.DATASETS.TEST:
+        examination.refuse(records.not_told_apart(read))
     else:
-        one.warn(records.listed_twice(read, [kind.record_key for kind in kinds]))
+        examination.warn(records.listed_twice(read, [kind.record_key for kind in kinds]))
     if cfg.DATASETS.TEST:
-        one.places = one.listing.places(images)
+        examination.places = examination.listing.places(images)
 
 
-def _look_into_files(one: Examination, map_keys: Sequence[str]) -> None:
+def _look_into_files(examination: Examination, map_keys: Sequence[str]) -> None:
     """Headers of all label maps and of their images, and of a few images that have none."""
-    named = [r for r in one.cleaned if "image" not in r]
+    named = [r for r in examination.cleaned if "image" not in r]
     maps = [r for r in named if any(key in r for key in map_keys)]
-    others = [r for r in named if not any(key in r for key in map_keys)]
-    sample = files.spread(others, files.LOOKED_AT)
+    without_maps = [r for r in named if not any(key in r for key in map_keys)]
+    sample = files.spread(without_maps, files.LOOKED_AT)
     # At random: where time does not reach for all, those that are looked at are spread over the data set.
     order = np.random.default_rng(0).permutation(len(maps))
-    one.headers = files.read_headers((*sample, *(maps[i] for i in order)), map_keys, one.listing)
-    one.refuse(files.wrong_images([*maps, *sample], one.headers))
+    examination.headers = files.read_headers((*sample, *(maps[i] for i in order)), map_keys, examination.listing)
+    examination.refuse(files.wrong_images([*maps, *sample], examination.headers))
 
 
 def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:
     """What is wrong with the data sets taken together."""
-    labelled = {name: one.labelled for name, one in known.items()}
+    labelled = {name: examination.labelled for name, examination in known.items()}
     findings.refuse(unlabelled(cfg, labelled))
     findings.refuse(classes.different_classes(cfg, labelled))
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
-    kinds = [k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in one.labelled for one in trained_on.values())]
+    kinds = [
+        k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in examination.labelled for examination in trained_on.values())
+    ]
     for kind in first_of_each(kinds):
-        same = {other.task for other in kinds if other.sample_key == kind.sample_key}
-        trained = {name: one for name, one in trained_on.items() if same & one.labelled}
+        same = {k.task for k in kinds if k.sample_key == kind.sample_key}
+        trained = {name: examination for name, examination in trained_on.items() if same & examination.labelled}
         for name, line in kind.check_training_sets(trained):
             if not name:
                 findings.refuse([line])

@@ -34,16 +34,16 @@ def wrong_classes(task: str, number: int, names: Sequence[str], records: Sequenc
         records: of a data set.
     """
     labelled = [record for record in records if task in record]
-    other = [record for record in labelled if not isinstance(record[task], Integral)]
-    ids = {record[task] for record in labelled} if not other else set()
+    odd = [record for record in labelled if not isinstance(record[task], Integral)]
+    ids = {record[task] for record in labelled} if not odd else set()
     if names and len(names) != number:
         yield (
             f"{task} has {len(names)} classes, but MODEL.CLASSIFIER.NUM_CLASSES says {number}: set it to {len(names)}"
         )
-    elif other:
+    elif odd:
         yield (
-            f"`{task}` must be a whole number in 0..{number - 1}, found {_what(other[0][task])} in {len(other)} of "
-            f"{len(labelled)} records, the first is of {other[0].get('file_name')}: have its reader give `int`s"
+            f"`{task}` must be a whole number in 0..{number - 1}, found {_what(odd[0][task])} in {len(odd)} of "
+            f"{len(labelled)} records, the first is of {odd[0].get('file_name')}: have its reader give `int`s"
         )
     elif ids and not ids <= set(range(number)):
         yield f"`{task}` must be in 0..{number - 1}, found {sorted(ids - set(range(number)))}: correct its reader"
@@ -66,8 +66,8 @@ def wrong_images(shape: tuple[int, ...], records: Sequence[dict[str, Any]]) -> I
         return
     shapes = {tuple(record["image"].shape) for record in held}
     if not shapes <= {shape}:
-        found = ", ".join(map(str, sorted(shapes)))
-        yield f"images must have MODEL.CLASSIFIER.INPUT_SHAPE {shape}, found {found}: set it to what they have"
+        sizes = ", ".join(map(str, sorted(shapes)))
+        yield f"images must have MODEL.CLASSIFIER.INPUT_SHAPE {shape}, found {sizes}: set it to what they have"
 
 
 def _what(value: Any) -> str:

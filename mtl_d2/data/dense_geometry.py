@@ -76,7 +76,7 @@ def transform_depth(
         DataError: what a transform does to points is not known.
     """
     values, affines = _transformed(depth[..., None], transforms, bilinear)
-    factor = DEPTH_SCALINGS[scaling](float(np.prod([one.magnification for one in affines])))
+    factor = DEPTH_SCALINGS[scaling](float(np.prod([affine.magnification for affine in affines])))
     return values[..., 0] * np.float32(factor)
 
 
@@ -174,8 +174,8 @@ def _scaled(x: float, y: float, size: Size, shift: tuple[float, float] = (0.0, 0
 
 
 def _resized(transform: T.ResizeTransform | ScaleTransform, size: Size) -> Affine:
-    new = (transform.new_h, transform.new_w)
-    return _scaled(new[1] / transform.w, new[0] / transform.h, new)
+    new_size = (transform.new_h, transform.new_w)
+    return _scaled(new_size[1] / transform.w, new_size[0] / transform.h, new_size)
 
 
 def _cropped(transform: T.CropTransform, size: Size) -> Affine:

@@ -58,15 +58,15 @@ class Listing:
 
     def places(self, paths: Paths) -> Places:
         """Where files really are, the same for every path to them: links are followed, those of files once."""
-        found: Places = {}
+        places: Places = {}
         for folder, files in paths.by_folder.items():
             links = self._look(folder).links
             linked = files & links.keys()
-            found.setdefault(self._resolve(folder), set()).update(files - linked if linked else files)
+            places.setdefault(self._resolve(folder), set()).update(files - linked if linked else files)
             for file in linked:
                 target = os.path.join(folder, links[file])
-                found.setdefault(self._resolve(os.path.dirname(target)), set()).add(os.path.basename(target))
-        return found
+                places.setdefault(self._resolve(os.path.dirname(target)), set()).add(os.path.basename(target))
+        return places
 
     def _resolve(self, folder: str) -> str:
         if folder not in self._real:
@@ -85,6 +85,6 @@ class Listing:
         return known
 
 
-def number_in_both(one: Places, other: Places) -> int:
+def number_in_both(first: Places, second: Places) -> int:
     """How many files are in both."""
-    return sum(len(files & other[folder]) for folder, files in one.items() if folder in other)
+    return sum(len(files & second[folder]) for folder, files in first.items() if folder in second)

@@ -143,7 +143,7 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
         logger.info("%s: %d images to train on, %d held out", name, len(records), len(held))
     cleaned = clean_annotations(records, any(kind.reads_masks for kind in kinds), cfg.INPUT.MASK_FORMAT)
     records = cleaned.records
-    for line in cleaned.lines(cleaned.found) if "annotations" in keys else ():
+    for line in cleaned.lines(cleaned.changes) if "annotations" in keys else ():
         logger.warning("%s: %s", name, line)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
         kept = [r for r in records if _has_content(r, keys)]
@@ -159,8 +159,8 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
 
 
 def _has_content(record: dict[str, Any], keys: set[str]) -> bool:
-    others = any(k in record for k in keys - {"annotations"})
-    return others or "annotations" not in record or any(not a.get("iscrowd", 0) for a in record["annotations"])
+    other_labels = any(k in record for k in keys - {"annotations"})
+    return other_labels or "annotations" not in record or any(not a.get("iscrowd", 0) for a in record["annotations"])
 
 
 def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) -> Order:
@@ -168,7 +168,9 @@ def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) ->
     shares = cfg.MTL.DATA.PER_DATASET
     if not shares:
         return _stream(cfg, list(chain.from_iterable(sets)), seed)
-    return FixedShares([_stream(cfg, one, seed, i) for i, one in enumerate(sets)], [len(one) for one in sets], shares)
+    return FixedShares(
+        [_stream(cfg, records, seed, i) for i, records in enumerate(sets)], [len(records) for records in sets], shares
+    )
 
 
 def _stream(cfg: CfgNode, records: Sequence[dict[str, Any]], *key: int) -> Order:

@@ -42,19 +42,19 @@ def coco_polygons(mask: Array) -> list[list[float]]:
 def _without_holes(fine: Array, shift: int) -> list[Array]:
     contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outlines = [np.asarray(contour) for contour in contours]
-    found: list[Array] = []
+    polygons: list[Array] = []
     for k, contour in enumerate(outlines):
         if hierarchy[0, k, 3] >= 0:  # a hole
             continue
         hole = _largest_hole(outlines, hierarchy[0], int(hierarchy[0, k, 2]))
         if hole is None:
-            found.append(contour + np.array([shift, 0]))
+            polygons.append(contour + np.array([shift, 0]))
             continue
         part = cv2.drawContours(np.zeros_like(fine), [contour], -1, 1, cv2.FILLED) & fine
         middle = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 2) // 4 * 2  # between two pixels
-        found += _without_holes(np.ascontiguousarray(part[:, :middle]), shift)
-        found += _without_holes(np.ascontiguousarray(part[:, middle:]), shift + middle)
-    return found
+        polygons += _without_holes(np.ascontiguousarray(part[:, :middle]), shift)
+        polygons += _without_holes(np.ascontiguousarray(part[:, middle:]), shift + middle)
+    return polygons
 
 
 def _largest_hole(outlines: Sequence[Array], hierarchy: Array, first: int) -> Array | None:

@@ -21,7 +21,7 @@ def require_folder(folder: Path, holds: str) -> Path:
         DataError: it is not there.
     """
     if not folder.is_dir():
-        raise DataError(f"folder {folder} not found {mend(holds)}")
+        raise DataError(f"folder {folder} not found {root_advice(holds)}")
     return folder
 
 
@@ -30,7 +30,7 @@ def is_below_root(file: str) -> bool:
     return Path(os.environ.get(ROOT, "datasets")).absolute() in Path(file).absolute().parents
 
 
-def mend(holds: str) -> str:
+def root_advice(holds: str) -> str:
     """What to do about files that are not found: where they were looked for, and where they belong."""
     value = os.environ.get(ROOT)
     variable = "is not set" if value is None else f"is {value!r}"

@@ -39,10 +39,10 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def _require(records: Records, key: str, other: list[int]) -> None:
-    if other:
-        mend = "correct its reader" if key == FILE else "leave the key out where there is no label map"
+def _require(records: Records, key: str, indices: list[int]) -> None:
+    if indices:
+        advice = "correct its reader" if key == FILE else "leave the key out where there is no label map"
         raise DataError(
-            f"{len(other)} of {len(records)} records have no path as `{key}`, the first is record {other[0]}, "
-            f"{reprlib.repr(records[other[0]])}: {mend}"
+            f"{len(indices)} of {len(records)} records have no path as `{key}`, the first is record {indices[0]}, "
+            f"{reprlib.repr(records[indices[0]])}: {advice}"
         )

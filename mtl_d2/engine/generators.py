@@ -19,14 +19,14 @@ def generator_states() -> list[dict[str, Any]]:
     """
     version, words, gauss = random.getstate()
     _, key, position, has_gauss, cached = np.random.get_state()
-    own = {
+    state = {
         "torch": torch.get_rng_state(),
         "python": (version, torch.tensor(words), gauss),
         "numpy": (torch.tensor(np.asarray(key, dtype=np.int64)), position, has_gauss, cached),
     }
     if torch.cuda.is_initialized():
-        own["cuda"] = torch.cuda.get_rng_state()
-    return comm.gather(own)
+        state["cuda"] = torch.cuda.get_rng_state()
+    return comm.gather(state)
 
 
 def restore_generators(states: Sequence[dict[str, Any]]) -> None:
@@ -35,11 +35,11 @@ def restore_generators(states: Sequence[dict[str, Any]]) -> None:
     Args:
         states: one dict for each process, as many as there are now.
     """
-    own = states[comm.get_rank()]
-    torch.set_rng_state(own["torch"])
-    version, words, gauss = own["python"]
+    state = states[comm.get_rank()]
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
-    key, position, has_gauss, cached = own["numpy"]
+    key, position, has_gauss, cached = state["numpy"]
     np.random.set_state(("MT19937", key.numpy().astype(np.uint32), position, has_gauss, cached))
-    if "cuda" in own and torch.cuda.is_available():
-        torch.cuda.set_rng_state(own["cuda"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -23,14 +23,14 @@ def last_layer_mistakes(model: Any, balancer: Balancer, cfg: Any) -> list[str]:
         cfg: the config that both were built by.
     """
     named = list(cfg.MTL.LAST_SHARED_LAYER)
-    found = [line for name in named for line in _wrong_name(model, name)]
+    mistakes = [line for name in named for line in _wrong_name(model, name)]
     users = _users(balancer, cfg)
-    if found or not users:
-        return found
+    if mistakes or not users:
+        return mistakes
     reached = model.reached_parameters()
     parameters = _last_parameters(model, named)
     moving = {name for name, parameter in parameters.items() if parameter.requires_grad}
-    missing = [task for task, own in reached.items() if not moving & set(own)]
+    missing = [task for task, names in reached.items() if not moving & set(names)]
     if not missing:
         return []
     weights = [name for name, parameter in parameters.items() if parameter.dim() > 1]
@@ -46,29 +46,29 @@ def last_layer_mistakes(model: Any, balancer: Balancer, cfg: Any) -> list[str]:
 
 def _users(balancer: Balancer, cfg: Any) -> list[str]:
     """The choices that look at the last shared layer."""
-    mtl, found = cfg.MTL, []
+    mtl, users = cfg.MTL, []
     if balancer.level == "last_layer" and (balancer.gradient.scaling is not None or balancer.gradient.needs_rows(0)):
-        found.append("MTL.GRADIENT.LEVEL 'last_layer'")
+        users.append("MTL.GRADIENT.LEVEL 'last_layer'")
     if balancer.scalarization.weighting.needs_rows:
-        found.append(f"MTL.SCALARIZATION.NAME {mtl.SCALARIZATION.NAME!r}")
+        users.append(f"MTL.SCALARIZATION.NAME {mtl.SCALARIZATION.NAME!r}")
     if balancer.regularizer is not None and balancer.regularizer.needs_last_layer:
-        found.append(f"MTL.REGULARIZER.NAME {mtl.REGULARIZER.NAME!r}")
-    return found
+        users.append(f"MTL.REGULARIZER.NAME {mtl.REGULARIZER.NAME!r}")
+    return users
 
 
 def _wrong_name(model: Any, name: str) -> list[str]:
     modules = dict(model.named_modules())
     if not name or name not in modules:
-        near = difflib.get_close_matches(name, [other for other in modules if other], n=SHOWN)
+        near = difflib.get_close_matches(name, [known for known in modules if known], n=SHOWN)
         guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return [f"{KEY}: {type(model).__name__} has no module {name!r}{guess}"]
-    own = {id(p) for p in modules[name].parameters()}
-    if not own:
+    ids = {id(p) for p in modules[name].parameters()}
+    if not ids:
         return [f"{KEY}: module {name!r} has no parameters"]
     return [
         f"{KEY}: module {name!r} belongs to the head of task {task.name}; name modules that all tasks share"
         for task in model.tasks
-        if any(id(p) in own for head in task.head_modules for p in model.get_submodule(head).parameters())
+        if any(id(p) in ids for head in task.head_modules for p in model.get_submodule(head).parameters())
     ]
 
 
@@ -81,8 +81,8 @@ def _last_parameters(model: Any, named: Sequence[str]) -> dict[str, nn.Parameter
 
 def _advice(model: Any, reached: dict[str, list[str]]) -> str:
     """Modules that would do: convolutions and linear layers that all tasks reach and that move, the last ones first."""
-    first, *others = reached.values()
-    shared = [name for name in first if all(name in other for other in others)]
+    first, *rest = reached.values()
+    shared = [name for name in first if all(name in names for names in rest)]
     weights = [name for name in shared if model.get_parameter(name).dim() > 1]
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in reversed(weights)))
     if not modules:

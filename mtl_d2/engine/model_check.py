@@ -33,14 +33,14 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
     Raises:
         ConfigError: one line for each mistake, all of them at once.
     """
-    found = [
+    mistakes = [
         *last_layer_mistakes(model, balancer, cfg),
         *_wrong_levels(model, cfg),
         *_features_apart(model, cfg),
         *_wrong_norms(model, cfg),
     ]
-    if found:
-        raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in found))
+    if mistakes:
+        raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in mistakes))
 
 
 def _wrong_levels(model: Any, cfg: Any) -> Iterator[str]:
@@ -96,15 +96,19 @@ def _set_below_model(cfg: Any) -> list[tuple[str, Any]]:
 def _words(value: Any) -> set[str]:
     """Of a config's value, those that would be known again in a sentence."""
     values = value if isinstance(value, list | tuple) else [value]
-    return {str(one) for one in values if isinstance(one, str | int) and len(str(one)) > 1 and one not in (True, False)}
+    return {
+        str(item) for item in values if isinstance(item, str | int) and len(str(item)) > 1 and item not in (True, False)
+    }
 
 
 def _features_apart(model: Any, cfg: Any) -> list[str]:
     """At level "features", tasks are compared by the pyramid levels that both look at."""
     if cfg.MTL.GRADIENT.LEVEL != "features" or not hasattr(model, "task_levels") or len(model.tasks) < 2:
         return []
-    levels = {task: set(own) for task, own in model.task_levels().items()}
-    alone = [t for t, own in levels.items() if not any(own & other for o, other in levels.items() if o != t)]
+    levels = {task: set(names) for task, names in model.task_levels().items()}
+    alone = [
+        t for t, names in levels.items() if not any(names & other_names for o, other_names in levels.items() if o != t)
+    ]
     if not alone:
         return []
     return [
@@ -118,10 +122,10 @@ def _wrong_norms(model: Any, cfg: Any) -> list[str]:
     if comm.get_world_size() == 1:
         return []
     norms = {name: module for name, module in model.named_modules() if synchronizes(module)}
-    found = []
+    mistakes = []
     on_device = [name for name, module in norms.items() if isinstance(module, nn.SyncBatchNorm)]
     if on_device and cfg.MODEL.DEVICE == "cpu":
-        found.append(
+        mistakes.append(
             f"{len(on_device)} norms are torch's SyncBN ({on_device[0]}, ...), which does not run on MODEL.DEVICE "
             "'cpu': take 'naiveSyncBN_N', or 'GN'"
         )
@@ -132,11 +136,11 @@ def _wrong_norms(model: Any, cfg: Any) -> list[str]:
         if name.startswith(heads) and isinstance(module, NaiveSyncBatchNorm) and module._stats_mode == ""
     ]
     if equal:
-        found.append(
+        mistakes.append(
             f"{len(equal)} norms of heads are 'naiveSyncBN' ({equal[0]}, ...), which counts every process alike, also "
             "one that has no sample of the task: take 'naiveSyncBN_N', or 'SyncBN' on GPUs"
         )
-    return [*found, *_no_second_derivative(cfg, norms)]
+    return [*mistakes, *_no_second_derivative(cfg, norms)]
 
 
 def _no_second_derivative(cfg: Any, norms: dict[str, nn.Module]) -> list[str]:

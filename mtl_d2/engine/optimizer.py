@@ -11,10 +11,10 @@ from mtl_d2.balancing import Balancer
 
 def add_weighting_parameters(optimizer: torch.optim.Optimizer, balancer: Balancer, cfg: Any) -> None:
     """Lets the optimizer train the weighting's own parameters: no weight decay, a learning rate of their own."""
-    own = list(balancer.scalarization.parameters())
-    if own:
+    parameters = list(balancer.scalarization.parameters())
+    if parameters:
         rate = cfg.SOLVER.BASE_LR * cfg.MTL.SCALARIZATION.LR_FACTOR
-        optimizer.add_param_group({"params": own, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
+        optimizer.add_param_group({"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": 0.0})
 
 
 def of_checkpoint(
@@ -39,8 +39,8 @@ def of_checkpoint(
     for group in optimizer.param_groups:
         counted = before[group["params"][0]]  # some optimizers count their steps in the group
         group.update({key: value for key, value in counted.items() if key not in group})
-    others = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
-    return {**optimizer.state_dict(), **others}
+    rest = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
+    return {**optimizer.state_dict(), **rest}
 
 
 def set_rates(scheduler: Any, base_rates: list[float]) -> None:

@@ -78,9 +78,9 @@ def read_torch(path: str, mmap: bool = False) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a broken file raises whatever its bytes happen to say
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
-            raise ForbiddenContentError(_refusal(path, found[1], "tensors")) from None
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden:
+            raise ForbiddenContentError(_refusal(path, forbidden[1], "tensors")) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read as a file that torch.save wrote: {reason}") from error
 

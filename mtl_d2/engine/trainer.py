@@ -157,29 +157,29 @@ class MultiTaskTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase | None]:
         """detectron2's hooks, with a writer period of our own for the files, held-out evaluation, and the report."""
-        found = super().build_hooks()
+        all_hooks = super().build_hooks()
         if comm.is_main_process():
-            found.pop()  # detectron2's writers, all at one period
-        found = [hook for hook in found if not isinstance(hook, hooks.PeriodicCheckpointer)]
-        evaluation = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook))
+            all_hooks.pop()  # detectron2's writers, all at one period
+        all_hooks = [hook for hook in all_hooks if not isinstance(hook, hooks.PeriodicCheckpointer)]
+        evaluation = next(i for i, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook))
         self._failed_evaluations = FailedEvaluations()
-        found.insert(evaluation + 1, self._failed_evaluations)
+        all_hooks.insert(evaluation + 1, self._failed_evaluations)
         if self.cfg.MTL.SELECT_BY:
             best = BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR, self.checkpointer.classes)
-            found.insert(evaluation + 2, best)
+            all_hooks.insert(evaluation + 2, best)
         if self.cfg.TEST.AUG.ENABLED:
-            found.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
-        own = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
-        found[evaluation:evaluation] = [self._build_validation(), *own] if needs_evaluation(self.cfg) else own
+            all_hooks.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
+        saving = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
+        all_hooks[evaluation:evaluation] = [self._build_validation(), *saving] if needs_evaluation(self.cfg) else saving
         loop, reduction = self._trainer, self._trainer.oracle.reduction
         if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
             check = ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction)
-            found.insert(0, hooks.CallbackHook(after_step=lambda trainer: check(trainer.iter)))
+            all_hooks.insert(0, hooks.CallbackHook(after_step=lambda trainer: check(trainer.iter)))
         if comm.is_main_process():
-            found.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
-            found.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))
-            found.append(ReportHook(self.cfg, self._failed_evaluations))
-        return found
+            all_hooks.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
+            all_hooks.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))
+            all_hooks.append(ReportHook(self.cfg, self._failed_evaluations))
+        return all_hooks
 
     def before_train(self) -> None:
         """detectron2's; a resumed run first ends the update that its checkpoint was written in."""

@@ -25,9 +25,9 @@ def as_named_in(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``weights`` as they are, or those of the trunk by the model's names.
     """
-    own = model.state_dict()
+    state = model.state_dict()
     name, trunk = _trunk(model)
-    if trunk is None or own.keys() & weights.keys():
+    if trunk is None or state.keys() & weights.keys():
         return dict(weights)
     places = {f"{name}.{key}": value for key, value in trunk.state_dict().items() if not key.endswith(COUNTS)}
     given = {key: value for key, value in weights.items() if not key.endswith(COUNTS)}
@@ -54,8 +54,8 @@ def _mismatch(places: Mapping[str, Tensor], given: Mapping[str, Any]) -> str:
     """The first place whose tensor is of another shape or kind, in words; empty where there is none."""
     if len(given) < len(places):
         return f"the file has {len(given)} tensors, the trunk {len(places)}"
-    for (place, wanted), (name, found) in zip(places.items(), given.items(), strict=False):
+    for (place, wanted), (name, tensor) in zip(places.items(), given.items(), strict=False):
         kinds = place.rpartition(".")[2], name.rpartition(".")[2]
-        if kinds[0] != kinds[1] or tuple(wanted.shape) != tuple(found.shape):
-            return f"{name} {tuple(found.shape)} in the file stands where {place} {tuple(wanted.shape)} is needed"
+        if kinds[0] != kinds[1] or tuple(wanted.shape) != tuple(tensor.shape):
+            return f"{name} {tuple(tensor.shape)} in the file stands where {place} {tuple(wanted.shape)} is needed"
     return ""

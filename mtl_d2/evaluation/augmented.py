@@ -38,12 +38,12 @@ def add_augmented(cfg: Any, model: nn.Module, results: Any, test: Callable[[Any,
         return
     folder = Path(cfg.OUTPUT_DIR, "inference" + SUFFIX)
     evaluators = [build_evaluator(boxes, name, str(folder / name)) for name in boxes.DATASETS.TEST]
-    found = test(boxes, GeneralizedRCNNWithTTA(boxes, model), evaluators)
-    for group, metrics in found.items():
+    augmented = test(boxes, GeneralizedRCNNWithTTA(boxes, model), evaluators)
+    for group, metrics in augmented.items():
         kind, at, name = group.partition("@")
         results[f"{kind}{SUFFIX}{at}{name}"] = metrics
-    if getattr(found, "failures", ()):
-        results.failures = (*results.failures, *(f"{SUFFIX[1:]}: {line}" for line in found.failures))
+    if getattr(augmented, "failures", ()):
+        results.failures = (*results.failures, *(f"{SUFFIX[1:]}: {line}" for line in augmented.failures))
 
 
 class AugmentedEvaluation(HookBase):

@@ -71,7 +71,7 @@ def unknown_types(tools: Mapping[str, Tools]) -> list[str]:
     Args:
         tools: by data set.
     """
-    notes, known = [], {*PLAIN, *(one for kind in all_kinds() for one in kind.evaluator_types)}
+    notes, known = [], {*PLAIN, *(known_type for kind in all_kinds() for known_type in kind.evaluator_types)}
     for name, its_tools in tools.items():
         kind = evaluator_type(name)
         if kind not in known:

@@ -50,17 +50,17 @@ def _average_precisions(official: Any, matches: dict[str, Any]) -> np.ndarray:
     """
     options = official.args
     labels, overlaps = options.instLabels, options.overlaps
-    found = np.zeros((1, len(labels), len(overlaps)))
+    precisions = np.zeros((1, len(labels), len(overlaps)))
     for row, label in enumerate(labels):
         for column, overlap in enumerate(overlaps):
             options.instLabels, options.overlaps = [label], [overlap]
             try:
-                found[0, row, column] = official.evaluateMatches(matches, options).item()
+                precisions[0, row, column] = official.evaluateMatches(matches, options).item()
             except IndexError as error:
                 if "size 0" not in str(error):
                     raise
     options.instLabels, options.overlaps = labels, overlaps
-    return found
+    return precisions
 
 
 def evaluate_semantic(pairs: Pairs) -> dict[str, float]:
@@ -102,8 +102,8 @@ def main(job: Path, results: Path) -> None:
     """Runs the evaluations that ``job`` has files for."""
     supply_numpy()
     pairs = json.loads(job.read_text(encoding="utf-8"))
-    found = {EVALUATIONS[task][0]: EVALUATIONS[task][1](pairs[task]) for task in pairs}
-    results.write_text(json.dumps(found), encoding="utf-8")
+    metrics = {EVALUATIONS[task][0]: EVALUATIONS[task][1](pairs[task]) for task in pairs}
+    results.write_text(json.dumps(metrics), encoding="utf-8")
 
 
 if __name__ == "__main__":

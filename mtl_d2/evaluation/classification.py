@@ -46,10 +46,10 @@ class ClassificationEvaluator(DatasetEvaluator):
         for own_right, own_seen in counts:
             right.update(own_right)
             seen.update(own_seen)
-        found = {task: 100.0 * right[task] / seen[task] for task in self._tasks if seen[task]}
-        if found:
-            found["harmonic_mean"] = harmonic_mean(list(found.values()))
-        return OrderedDict(accuracy=found)
+        accuracies = {task: 100.0 * right[task] / seen[task] for task in self._tasks if seen[task]}
+        if accuracies:
+            accuracies["harmonic_mean"] = harmonic_mean(list(accuracies.values()))
+        return OrderedDict(accuracy=accuracies)
 
 
 ACCURACY = Tool(

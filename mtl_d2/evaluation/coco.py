@@ -125,15 +125,15 @@ class ObjectEvaluator(COCOEvaluator):
         """The objects predicted in one image, with the ids that the truth has."""
         image_id = self._truth.image_ids[prediction["image_id"]]
         categories = self._truth.category_ids
-        found = []
+        objects = []
         for result in prediction.get("instances", ()):
             if result["category_id"] >= len(categories):
                 raise ValueError(
                     f"{self._truth.name} has {len(categories)} classes, but class {result['category_id']} is predicted"
                 )
             category_id = categories[result["category_id"]]
-            found.append({**result, "image_id": image_id, "category_id": category_id})
-        return found
+            objects.append({**result, "image_id": image_id, "category_id": category_id})
+        return objects
 
 
 def run_pycocotools(truth: COCO, results: Results, kind: str) -> COCOeval:
@@ -141,10 +141,10 @@ def run_pycocotools(truth: COCO, results: Results, kind: str) -> COCOeval:
     # It takes an object's area from its box if there is one, from its mask otherwise.
     shape = "bbox" if kind == "bbox" else "segmentation"
     keys = ("image_id", "category_id", "score", shape)
-    own = [{key: r[key] for key in keys} for r in results if r["image_id"] in truth.imgs and shape in r]
+    kept = [{key: r[key] for key in keys} for r in results if r["image_id"] in truth.imgs and shape in r]
     with redirect_stdout(io.StringIO()) as said:
-        found = truth.loadRes(own) if own else coco_api({**truth.dataset, "annotations": []})
-        evaluation = COCOeval(truth, found, kind)
+        predicted = truth.loadRes(kept) if kept else coco_api({**truth.dataset, "annotations": []})
+        evaluation = COCOeval(truth, predicted, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         said.seek(0)

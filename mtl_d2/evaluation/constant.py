@@ -46,8 +46,8 @@ def fit_constant_predictor(cfg: Any) -> ConstantPredictor:
     """The best constant predictor of the training sets of ``cfg``, for the tasks whose kinds have one."""
     records = [record for name in cfg.DATASETS.TRAIN for record in training_records(cfg, name)]
     kinds = first_of_each(kind for kind in kinds_of(cfg.MTL.TASKS) if kind.is_in_some(records))
-    found = {kind.sample_key: kind.constant(cfg, [r for r in records if kind.record_key in r]) for kind in kinds}
-    return ConstantPredictor({key: constant for key, constant in found.items() if constant is not None})
+    constants = {kind.sample_key: kind.constant(cfg, [r for r in records if kind.record_key in r]) for kind in kinds}
+    return ConstantPredictor({key: constant for key, constant in constants.items() if constant is not None})
 
 
 class ConstantObjects:
@@ -70,7 +70,7 @@ class ConstantObjects:
                     box = BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS)
                     by_class[a["category_id"]].append(list(np.asarray(box) / size))
         chosen = [
-            (box, score, k) for k, found in by_class.items() for box, score in _hitting_boxes(found, len(records))
+            (box, score, k) for k, boxes in by_class.items() for box, score in _hitting_boxes(boxes, len(records))
         ]
         self.boxes = torch.tensor([box for box, _, _ in chosen]).reshape(-1, 4).float()  # shares of width and height
         self.scores = torch.tensor([score for _, score, _ in chosen])
@@ -119,14 +119,14 @@ def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
     return (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
 
 
-def _hitting_boxes(found: list[list[float]], images: int) -> list[tuple[list[float], float]]:
+def _hitting_boxes(objects: list[list[float]], images: int) -> list[tuple[list[float], float]]:
     """Boxes picked one by one, each the one that hits most of the boxes not hit so far; scored by hits an image."""
-    boxes = Boxes(torch.tensor(found[:: max(1, len(found) // SAMPLED)]))
+    boxes = Boxes(torch.tensor(objects[:: max(1, len(objects) // SAMPLED)]))
     hits = pairwise_iou(boxes, boxes) >= MATCH
     chosen: list[tuple[list[float], float]] = []
     while len(chosen) < BOXES_PER_CLASS and hits.any():
         best = int(hits.sum(1).argmax())
-        share = float(hits[best].sum()) / len(boxes) * len(found) / images
+        share = float(hits[best].sum()) / len(boxes) * len(objects) / images
         chosen.append((boxes.tensor[best].tolist(), min(share, 1.0)))
         hits[:, hits[best].clone()] = False
     return chosen

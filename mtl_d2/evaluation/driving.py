@@ -130,7 +130,7 @@ class DrivingEvaluator(DatasetEvaluator):
         if self._truth is not None:
             only = None if img_ids is None else {self._truth.image_ids[key] for key in img_ids}
             truth = vehicles_alone(self._truth.api("bbox", only))
-            metrics |= vehicle_metrics(truth, [vehicle for found, _, _ in parts for vehicle in found])
+            metrics |= vehicle_metrics(truth, [vehicle for vehicles, _, _ in parts for vehicle in vehicles])
         for name in self._keys:
             metrics |= pixel_metrics(name, sum(confusions[name] for _, confusions, _ in parts))
         return {GROUP: metrics}
@@ -162,14 +162,14 @@ def vehicles_of(instances: Instances, classes: Sequence[str], image_id: int | st
         image_id: of the truth.
     """
     ids = [i for i, name in enumerate(classes) if name in VEHICLES]
-    found = instances.to("cpu")
-    found = found[[int(c) in ids for c in found.pred_classes]]
-    found = found[nms(found.pred_boxes.tensor, found.scores, NMS_IOU)[:MOST]]
-    corners = found.pred_boxes.tensor.numpy()
-    boxes = BoxMode.convert(corners, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist() if len(found) else []
+    vehicles = instances.to("cpu")
+    vehicles = vehicles[[int(c) in ids for c in vehicles.pred_classes]]
+    vehicles = vehicles[nms(vehicles.pred_boxes.tensor, vehicles.scores, NMS_IOU)[:MOST]]
+    corners = vehicles.pred_boxes.tensor.numpy()
+    boxes = BoxMode.convert(corners, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist() if len(vehicles) else []
     return [
         {"image_id": image_id, "category_id": 1, "bbox": box, "score": score}
-        for box, score in zip(boxes, found.scores.tolist(), strict=True)
+        for box, score in zip(boxes, vehicles.scores.tolist(), strict=True)
     ]
 
 
@@ -189,8 +189,8 @@ def vehicle_metrics(truth: COCO, results: Sequence[Record]) -> Metrics:
     """
     inside = [result for result in results if result["image_id"] in truth.imgs]
     with contextlib.redirect_stdout(io.StringIO()):
-        found = truth.loadRes(inside) if inside else coco_api({**truth.dataset, "annotations": []})
-        evaluation = COCOeval(truth, found, "bbox")
+        predicted = truth.loadRes(inside) if inside else coco_api({**truth.dataset, "annotations": []})
+        evaluation = COCOeval(truth, predicted, "bbox")
         whole = evaluation.params.areaRng[0]
         evaluation.params.iouThrs, evaluation.params.maxDets = np.array([IOU]), [MOST]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [whole], ["all"]

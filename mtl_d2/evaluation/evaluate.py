@@ -36,7 +36,7 @@ def evaluate_test_sets(
         build_loader: the batches of a data set.
         build_evaluator: the evaluators of a data set.
     """
-    found: dict[str, Results] = {}
+    by_set: dict[str, Results] = {}
     failures: list[str] = []
     evaluated: set[str] = set()
     for name in dict.fromkeys(cfg.DATASETS.TEST):
@@ -46,14 +46,14 @@ def evaluate_test_sets(
             failures.append(f"{name} was not evaluated: {error}")
             continue
         evaluated.update(task for tasks in evaluators.tasks for task in tasks)
-        found[name] = _evaluate(model, partial(build_loader, cfg, name), evaluators)
+        by_set[name] = _evaluate(model, partial(build_loader, cfg, name), evaluators)
         failures += evaluators.failures.values()
-        if found[name]:
-            print_csv_format(found[name])
-    results = EvaluationResults(merge_results(found))
+        if by_set[name]:
+            print_csv_format(by_set[name])
+    results = EvaluationResults(merge_results(by_set))
     results.failures = tuple(dict.fromkeys(line for lines in comm.all_gather(failures) for line in lines))
     results.notes = tuple(unevaluated(cfg, evaluated))
-    of_groups = {merged: definition(cfg.MTL.TASKS, *place) for merged, place in merged_groups(found).items()}
+    of_groups = {merged: definition(cfg.MTL.TASKS, *place) for merged, place in merged_groups(by_set).items()}
     results.definitions = {group: words for group, words in of_groups.items() if words}
     if comm.is_main_process():
         logger.info("Evaluation results:\n%s", flat_table(results))

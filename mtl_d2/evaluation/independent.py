@@ -80,10 +80,10 @@ class IndependentEvaluators(DatasetEvaluator):
             self._fail(tasks, error)
 
     def _evaluate(self, tasks: Tasks) -> Mapping[str, Any]:
-        found = self.evaluators[tasks].evaluate() or {}
-        if comm.is_main_process() and not any(found.values()):
+        metrics = self.evaluators[tasks].evaluate() or {}
+        if comm.is_main_process() and not any(metrics.values()):
             logger.warning("%s: no metric of %s", self._name, " and ".join(tasks))
-        return found
+        return metrics
 
     def _attempt(self, tasks: Tasks, call: Callable[..., Any], *arguments: Any) -> Any:
         if tasks in self.failures:

@@ -36,7 +36,7 @@ def _is_expectation(expected: Any) -> bool:
     return (
         isinstance(expected, list | tuple)
         and len(expected) == len(kinds)
-        and all(isinstance(one, kind) for one, kind in zip(expected, kinds, strict=True))
+        and all(isinstance(value, kind) for value, kind in zip(expected, kinds, strict=True))
     )
 
 

@@ -80,8 +80,8 @@ class ObjectTruth:
         for number, annotation in enumerate(annotations, 1):  # to pycocotools number 0 is no match
             annotation["id"] = number
         categories = [{"id": i, "name": name} for i, name in zip(sorted(self.category_ids), self.classes, strict=True)]
-        found = {"images": list(images.values()), "categories": categories, "annotations": annotations}
-        return coco_api({"info": {}, **found})
+        content = {"images": list(images.values()), "categories": categories, "annotations": annotations}
+        return coco_api({"info": {}, **content})
 
     def undefined(self, kind: str) -> list[str]:
         """What there is no object of, and therefore no AP: a class, or a size that pycocotools tells apart."""
@@ -132,7 +132,7 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
         with_masks={image_ids[image_key(r)] for r in labelled if has_masks(r)},
         published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
     )
-    truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_found(cleaned))]
+    truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_changes(cleaned))]
     truth.notes += [f"{name}: {line}" for line in _left_out(truth, kinds)]
     for line in (*truth.notes, *_undefined(truth, kinds)):
         say_once(line)
@@ -162,11 +162,11 @@ def _other_than_file(records: Records, published: Annotations) -> Iterator[str]:
         yield f"its json_file has {in_file} annotations of these images, its reader gives {given}: these are evaluated"
 
 
-def _found(cleaned: Cleaned) -> Iterator[str]:
+def _changes(cleaned: Cleaned) -> Iterator[str]:
     """What was dropped or mended."""
-    for what, line in zip(cleaned.found, cleaned.lines(cleaned.found), strict=True):
+    for what, line in zip(cleaned.changes, cleaned.lines(cleaned.changes), strict=True):
         if what == OUTSIDE:  # the official tool cuts nothing off
-            number = cleaned.found[what]
+            number = cleaned.changes[what]
             yield f"{number} boxes reach outside their image: the whole of them is evaluated{cleaned.doubt}"
         else:
             yield line
@@ -195,8 +195,8 @@ def _refuse(name: str, cleaned: Cleaned, classes: Sequence[str] | None) -> None:
     if classes is None:
         lines.append("its metadata have no `thing_classes`: register them with MetadataCatalog")
     else:
-        found = {a["category_id"] for r in cleaned.records for a in r.get("annotations", ())}
-        wrong = sorted(found - set(range(len(classes))))
+        ids = {a["category_id"] for r in cleaned.records for a in r.get("annotations", ())}
+        wrong = sorted(ids - set(range(len(classes))))
         if wrong:
             lines.append(f"`category_id` must be in 0..{len(classes) - 1}, found {wrong}: correct its reader")
     if lines:
@@ -213,14 +213,14 @@ def _image_ids(name: str, records: Records) -> dict[Hashable, int | str]:
         ids = [str(k) for k in keys]
     else:
         ids = list(range(1, len(keys) + 1))
-    found = dict(zip(keys, ids, strict=True))
-    if len(found) < len(keys):
+    image_ids = dict(zip(keys, ids, strict=True))
+    if len(image_ids) < len(keys):
         twice = Counter(keys).most_common(1)[0][0]
         raise DataError(
-            f"{name}: {len(keys) - len(found)} of {len(keys)} images have the `image_id` of another, the first is "
+            f"{name}: {len(keys) - len(image_ids)} of {len(keys)} images have the `image_id` of another, the first is "
             f"{twice!r}: give each its own"
         )
-    return found
+    return image_ids
 
 
 def _category_ids(metadata: Any, count: int) -> list[Any]:

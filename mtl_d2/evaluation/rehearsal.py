@@ -85,21 +85,23 @@ def rehearse(cfg: Any) -> Notes:
     tested = tuple(dict.fromkeys(cfg.DATASETS.TEST))
     held = register_held_out(cfg) if needs_evaluation(cfg) else ()
     with _folder(cfg.OUTPUT_DIR) as folder:
-        found = {name: rehearse_set(cfg, name, folder) for name in (*tested, *held)}
-    mistakes = [f"{name}: {line.removeprefix(f'{name}: ')}" for name in found for line in found[name].mistakes]
+        rehearsals = {name: rehearse_set(cfg, name, folder) for name in (*tested, *held)}
+    mistakes = [
+        f"{name}: {line.removeprefix(f'{name}: ')}" for name in rehearsals for line in rehearsals[name].mistakes
+    ]
     if not mistakes:
         mistakes = [
-            *missing_in_tests(cfg, merge_results({name: found[name].metrics for name in tested})),
-            *missing_in_held_out(cfg, merge_results({name: found[name].metrics for name in held})),
+            *missing_in_tests(cfg, merge_results({name: rehearsals[name].metrics for name in tested})),
+            *missing_in_held_out(cfg, merge_results({name: rehearsals[name].metrics for name in held})),
         ]
     if mistakes:
         raise DataError("\n".join(mistakes))
-    tools = {name: found[name].tools for name in tested}
+    tools = {name: rehearsals[name].tools for name in tested}
     labelled = [task for of in tools.values() for tasks in of.values() for task in tasks]
-    notes = [f"{name}: {line.removeprefix(f'{name}: ')}" for name in found for line in found[name].notes]
+    notes = [f"{name}: {line.removeprefix(f'{name}: ')}" for name in rehearsals for line in rehearsals[name].notes]
     return Notes(
         (*unevaluated(cfg, labelled), *unknown_types(tools), *notes),
-        tuple(f"{name}: {rehearsed.looked_at}" for name, rehearsed in found.items()),
+        tuple(f"{name}: {rehearsed.looked_at}" for name, rehearsed in rehearsals.items()),
     )
 
 
@@ -174,16 +176,16 @@ def _notes(tasks: Sequence[str], trial: Trial, metrics: Groups) -> list[str]:
     what = " and ".join(tasks)
     if not metrics:
         return [f"the truth of {what} is not published: predictions are written, and there is no metric"]
-    found = []
+    notes = []
     if trial.crowded:
-        found.append(
+        notes.append(
             f"{trial.crowded} images have more objects of a class than {trial.tool.title} looks at: no model finds all"
         )
     for group, of in metrics.items() if not trial.cut else ():  # else an image that was not looked at may show it
         missing = [name.partition("-")[2] or name for name, value in of.items() if math.isnan(value)]
         if missing:
-            found.append(f"{group} has no value for {', '.join(dict.fromkeys(missing))}: no image shows any")
-    return found
+            notes.append(f"{group} has no value for {', '.join(dict.fromkeys(missing))}: no image shows any")
+    return notes
 
 
 def _listed_twice(records: Sequence[dict[str, Any]]) -> list[str]:

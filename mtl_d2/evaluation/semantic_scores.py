@@ -86,7 +86,7 @@ def semantic_scores(confusion: np.ndarray, names: Sequence[str], convention: str
     iou = _share(right, np.where(counted, truth + predicted - right, 0))
     recall = _share(right, truth)
     names = told_apart(names)
-    found = {
+    shares = {
         "mIoU": _mean(iou[counted]),
         "fwIoU": float(_share(iou[labelled] @ truth[labelled], truth.sum())),
         **{f"IoU-{name}": float(value) for name, value in zip(names, iou, strict=True)},
@@ -94,7 +94,7 @@ def semantic_scores(confusion: np.ndarray, names: Sequence[str], convention: str
         "pACC": float(_share(right.sum(), truth.sum())),
         **{f"ACC-{name}": float(value) for name, value in zip(names, recall, strict=True)},
     }
-    return {name: 100 * value for name, value in found.items()}
+    return {name: 100 * value for name, value in shares.items()}
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class Tool:
     Attributes:
         title: whose numbers these are, in words.
         build: the evaluator of a data set's name, some tasks, and a folder to write to.
-        mend: what to look at where it is wrong about the truth.
+        advice: what to look at where it is wrong about the truth.
         evaluate_on: what an evaluator says of nothing but the records that it was given.
         can_be_perfect: whether all of a record's truth counts, if it is predicted.
         require: raises DataError where it cannot evaluate the data set of a name.
@@ -49,7 +49,7 @@ class Tool:
 
     title: str
     build: Callable[[str, Sequence[TaskKind], Path], DatasetEvaluator]
-    mend: str
+    advice: str
     evaluate_on: Callable[[DatasetEvaluator, Records], Any] = _evaluate
     can_be_perfect: Callable[[Record], bool] = _any
     require: Callable[[str], None] = _nothing

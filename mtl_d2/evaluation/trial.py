@@ -92,7 +92,9 @@ class Trial:
 
     def _pixels(self, record: Record) -> int:
         kinds = first_of_each(self.kinds)
-        return sum(one.pixels(record) for one, of in zip(self.truths, kinds, strict=True) if of.record_key in record)
+        return sum(
+            truth.pixels(record) for truth, of in zip(self.truths, kinds, strict=True) if of.record_key in record
+        )
 
     @property
     def cut(self) -> bool:
@@ -101,13 +103,13 @@ class Trial:
 
     def _perfect(self, records: Sequence[Record]) -> tuple[Groups, str]:
         """The metrics of the truth, and what is wrong with them, if anything is."""
-        found, error = self._try(records, "right")
+        metrics, error = self._try(records, "right")
         if error:
             return {}, error
-        low = {name: value for name, value in _flat(found).items() if self._is_low(name, value)}
+        low = {name: value for name, value in _flat(metrics).items() if self._is_low(name, value)}
         if low and self.crowded < len(self.records):
             return {}, f"{self.tool.title} gives the ground truth itself {_instead(low, '100', '0')}"
-        return found, ""
+        return metrics, ""
 
     def _is_low(self, name: str, value: float) -> bool:
         if _is_error(name):
@@ -118,10 +120,10 @@ class Trial:
         """What is wrong with the metrics of no predictions: where the truth has one, shares must be 0, errors more."""
         if not perfect or not self.tool.can_be_zero or any(truth.wrong(records[0]) is None for truth in self.truths):
             return ""
-        found, error = self._try(records, "wrong")
+        metrics, error = self._try(records, "wrong")
         if error:
             return f"given no predictions at all, {error}"
-        values = _flat(found)
+        values = _flat(metrics)
         high = {
             name: values.get(name, math.nan)
             for name, value in _flat(perfect).items()
@@ -141,8 +143,8 @@ class Trial:
                     break
             else:
                 whole = f"{complaint} for {len(records)} images together"
-                return f"{whole}, from {self._file(records[0])} on: {self.tool.mend}"
-        return f"{self._file(records[0])}: {complaint}: {self.tool.mend}"
+                return f"{whole}, from {self._file(records[0])} on: {self.tool.advice}"
+        return f"{self._file(records[0])}: {complaint}: {self.tool.advice}"
 
     def _file(self, record: Record) -> str:
         """The file that is to be looked at: that of the label, where it has one of its own."""
@@ -162,15 +164,15 @@ class Trial:
 
     def _together(self, call: Callable[[], Groups]) -> tuple[Groups, str]:
         """What the first process gets, and what the first one raised that did, on all processes."""
-        found, error, line = {}, "", ""
+        metrics, error, line = {}, "", ""
         try:
-            found = call()
+            metrics = call()
         except DataError as e:
             line = str(e)
         except Exception as e:  # of a record that is not what it should be, or of an outside tool
             logger.debug("the rehearsal failed", exc_info=True)
             error = f"{self.tool.title} fails ({type(e).__name__}: {' '.join(str(e).split())})"
-        everywhere = comm.all_gather((found, error, line))
+        everywhere = comm.all_gather((metrics, error, line))
         for _, _, line in everywhere:
             if line:
                 raise DataError(line)
@@ -180,15 +182,15 @@ class Trial:
         self.evaluator.reset()
         kinds = first_of_each(self.kinds)
         for record in records[comm.get_rank() :: comm.get_world_size()]:
-            truths = [one for one, of in zip(self.truths, kinds, strict=True) if of.record_key in record]
+            truths = [truth for truth, of in zip(self.truths, kinds, strict=True) if of.record_key in record]
             output = {truth.key: getattr(truth, kind)(record) for truth in truths}
             self.evaluator.process([record], [output])
         return {}
 
     def _evaluate(self, records: Sequence[Record]) -> Groups:
         whole = len(records) == self.total
-        found = self.evaluator.evaluate() if whole else self.tool.evaluate_on(self.evaluator, records)
-        return {group: {name: float(v) for name, v in metrics.items()} for group, metrics in (found or {}).items()}
+        groups = self.evaluator.evaluate() if whole else self.tool.evaluate_on(self.evaluator, records)
+        return {group: {name: float(v) for name, v in metrics.items()} for group, metrics in (groups or {}).items()}
 
 
 def _flat(groups: Groups) -> Metrics:

@@ -62,21 +62,21 @@ class Objects:
             objects = [a if a.get("segmentation") else {**a, "segmentation": _outline(a)} for a in objects]
         size = size_of(cleaned)
         truth = annotations_to_instances(objects, size, "bitmask")
-        found = Instances(size, pred_boxes=truth.gt_boxes, scores=torch.ones(len(truth)))
-        found.pred_classes = truth.gt_classes if self._ids is None else self._ids[truth.gt_classes]
+        predicted = Instances(size, pred_boxes=truth.gt_boxes, scores=torch.ones(len(truth)))
+        predicted.pred_classes = truth.gt_classes if self._ids is None else self._ids[truth.gt_classes]
         if self._masks:
-            found.pred_masks = truth.gt_masks.tensor if objects else torch.zeros(0, *size, dtype=torch.bool)
-            found.scores[~found.pred_masks.flatten(1).any(1)] = 0.5  # can be found by its box alone
-        return found[found.pred_classes >= 0]
+            predicted.pred_masks = truth.gt_masks.tensor if objects else torch.zeros(0, *size, dtype=torch.bool)
+            predicted.scores[~predicted.pred_masks.flatten(1).any(1)] = 0.5  # can be found by its box alone
+        return predicted[predicted.pred_classes >= 0]
 
     def wrong(self, record: Record) -> Instances:
         """No object at all."""
         size = size_of(record)
-        found = Instances(size, pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
-        found.pred_classes = torch.zeros(0, dtype=torch.long)
+        predicted = Instances(size, pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+        predicted.pred_classes = torch.zeros(0, dtype=torch.long)
         if self._masks:
-            found.pred_masks = torch.zeros(0, *size, dtype=torch.bool)
-        return found
+            predicted.pred_masks = torch.zeros(0, *size, dtype=torch.bool)
+        return predicted
 
     def pixels(self, record: Record) -> int:
         """Of all masks."""
@@ -151,11 +151,11 @@ def model_ids(cfg: Any, name: str, listed: str) -> Tensor | None:
         (C,) int64, -1 for a class that no training set has; None where the ids are the same, or no list is known.
     """
     lists = [MetadataCatalog.get(n).as_dict().get(listed) for n in (*cfg.DATASETS.TRAIN, name)]
-    trained, own = next((classes for classes in lists[:-1] if classes), None), lists[-1]
-    if not trained or not own or list(trained) == list(own):
+    trained, tested = next((classes for classes in lists[:-1] if classes), None), lists[-1]
+    if not trained or not tested or list(trained) == list(tested):
         return None
     ids = {name: i for i, name in enumerate(trained)}
-    return torch.tensor([ids.get(name, -1) for name in own])
+    return torch.tensor([ids.get(name, -1) for name in tested])
 
 
 def size_of(record: Record) -> tuple[int, int]:

@@ -34,11 +34,11 @@ def without_samples(module: nn.Module) -> Iterator[None]:
     detectron2's convolutions in front of one refuse them, in training: it could not do them once. Nothing else in them
     asks whether they are in training; their norms, which do, stay in it.
     """
-    convolutions = [one for one in module.modules() if isinstance(one, Conv2d) and one.training]
-    for one in convolutions:
-        one.training = False
+    convolutions = [layer for layer in module.modules() if isinstance(layer, Conv2d) and layer.training]
+    for layer in convolutions:
+        layer.training = False
     try:
         yield
     finally:
-        for one in convolutions:
-            one.training = True
+        for layer in convolutions:
+            layer.training = True

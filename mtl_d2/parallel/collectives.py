@@ -74,9 +74,9 @@ class Collectives:
 
     def numbers_of_all(self, numbers: Sequence[int]) -> list[list[int]]:
         """The ``numbers`` of each process, as many of each, in the order of their ranks."""
-        own = torch.tensor(numbers, dtype=torch.int64)
-        gathered = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(gathered, own, group=self._control)
+        local = torch.tensor(numbers, dtype=torch.int64)
+        gathered = [torch.empty_like(local) for _ in range(self.size)]
+        dist.all_gather(gathered, local, group=self._control)
         return [values.tolist() for values in gathered]
 
     def _count(self, kind: str, value: Tensor, halves: int) -> None:

@@ -54,8 +54,8 @@ class WholeRows(Exchange):
     def receive(self) -> list[Gradients]:
         """See ``Exchange``. What processes have is exchanged once, on the host, for everything that was sent."""
         sent, self._under_way = self._under_way, []
-        used = iter(self.collectives.largest([int(u) for one in sent for u in one.used]))
-        return [self._unpack(one, [bool(next(used)) for _ in one.like]) for one in sent]
+        used = iter(self.collectives.largest([int(u) for row in sent for u in row.used]))
+        return [self._unpack(row, [bool(next(used)) for _ in row.like]) for row in sent]
 
     def _unpack(self, sent: _Sent, used: list[bool]) -> Gradients:
         flat = sent.arrival().div_(self.collectives.size)
@@ -92,8 +92,8 @@ class DividedRows(WholeRows):
         self._part = sent.arrival().div_(self.collectives.size)
         before = self._used or [False] * len(used)
         self._like, self._used = sent.like, [a or b for a, b in zip(before, used, strict=True)]
-        own = [self._part[a:b] if b > a else None for a, b in self._stretches()]
-        return [g if u else None for g, u in zip(own, used, strict=True)]
+        parts = [self._part[a:b] if b > a else None for a, b in self._stretches()]
+        return [g if u else None for g, u in zip(parts, used, strict=True)]
 
     def _stretches(self) -> list[tuple[int, int]]:
         """For each parameter the stretch [a, b) of this process's part that it lies in; empty if b <= a."""
@@ -113,9 +113,9 @@ class DividedRows(WholeRows):
         if not self._like:
             return direction
         part = torch.zeros_like(self._part)
-        for own, (a, b) in zip(direction, self._stretches(), strict=True):
-            if own is not None:
-                part[a:b] = own
+        for gradient, (a, b) in zip(direction, self._stretches(), strict=True):
+            if gradient is not None:
+                part[a:b] = gradient
         return _shaped(self.collectives.all_gather(part), self._like, self._used)
 
 

@@ -88,14 +88,14 @@ class Canvas:
         for task, ids in self._maps[1:]:
             drawn = draw(image, things, Metadata(), palette=self.palette, class_map=ids)
             shown.append(Picture(_captioned(drawn.pixels, task), drawn.classes, drawn.left_out))
-        parts = [one.pixels for one in shown]
+        parts = [picture.pixels for picture in shown]
         parts += [_captioned(pixels.repeat(scale, 0).repeat(scale, 1), caption) for caption, pixels in self._panels]
         if self._lines:
             parts = [np.concatenate([image, _text(self._lines, image.shape[1])])]
         return Picture(
             np.concatenate(parts),
-            frozenset().union(*(one.classes for one in shown)),
-            (*self._left_out, *(line for one in shown for line in one.left_out)),
+            frozenset().union(*(picture.classes for picture in shown)),
+            (*self._left_out, *(line for picture in shown for line in picture.left_out)),
         )
 
 

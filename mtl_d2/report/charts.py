@@ -130,7 +130,7 @@ def histogram(
 
 def angle_histogram(cosines: Sequence[Floats], *, title: str, filled: bool) -> str:
     """``histogram`` of the angles that belong to cosines, in degrees."""
-    angles = [np.degrees(np.arccos(np.clip(one, -1, 1))) for one in cosines]
+    angles = [np.degrees(np.arccos(np.clip(values, -1, 1))) for values in cosines]
     return histogram(angles, title=title, filled=filled, centre=90.0, x_label="degrees")
 
 

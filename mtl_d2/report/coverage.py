@@ -59,4 +59,4 @@ def _is_evaluated(task: str, results: Groups) -> bool:
 
 
 def _listed(value: object) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []

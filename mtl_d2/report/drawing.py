@@ -99,12 +99,12 @@ def draw(
         picture = _overlay(picture, ids, [palette[name] for name in names], scale)
         classes.update(names[k] for k in np.unique(ids).tolist() if 0 <= k < len(names))
     if instances is not None and len(instances):
-        found = read_objects(instances, *image_rgb.shape[:2])
+        objects = read_objects(instances, *image_rgb.shape[:2])
         names = class_names(metadata_things, "thing_classes")
-        labels = [class_name(names, one.category) for one in found.drawn]
-        picture = _draw_objects(picture, found.drawn, labels, palette, scale)
+        labels = [class_name(names, drawn.category) for drawn in objects.drawn]
+        picture = _draw_objects(picture, objects.drawn, labels, palette, scale)
         classes.update(labels)
-        left_out += _in_words(found.left_out)
+        left_out += _in_words(objects.left_out)
     return Picture(picture, frozenset(classes), tuple(left_out))
 
 
@@ -120,10 +120,11 @@ def _draw_objects(
         if mask is not None:
             ids[mask] = i
     picture = _overlay(picture, ids, colors, scale)
-    boxes = np.array([one.box for one in objects]) * scale
+    boxes = np.array([drawn.box for drawn in objects]) * scale
     _draw_frames(picture, boxes, colors)
     texts = [
-        label if one.score is None else f"{label} {one.score:.0%}" for one, label in zip(objects, labels, strict=True)
+        label if drawn.score is None else f"{label} {drawn.score:.0%}"
+        for drawn, label in zip(objects, labels, strict=True)
     ]
     return _with_labels(picture, boxes, texts, colors)
 

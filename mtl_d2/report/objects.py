@@ -61,41 +61,41 @@ def read_objects(instances: Instances | Sequence[dict], height: int, width: int)
         height: of the image.
         width: of the image.
     """
-    found = ImageObjects()
+    objects = ImageObjects()
     given = _predictions(instances) if isinstance(instances, Instances) else _annotations(instances)
-    for one in given:
-        if one is None:
-            found.left_out[UNREADABLE] += 1
+    for parsed in given:
+        if parsed is None:
+            objects.left_out[UNREADABLE] += 1
             continue
-        box, category, score, shape = one
+        box, category, score, shape = parsed
         if not all(map(math.isfinite, box)) or not math.isfinite(score or 0.0):
-            found.left_out[NOT_FINITE] += 1
+            objects.left_out[NOT_FINITE] += 1
             continue
         x0, y0, x1, y1 = (min(max(value, 0.0), float(end)) for value, end in zip(box, [width, height] * 2, strict=True))
         if x1 <= x0 or y1 <= y0:
-            found.left_out[NO_AREA] += 1
+            objects.left_out[NO_AREA] += 1
             continue
         mask = None if shape is None else _mask(shape, height, width)
-        found.left_out[NO_MASK] += shape is not None and mask is None
-        found.drawn.append(DrawnObject((x0, y0, x1, y1), category, score, mask))
-    found.left_out += Counter()  # drops zeros
-    return found
+        objects.left_out[NO_MASK] += shape is not None and mask is None
+        objects.drawn.append(DrawnObject((x0, y0, x1, y1), category, score, mask))
+    objects.left_out += Counter()  # drops zeros
+    return objects
 
 
-def _predictions(found: Instances) -> Iterator[tuple[list[float], int, float | None, Any]]:
-    scores = found.scores.tolist() if found.has("scores") else [None] * len(found)
-    masks = found.pred_masks.numpy() if found.has("pred_masks") else [None] * len(found)
-    boxes = found.pred_boxes.tensor.detach().reshape(-1, 4).tolist()
-    yield from zip(boxes, found.pred_classes.tolist(), scores, masks, strict=True)
+def _predictions(instances: Instances) -> Iterator[tuple[list[float], int, float | None, Any]]:
+    scores = instances.scores.tolist() if instances.has("scores") else [None] * len(instances)
+    masks = instances.pred_masks.numpy() if instances.has("pred_masks") else [None] * len(instances)
+    boxes = instances.pred_boxes.tensor.detach().reshape(-1, 4).tolist()
+    yield from zip(boxes, instances.pred_classes.tolist(), scores, masks, strict=True)
 
 
 def _annotations(given: Sequence[dict]) -> Iterator[tuple[list[float], int, None, Any] | None]:
-    for one in given:
+    for annotation in given:
         try:
-            numbers = [float(value) for value in one["bbox"]]
-            x0, y0, x1, y1 = BoxMode.convert(numbers, BoxMode(one["bbox_mode"]), BoxMode.XYXY_ABS)
+            numbers = [float(value) for value in annotation["bbox"]]
+            x0, y0, x1, y1 = BoxMode.convert(numbers, BoxMode(annotation["bbox_mode"]), BoxMode.XYXY_ABS)
             corners = [float(value) for value in (x0, y0, x1, y1)]
-            yield corners, int(one["category_id"]), None, _outline(one.get("segmentation"))
+            yield corners, int(annotation["category_id"]), None, _outline(annotation.get("segmentation"))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, AssertionError, NotImplementedError):
             yield None
 

@@ -31,12 +31,12 @@ class Palette:
         listed = list(metadata)
         self._colors: dict[str, Color] = {}
         for key in keys:
-            for one in listed:
-                for name, color in _given(one, key):
+            for entry in listed:
+                for name, color in _given(entry, key):
                     self._colors.setdefault(name, color)
         for key in keys:
-            for one in listed:
-                for name in class_names(one, key):
+            for entry in listed:
+                for name in class_names(entry, key):
                     self[name]
 
     def __getitem__(self, name: str) -> Color:
@@ -54,7 +54,7 @@ class Palette:
         used = list(self._colors.values())
         best, farthest = (0, 0, 0), -1.0
         for color in _candidates(name):
-            distance = min((math.dist(color, other) for other in used), default=math.inf)
+            distance = min((math.dist(color, taken) for taken in used), default=math.inf)
             if distance > farthest:
                 best, farthest = color, distance
             if farthest >= APART:

@@ -127,8 +127,8 @@ class TaskKind:
     @classmethod
     def is_name(cls, task: str) -> bool:
         """Whether ``task`` is the name of a task of this kind."""
-        own = task.removeprefix(f"{cls.name}/")
-        return task == cls.name or (own != task and own.isidentifier())
+        given = task.removeprefix(f"{cls.name}/")
+        return task == cls.name or (given != task and given.isidentifier())
 
     @classmethod
     def pattern(cls) -> str:

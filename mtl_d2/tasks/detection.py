@@ -66,7 +66,9 @@ class Detection(TaskKind):
                 f"{', '.join(examinations)}: no image shows an object to detect: the annotation file may be of other "
                 "images, or all its boxes were dropped or are marked as crowd; correct it",
             )
-        yield from background_classes({name: one.facts[self.sample_key] for name, one in examinations.items()})
+        yield from background_classes(
+            {name: examination.facts[self.sample_key] for name, examination in examinations.items()}
+        )
 
     def number_of_classes(self, cfg: Any) -> tuple[str, int]:
         """As the detector counts them."""

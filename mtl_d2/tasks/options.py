@@ -22,10 +22,10 @@ def task_config(cfg: CfgNode, kind: TaskKind) -> CfgNode:
     given = cfg.MTL.TASK_OPTIONS.get(kind.task)
     if not given:
         return cfg
-    own = cfg.clone()
-    own.defrost()
-    node_of(own, kind.options).update(given)
-    return own
+    task_cfg = cfg.clone()
+    task_cfg.defrost()
+    node_of(task_cfg, kind.options).update(given)
+    return task_cfg
 
 
 def task_options(cfg: CfgNode, kind: TaskKind) -> CfgNode:

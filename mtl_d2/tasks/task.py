@@ -27,12 +27,12 @@ class Task:
 
 def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:
     """Parameters of the head modules of ``task`` that require a gradient, in the order of the model."""
-    found: dict[int, nn.Parameter] = {}
+    parameters: dict[int, nn.Parameter] = {}
     for name in task.head_modules:
         for p in model.get_submodule(name).parameters():
             if p.requires_grad:
-                found[id(p)] = p
-    return list(found.values())
+                parameters[id(p)] = p
+    return list(parameters.values())
 
 
 def divide_parameters(model: nn.Module, tasks: Iterable[Task]) -> tuple[list[nn.Parameter], list[list[nn.Parameter]]]:
@@ -41,8 +41,8 @@ def divide_parameters(model: nn.Module, tasks: Iterable[Task]) -> tuple[list[nn.
     Shared is what the heads of two tasks have in common, or what belongs to none.
     """
     reached = [{id(p): p for p in head_parameters(model, task)} for task in tasks]
-    owners = Counter(key for own in reached for key in own)
-    heads = [[p for key, p in own.items() if owners[key] == 1] for own in reached]
+    owners = Counter(key for by_id in reached for key in by_id)
+    heads = [[p for key, p in by_id.items() if owners[key] == 1] for by_id in reached]
     return [p for p in model.parameters() if p.requires_grad and owners[id(p)] != 1], heads
 
 

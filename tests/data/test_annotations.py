@@ -35,7 +35,7 @@ def clean(*annotations, masks=True, mask_format="polygon"):
 
 
 def counts(cleaned):
-    return [" ".join(line.split()[:3]) for line in cleaned.lines(cleaned.found)]
+    return [" ".join(line.split()[:3]) for line in cleaned.lines(cleaned.changes)]
 
 
 def test_clean_annotations_stay_the_same_objects():
@@ -50,7 +50,7 @@ def test_a_box_without_area_in_the_image_is_dropped(box):
     cleaned = clean(annotation(), annotation(box), annotation(box))
     assert counts(cleaned) == ["2 objects dropped:"]
     assert cleaned.objects == len(cleaned.records[0]["annotations"]) == 1
-    assert cleaned.lines(cleaned.found)[0].endswith("(first in a.jpg)")
+    assert cleaned.lines(cleaned.changes)[0].endswith("(first in a.jpg)")
 
 
 def test_a_box_that_reaches_outside_is_kept_and_counted():
@@ -69,7 +69,7 @@ def test_polygons_of_fewer_than_three_points_are_dropped(polygon):
 def test_masks_do_not_matter_where_they_are_not_trained():
     cleaned = clean(annotation(segmentation=[[1, 1]]), annotation(segmentation=rle(9, 9)), masks=False)
     assert cleaned.objects == 2
-    assert not cleaned.found
+    assert not cleaned.changes
     assert not cleaned.refused
 
 
@@ -101,7 +101,7 @@ def test_an_object_without_mask_takes_its_image_from_the_masks():
     cleaned = clean_annotations([*records(annotation()), *records(annotation(), bare)], True, "polygon")
     assert counts(cleaned) == ["1 images have"]
     assert cleaned.objects == 3
-    assert not clean_annotations(records(bare), True, "polygon").found  # a data set without masks lacks none
+    assert not clean_annotations(records(bare), True, "polygon").changes  # a data set without masks lacks none
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_box_that_is_not_finite_is_dropped_and_said(box):
         (given,) = records(annotation(), annotation(box))
         given = given if sized else {key: given[key] for key in ("file_name", "annotations")}
         cleaned = clean_annotations([given], True, "polygon")
-        assert cleaned.lines(cleaned.found) == [
+        assert cleaned.lines(cleaned.changes) == [
             "1 objects dropped: their box holds NaN or an infinite number (first in a.jpg)"
         ]
         assert cleaned.records[0]["annotations"] == given["annotations"][:1]
@@ -121,7 +121,9 @@ def test_a_box_that_is_not_finite_is_dropped_and_said(box):
 def test_a_polygon_that_is_not_finite_is_dropped_and_said():
     cleaned = clean(annotation(segmentation=[SQUARE, [*SQUARE[:-1], float("nan")]]), annotation(segmentation=[SQUARE]))
     assert [a["segmentation"] for a in cleaned.records[0]["annotations"]] == [[SQUARE], [SQUARE]]
-    assert cleaned.lines(cleaned.found) == ["1 polygons dropped: they hold NaN or an infinite number (first in a.jpg)"]
+    assert cleaned.lines(cleaned.changes) == [
+        "1 polygons dropped: they hold NaN or an infinite number (first in a.jpg)"
+    ]
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}, ()])
@@ -129,7 +131,7 @@ def test_a_mask_of_nothing_is_no_mask(nothing):
     cleaned = clean(annotation(), annotation(segmentation=nothing))
     assert counts(cleaned) == ["1 images have"]
     assert "segmentation" not in cleaned.records[0]["annotations"][1]
-    assert not clean(annotation(segmentation=nothing)).found
+    assert not clean(annotation(segmentation=nothing)).changes
 
 
 def test_a_region_to_be_ignored_is_a_crowd_region():
@@ -142,7 +144,7 @@ def test_sizes_become_whole_numbers_and_annotations_of_null_none():
     given = {"file_name": "a.jpg", "height": str(HEIGHT), "width": float(WIDTH), "annotations": None}
     cleaned = clean_annotations([given], True, "polygon")
     assert cleaned.records == [{"file_name": "a.jpg", "height": HEIGHT, "width": WIDTH, "annotations": []}]
-    assert cleaned.lines(cleaned.found) == [
+    assert cleaned.lines(cleaned.changes) == [
         "1 records have `annotations: None`: taken as images that show no object (first in a.jpg)"
     ]
     assert given["annotations"] is None
@@ -155,7 +157,7 @@ def test_half_a_size_is_none():
 
 def test_images_without_annotations_lack_no_mask():
     semantic = {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}
-    assert not clean_annotations([*records(annotation()), semantic], True, "polygon").found
+    assert not clean_annotations([*records(annotation()), semantic], True, "polygon").changes
 
 
 def test_a_mistake_names_the_file_the_annotation_and_what_it_has():
@@ -299,9 +301,9 @@ def test_crops_of_polygons_without_shapely_are_refused(own_coco, monkeypatch):
 
 def test_boxes_that_may_be_corners_are_asked_about():
     outside = clean(annotation(), annotation((60, 10, 99, 40)))
-    assert "has it the corner x2, y2 in their place? (first in a.jpg)" in outside.lines(outside.found)[0]
+    assert "has it the corner x2, y2 in their place? (first in a.jpg)" in outside.lines(outside.changes)[0]
     few = clean(*[annotation()] * 10, annotation((60, 10, 99, 40)))
-    assert "corner" not in few.lines(few.found)[0]
+    assert "corner" not in few.lines(few.changes)[0]
 
 
 def test_boxes_that_all_lie_in_one_pixel_are_refused_as_relative():

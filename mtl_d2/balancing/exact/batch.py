@@ -68,7 +68,9 @@ def divide_batch(length: int, everywhere: Sequence[Sequence[int]]) -> list[Micro
     whole = [max(sum(column), 1) for column in zip(*everywhere, strict=True)]
     shares = [tuple(n / total for n, total in zip(row, whole, strict=True)) for row in everywhere]
     places = bounds(length, len(everywhere))
-    return [MicroBatch(first, end - first, own) for (first, end), own in zip(places, shares, strict=True)]
+    return [
+        MicroBatch(first, end - first, task_shares) for (first, end), task_shares in zip(places, shares, strict=True)
+    ]
 
 
 @dataclass
@@ -166,7 +168,7 @@ class Batch:
         shape = images.shape[1:] if images is not None and images.dim() == 4 else (0, 0, 0)
         local = counts([self.model.sample_tasks(s) for s in samples], self.names, self.accumulate)
         of_all = self.reduction.numbers_of_all([*shape, *(n for row in local for n in row)])
-        channels, height, width, *flat = (own for own in zip(*of_all, strict=True))
+        channels, height, width, *flat = (column for column in zip(*of_all, strict=True))
         T, summed = len(self.names), [sum(numbers) for numbers in flat]
         everywhere = [summed[T * k : T * (k + 1)] for k in range(self.accumulate)]
         self.present = torch.tensor(everywhere).sum(0) > 0

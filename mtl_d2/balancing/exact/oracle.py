@@ -143,7 +143,7 @@ class Oracle:
             asked,
             self.batch.present & torch.tensor([name in asked for name in self.names]),
             torch.zeros(T, dtype=torch.float64),
-            [[None] * len(own) for own in self.heads],
+            [[None] * len(head) for head in self.heads],
             partial=[[None] * len(self.shared) for _ in self.names],
             features=torch.zeros(T, T, dtype=torch.float64, device=device) if features else None,
         )
@@ -195,7 +195,7 @@ class Oracle:
 
     def _feature_gramian(self, groups: list[Group]) -> Tensor:
         """(T, T) float64 inner products of the tasks' gradients with respect to the features of a micro-batch."""
-        places = [(g, name) for g in groups for name in {n: 0 for own in g.gradients.values() for n in own}]
+        places = [(g, name) for g in groups for name in {n: 0 for by_level in g.gradients.values() for n in by_level}]
         rows = [[g.gradients.get(task, {}).get(name) for g, name in places] for task in self.names]
         return gramian(rows).to(self.batch.device)
 
@@ -214,8 +214,8 @@ class Oracle:
             exchange.send_row(divide(row, self.precision.scale), self.shared)
             del row
         flat, *rows = exchange.receive()
-        own = iter(flat)
-        gradients.heads = [[next(own) if i in here else None for _ in p] for i, p in enumerate(self.heads)]
+        head_gradients = iter(flat)
+        gradients.heads = [[next(head_gradients) if i in here else None for _ in p] for i, p in enumerate(self.heads)]
         if groups is not None:
             arrived = iter(rows)
             gradients.rows = [next(arrived) if i in here else [None] * len(self.shared) for i in range(len(self.names))]
@@ -271,8 +271,8 @@ class Oracle:
         direction: Gradients = [None] * len(self.shared)
         for group in gradients.groups:
             pulls: Features = {}
-            for task, own in group.gradients.items():
-                for level, gradient in own.items():
+            for task, by_level in group.gradients.items():
+                for level, gradient in by_level.items():
                     pull = gradient * weights[self.names.index(task)]
                     pulls[level] = pulls[level] + pull if level in pulls else pull
             outputs = [group.features[level] for level in pulls]

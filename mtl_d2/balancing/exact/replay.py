@@ -38,9 +38,9 @@ class Replay:
             self._set(buffers, cpu, cuda)
 
     def _set(self, buffers: dict[str, Tensor], cpu: Tensor, cuda: list[Tensor]) -> None:
-        own = dict(self._model.named_buffers())
+        current = dict(self._model.named_buffers())
         for name, value in buffers.items():
-            own[name].copy_(value)
+            current[name].copy_(value)
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)

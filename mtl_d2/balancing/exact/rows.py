@@ -113,14 +113,14 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
         flats = [None if part is None else _flat(part) for part in parts]
         for flat, rest in zip(flats, rests, strict=True) if count > whole else ():
             rest.append(_zeros(count - whole, device) if flat is None else flat[whole:].double())
-        for (i, j), own in sums.items() if whole else ():
+        for (i, j), products in sums.items() if whole else ():
             left, right = flats[i], flats[j]
             if left is not None and right is not None:
-                own.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
+                products.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
     total = _zeros(T * T, device).view(T, T)
     left_over = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
-    for (i, j), own in sums.items():
-        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(own).double().sum() if own else 0)
+    for (i, j), products in sums.items():
+        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(products).double().sum() if products else 0)
     return total + total.tril(-1).T
 
 

@@ -32,12 +32,12 @@ def one_backward(oracle: Oracle, factors: Callable[[Tensor, Tensor], Tensor]) ->
         groups = batch.connected(part)
         oracle.drop_gradients(part)
         terms = [batch.head(task, groups) for task in oracle.names]
-        for own, share in zip(terms, part.shares, strict=True):
-            add_terms(sums.local, own, share)
+        for task_terms, share in zip(terms, part.shares, strict=True):
+            add_terms(sums.local, task_terms, share)
         if known is None:
             known = _factors(oracle, sums, factors)
         weights = [factor * share for factor, share in zip(known.tolist(), part.shares, strict=True)]
-        losses = [(total(own), weight) for own, weight in zip(terms, weights, strict=True) if own]
+        losses = [(total(task_terms), weight) for task_terms, weight in zip(terms, weights, strict=True) if task_terms]
         if losses:
             seeds = [torch.full_like(loss, weight * oracle.precision.scale) for loss, weight in losses]
             torch.autograd.backward([loss for loss, _ in losses], seeds)
@@ -65,7 +65,9 @@ def connected_losses(oracle: Oracle, tasks: Sequence[str]) -> Iterator[list[Tens
         groups = oracle.batch.connected(part)
         terms = [oracle.batch.head(task, groups) for task in tasks]
         shares = [part.shares[oracle.names.index(task)] for task in tasks]
-        yield [total(own) * share if own else None for own, share in zip(terms, shares, strict=True)]
+        yield [
+            total(task_terms) * share if task_terms else None for task_terms, share in zip(terms, shares, strict=True)
+        ]
 
 
 def blame(oracle: Oracle) -> str:

@@ -92,21 +92,21 @@ class ParetoMTL(Aggregator):
 
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights with sum of absolute values K; some may be negative."""
-        own = torch.eye(len(gramian), dtype=torch.float64)
-        if len(own) == 1:
-            return own[0]
+        identity = torch.eye(len(gramian), dtype=torch.float64)
+        if len(identity) == 1:
+            return identity[0]
         constraints = self.preferences[:, list(context.indices)]
         constraints = constraints[constraints @ context.losses > 0]
         if context.update >= self.init_updates or len(constraints) == 0:
             self.feasible.fill_(True)
-        A = torch.cat([own, constraints]) if self.feasible else constraints
+        A = torch.cat([identity, constraints]) if self.feasible else constraints
         assert context.rows is not None
         hull = A @ context.rows
         moving = hull.norm(dim=1) > RANK
         if not moving.any():
-            return torch.zeros(len(own), dtype=torch.float64)
+            return torch.zeros(len(identity), dtype=torch.float64)
         weights = min_norm_point(hull[moving]) @ A[moving]
-        return len(own) * weights / weights.abs().sum().clamp(min=1e-300)
+        return len(identity) * weights / weights.abs().sum().clamp(min=1e-300)
 
 
 def spread(num_tasks: int, count: int) -> Tensor:

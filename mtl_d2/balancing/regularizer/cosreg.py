@@ -80,7 +80,7 @@ class CosReg(Regularizer):
         factor = self.alpha * (float(losses[result.present].mean()) if self.times_loss else 1.0)
         self._value = 0.0
         if len(tasks) < 2:
-            return [None] * len(oracle.shared), [[None] * len(own) for own in oracle.heads]
+            return [None] * len(oracle.shared), [[None] * len(head) for head in oracle.heads]
 
         def pull(rows: Tensor) -> Tensor:
             rows = rows.detach().double().requires_grad_()
@@ -112,7 +112,7 @@ def _exact(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tuple
     d penalty / d g_i needs the g_i of the whole batch: with micro-batches there are passes before for these alone.
     """
     last = [oracle.shared[k] for k in oracle.last_layer]
-    parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+    parameters = [*oracle.shared, *(p for head in oracle.heads for p in head)]
     total: Gradients = [None] * len(parameters)
     pulls: Tensor | None = None
     if oracle.accumulate > 1:
@@ -162,7 +162,7 @@ def _finite(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tupl
         here = oracle.gradients(tasks)
     places = [oracle.names.index(task) for task in tasks]
     pulls = pull(torch.stack([_flat([here.rows[i][k] for k in oracle.last_layer], last) for i in places]))
-    parameters = [*oracle.shared, *(p for own in oracle.heads for p in own)]
+    parameters = [*oracle.shared, *(p for head in oracle.heads for p in head)]
     total: Gradients = [None] * len(parameters)
     for task, i, v in zip(tasks, places, pulls, strict=True):
         length = float(v.norm())
@@ -173,7 +173,7 @@ def _finite(oracle: Oracle, tasks: list[str], pull: Any, replay: Replay) -> tupl
             _move(last, start, v.to(last[0].dtype) * (sign * h))
             with replay.again():
                 moved = oracle.gradients([task])
-            gradients = [*moved.rows[i], *(g for own in moved.heads for g in own)]
+            gradients = [*moved.rows[i], *(g for head in moved.heads for g in head)]
             add(total, [None if g is None else g * (sign / (2 * h)) for g in gradients])
     _move(last, start, torch.zeros_like(_flat(start, last)))
     for parameter, gradient in zip(oracle.model.parameters(), kept, strict=True):
@@ -194,4 +194,4 @@ def _move(parameters: list[Any], start: list[Tensor], by: Tensor) -> None:
 
 def _divide(oracle: Oracle, gradients: Gradients) -> tuple[Gradients, list[Gradients]]:
     shared, rest = gradients[: len(oracle.shared)], iter(gradients[len(oracle.shared) :])
-    return shared, [[next(rest) for _ in own] for own in oracle.heads]
+    return shared, [[next(rest) for _ in head] for head in oracle.heads]

@@ -55,8 +55,8 @@ class DWA(Weighting):
     def rates(self) -> Tensor:
         """(T,) r_i >= 0."""
         known = self.before > 0  # 0: none so far
-        one = torch.ones_like(self.last)
-        return torch.where(known, self.last / torch.where(known, self.before, one), one)
+        ones = torch.ones_like(self.last)
+        return torch.where(known, self.last / torch.where(known, self.before, ones), ones)
 
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0 that add up to T."""

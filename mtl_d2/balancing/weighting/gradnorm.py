@@ -55,8 +55,8 @@ class GradNorm(Weighting):
     def observe(self, result: UpdateResult) -> None:
         """One step of the weights of present tasks."""
         assert result.last_layer_norms is not None  # because needs_rows
-        new = result.present & (self.first_losses == 0) & (result.losses > 0)
-        self.first_losses[new] = result.losses[new]
+        first_seen = result.present & (self.first_losses == 0) & (result.losses > 0)
+        self.first_losses[first_seen] = result.losses[first_seen]
         known = result.present & (self.first_losses > 0)
         norms = (result.coefficients * result.last_layer_norms)[known]  # (K,) G_i
         if not (norms > 0).any():

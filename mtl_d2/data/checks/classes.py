@@ -69,10 +69,10 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
             continue
         first = next(iter(train))
         what = " and ".join(map(repr, tasks))
-        others = [difference for names in train.values() if (difference := class_difference(train[first], names))]
-        if others:
+        differences = [difference for names in train.values() if (difference := class_difference(train[first], names))]
+        if differences:
             yield (
-                f"{', '.join(train)} label {what} with different `{listed}`, {others[0]}: "
+                f"{', '.join(train)} label {what} with different `{listed}`, {differences[0]}: "
                 "map them to one list in their readers"
             )
         for name, names in test.items():
@@ -94,9 +94,9 @@ def background_classes(shown: Mapping[str, set[Any]]) -> Iterator[tuple[str, str
         the set, and the line.
     """
     everywhere = set().union(*shown.values())
-    for name, own in shown.items():
+    for name, ids in shown.items():
         names = MetadataCatalog.get(name).get("thing_classes") or []
-        missing = [str(names[k]) for k in sorted(everywhere - own) if k < len(names)]
+        missing = [str(names[k]) for k in sorted(everywhere - ids) if k < len(names)]
         if missing:
             rest = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             yield (
@@ -121,10 +121,10 @@ def _list_key(kind: TaskKind) -> str:
     return kind.classes_key or kind.task
 
 
-def class_difference(first: list[str], other: list[str]) -> str | None:
+def class_difference(first: list[str], second: list[str]) -> str | None:
     """What two lists of classes differ in; None where they are the same, or one is not known."""
-    if not first or not other or first == other:
+    if not first or not second or first == second:
         return None
-    i, a, b = next((i, a, b) for i, (a, b) in enumerate(zip_longest(first, other)) if a != b)
-    known = [f"class {i} is {'missing' if one is None else repr(one)}" for one in (a, b)]
+    i, a, b = next((i, a, b) for i, (a, b) in enumerate(zip_longest(first, second)) if a != b)
+    known = [f"class {i} is {'missing' if name is None else repr(name)}" for name in (a, b)]
     return f"{known[0]} in the one and {known[1].removeprefix(f'class {i} is ')} in the other"

@@ -70,11 +70,11 @@ def look_at_maps(records: Records, keys: DenseMaps, metadata: Any) -> DenseFindi
     labelled = [r for r in records if keys.file in r]
     findings = DenseFindings(len(labelled))
     with ThreadPoolExecutor(THREADS) as pool:
-        for one in pool.map(partial(_look, keys, metadata), spread(labelled, SAMPLE)):
-            if isinstance(one, _Map):
-                findings.maps.append(one)
+        for result in pool.map(partial(_look, keys, metadata), spread(labelled, SAMPLE)):
+            if isinstance(result, _Map):
+                findings.maps.append(result)
             else:
-                line, file = one
+                line, file = result
                 findings.mistakes.setdefault(line.replace(file, ""), []).append(line)
     return findings
 
@@ -97,7 +97,7 @@ def unusable_maps(findings: DenseFindings) -> Iterator[str]:
     """Maps that cannot be read or do not fit, and data sets that have no label in any."""
     for lines in findings.mistakes.values():
         yield lines[0] + (f" (the same of {len(lines)} of those looked at)" if len(lines) > 1 else "")
-    if findings.maps and not any(one.labelled for one in findings.maps):
+    if findings.maps and not any(dense_map.labelled for dense_map in findings.maps):
         yield (
             f"{findings.looked_at} hold no label at all, the first is {findings.maps[0].file}: every pixel is 0, "
             "negative or not finite; give the right files, or take the key out of its records"
@@ -106,7 +106,7 @@ def unusable_maps(findings: DenseFindings) -> Iterator[str]:
 
 def empty_maps(findings: DenseFindings) -> Iterator[str]:
     """Maps without a label, beside others that have some."""
-    empty = [one.file for one in findings.maps if not one.labelled]
+    empty = [dense_map.file for dense_map in findings.maps if not dense_map.labelled]
     if empty and len(empty) < len(findings.maps):
         yield (
             f"{len(empty)} of {findings.looked_at} hold no label at all, the first is {empty[0]}: nothing is learnt "
@@ -116,7 +116,7 @@ def empty_maps(findings: DenseFindings) -> Iterator[str]:
 
 def odd_depths(findings: DenseFindings, keys: DepthMaps, metadata: Any) -> Iterator[str]:
     """Depth in another unit than it is said to be, or that is negative or not finite."""
-    medians = sorted(one.median for one in findings.maps if one.labelled)
+    medians = sorted(dense_map.median for dense_map in findings.maps if dense_map.labelled)
     unit = metadata.get(keys.unit, METRES)
     if medians and unit == METRES and not USUAL_METRES[0] <= medians[len(medians) // 2] <= USUAL_METRES[1]:
         least, most = USUAL_METRES
@@ -134,7 +134,7 @@ def odd_normals(findings: DenseFindings) -> Iterator[str]:
 
 
 def _odd(findings: DenseFindings, what: str) -> Iterator[str]:
-    odd = [one for one in findings.maps if one.odd > ODD]
+    odd = [dense_map for dense_map in findings.maps if dense_map.odd > ODD]
     if odd:
         yield (
             f"{100 * odd[0].odd:.0f} % of the pixels of {odd[0].file} {what} ({len(odd)} of {findings.looked_at} have "

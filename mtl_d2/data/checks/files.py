@@ -57,15 +57,15 @@ def uncuttable(cfg: CfgNode, records: Records) -> Iterator[str]:
         return
     masks = (a.get("segmentation") for r in records for a in r.get("annotations") or ())
     if find_spec("shapely") is None and any(isinstance(mask, list) for mask in masks):
-        key, mend = (
+        key, advice = (
             ("AUGMENTATIONS", "take crops out") if cfg.INPUT.AUGMENTATIONS else ("CROP.ENABLED", "set it to False")
         )
-        yield f"INPUT.{key} cuts its polygons, which takes shapely: `pip install shapely`, or {mend}"
+        yield f"INPUT.{key} cuts its polygons, which takes shapely: `pip install shapely`, or {advice}"
 
 
 def shared_images(train: Sequence[Places], test: Places) -> Iterator[str]:
     """Images of a test set that are trained on."""
-    shared = sum(number_in_both(test, one) for one in train)
+    shared = sum(number_in_both(test, places) for places in train)
     if shared:
         yield f"{shared} of its images are trained on as well: what is measured on them says little of others"
 
@@ -127,18 +127,18 @@ def wrong_images(records: Records, headers: Headers) -> Iterator[str]:
 def _other_sizes(opened: list[tuple[dict[str, Any], Header]]) -> Iterator[str]:
     """An annotation file that is of other images, or of the same ones at another size."""
     sized = [(r, header) for r, header in opened if r.get("width") is not None and r.get("height") is not None]
-    other = [(r, header) for r, header in sized if header.size != (r["width"], r["height"])]
-    turned = [(r, header) for r, header in other if header.stored == (r["width"], r["height"])]
-    for found, mend in (
+    differing = [(r, header) for r, header in sized if header.size != (r["width"], r["height"])]
+    turned = [(r, header) for r, header in differing if header.stored == (r["width"], r["height"])]
+    for affected, advice in (
         (turned, "EXIF turns the images, which their records do not know: annotate the turned images, or drop the tag"),
-        ([one for one in other if one not in turned], "take the annotation file that is of these images"),
+        ([pair for pair in differing if pair not in turned], "take the annotation file that is of these images"),
     ):
-        if found:
-            record, header = found[0]
+        if affected:
+            record, header = affected[0]
             said = _by((record["width"], record["height"]))
             yield (
-                f"{len(found)} of {len(sized)} images looked at have another size than their record says, the first "
-                f"is {record['file_name']}, {_by(header.size)} and not {said}: {mend}"
+                f"{len(affected)} of {len(sized)} images looked at have another size than their record says, the first "
+                f"is {record['file_name']}, {_by(header.size)} and not {said}: {advice}"
             )
 
 

@@ -83,13 +83,13 @@ def wrong_headers(records: Records, key: str, headers: Headers) -> Iterator[str]
     if broken:
         yield f"{len(broken)} {of} cannot be opened, the first is {broken[0]}: fetch them again"
     opened = {file: header for file, header in maps.items() if header is not None}
-    other = [file for file, header in opened.items() if header.mode not in MODES]
-    if other:
-        header = opened[other[0]]
-        found = "16-bit" if header.bits == 16 else f"{header.mode}"
+    other_modes = [file for file, header in opened.items() if header.mode not in MODES]
+    if other_modes:
+        header = opened[other_modes[0]]
+        mode = "16-bit" if header.bits == 16 else f"{header.mode}"
         yield (
-            f"{len(other)} {of} are not one 8-bit channel of class ids, the first is {other[0]}, found {found}: "
-            "give the label maps, not their pictures in colours"
+            f"{len(other_modes)} {of} are not one 8-bit channel of class ids, the first is {other_modes[0]}, found "
+            f"{mode}: give the label maps, not their pictures in colours"
         )
     packed = [file for file, header in opened.items() if header.packing in PACKED]
     if packed:
@@ -124,25 +124,25 @@ def turned_images(records: Records, key: str, headers: Headers) -> Iterator[str]
 
 def _other_sizes(records: Records, key: str, headers: Headers) -> Iterator[str]:
     pairs = _pairs(records, key, headers)
-    other = [(r, image, labels) for r, image, labels in pairs if image.size != labels.size]
-    turned = [one for one in other if one[1].stored == one[2].size]
-    mends = (
+    differing = [(r, image, labels) for r, image, labels in pairs if image.size != labels.size]
+    turned = [pair for pair in differing if pair[1].stored == pair[2].size]
+    causes = (
         (turned, "EXIF turns the image, but not its label map: turn the map, or drop the image's tag"),
-        ([one for one in other if one not in turned], "give the label maps of these images"),
+        ([pair for pair in differing if pair not in turned], "give the label maps of these images"),
     )
-    for found, mend in mends:
-        if found:
-            record, image, labels = found[0]
+    for affected, advice in causes:
+        if affected:
+            record, image, labels = affected[0]
             sizes = (f"{width} x {height}" for width, height in (labels.size, image.size))
             yield (
-                f"{len(found)} of {len(pairs)} label maps have another size than their image, the first is "
-                f"{record[key]}, {' and not '.join(sizes)}: {mend}"
+                f"{len(affected)} of {len(pairs)} label maps have another size than their image, the first is "
+                f"{record[key]}, {' and not '.join(sizes)}: {advice}"
             )
 
 
 def _pairs(records: Records, key: str, headers: Headers) -> list[tuple[dict[str, Any], Header, Header]]:
-    found = [(r, headers.get(r["file_name"]), headers.get(r[key])) for r in records if key in r]
-    return [(r, image, labels) for r, image, labels in found if image is not None and labels is not None]
+    triples = [(r, headers.get(r["file_name"]), headers.get(r[key])) for r in records if key in r]
+    return [(r, image, labels) for r, image, labels in triples if image is not None and labels is not None]
 
 
 def not_looked_at(records: Records, key: str, headers: Headers, listing: Listing) -> Iterator[str]:

@@ -65,7 +65,7 @@ class Pixels:
         return f"its {n} label maps" if n == self.total else f"the {n} of its {self.total} label maps looked at"
 
     @property
-    def found(self) -> Counts:
+    def per_id(self) -> Counts:
         """(256,) pixels of each id in all maps."""
         return np.sum(list(self.counts.values()), axis=0)
 
@@ -128,7 +128,7 @@ def unseen_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
         )
     if unseen:
         names = (f"{_name(meaning, i)!r} ({i}{', the ignored id' * (i == meaning.ignored)})" for i in unseen)
-        ids = (f"{i}{' (ignored)' * (i == meaning.ignored)}" for i in np.flatnonzero(pixels.found).tolist())
+        ids = (f"{i}{' (ignored)' * (i == meaning.ignored)}" for i in np.flatnonzero(pixels.per_id).tolist())
         verb = "is" if len(unseen) == 1 else "are"
         yield (
             f"{len(unseen)} of its {meaning.number} classes, {some(names)}, {verb} in none of "
@@ -139,7 +139,7 @@ def unseen_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
 
 def lane_masks(pixels: Pixels) -> Iterator[str]:
     """Maps that may hold bits where ids are read."""
-    mistake = lane_mask_mistake(pixels.found) if pixels.counts else None
+    mistake = lane_mask_mistake(pixels.per_id) if pixels.counts else None
     if mistake:
         yield f"{pixels.looked_at} {mistake}"
 
@@ -161,8 +161,8 @@ def _unseen(pixels: Pixels, meaning: Meaning) -> list[int]:
     """Classes that no pixel is of, or that are ignored."""
     if not pixels.counts:
         return list(range(meaning.number))
-    found = pixels.found
-    return [i for i in range(meaning.number) if not found[i] or i == meaning.ignored]
+    per_id = pixels.per_id
+    return [i for i in range(meaning.number) if not per_id[i] or i == meaning.ignored]
 
 
 def _name(meaning: Meaning, i: int) -> str:

@@ -20,7 +20,7 @@ from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.reading import read_records
-from mtl_d2.data.roots import is_below_root, mend
+from mtl_d2.data.roots import is_below_root, root_advice
 
 QUICK = 0.1  # seconds; what takes longer is compared when it is read again, before the first update
 
@@ -32,10 +32,10 @@ def read(name: str) -> tuple[Records | None, list[str]]:
     """The records of a data set, or None and why not; read twice where that is quick, to see whether they change."""
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        own = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "multi_")) or n in CITYSCAPES]
+        known = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "multi_")) or n in CITYSCAPES]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         return None, [
-            f"no data set of this name is registered: {meant}There are {', '.join(own)}, detectron2's own, and "
+            f"no data set of this name is registered: {meant}There are {', '.join(known)}, detectron2's own, and "
             "what the files in MTL.DATA.MODULES register"
         ]
     try:
@@ -47,7 +47,7 @@ def read(name: str) -> tuple[Records | None, list[str]]:
         return None, str(e).removeprefix(f"{name}: ").splitlines()
     except FileNotFoundError as e:
         if is_below_root(str(e.filename)):
-            return None, [f"{e.filename} not found {mend('its files, or correct its reader')}"]
+            return None, [f"{e.filename} not found {root_advice('its files, or correct its reader')}"]
         return None, [f"{e.filename} not found: put it there, or correct the path in its reader"]
     except Exception as e:  # a reader that is not ours may raise anything
         logger.debug("reading %s failed", name, exc_info=True)
@@ -84,13 +84,13 @@ def not_told_apart(records: Records) -> Iterator[str]:
     elif _repeats(map(image_key, labelled)):
         first: dict[Hashable, str] = {}
         shared = [
-            (r["file_name"], image_key(r), other)
+            (r["file_name"], image_key(r), earlier)
             for r in labelled
-            if (other := first.setdefault(image_key(r), r["file_name"])) != r["file_name"]
+            if (earlier := first.setdefault(image_key(r), r["file_name"])) != r["file_name"]
         ]
-        file, key, other = shared[0]
+        file, key, earlier = shared[0]
         yield (
-            f"{len(shared)} images have the `image_id` of another one, as {file} has {key!r}, that of {other}: "
+            f"{len(shared)} images have the `image_id` of another one, as {file} has {key!r}, that of {earlier}: "
             "give each image its own"
         )
 

@@ -95,13 +95,13 @@ def labelled(images: Path, labels: Path) -> list[str]:
             f"none of the {len(pictures)} images in {images} has its label in {labels}, which holds {len(maps)}, "
             f"{maps[0]}.png first: unpack the labels of these images"
         )
-    for what, of, others in (
+    for what, of, where in (
         ("images have no label", pictures, f"in {labels}"),
         ("labels have no image", maps, f"in {images}"),
     ):
         alone = sorted(set(of).difference(both))
         if alone:
-            warn_once(logger, f"{len(alone)} of {len(of)} {what} {others} and are left out, the first is {alone[0]}")
+            warn_once(logger, f"{len(alone)} of {len(of)} {what} {where} and are left out, the first is {alone[0]}")
     return both
 
 

@@ -91,10 +91,10 @@ def _compose(
     for start in range(0, len(corners), CHUNK):
         part = slice(start, start + CHUNK)
         sums = np.zeros((len(images[part]), *size), np.uint16)
-        for k, (source, own) in enumerate(zip(sources, chosen, strict=True)):
+        for k, (source, picks) in enumerate(zip(sources, chosen, strict=True)):
             for place, at in _by_corner(corners[part, 2 * k : 2 * k + 2]):
                 y, x = place
-                sums[at, y : y + 28, x : x + 28] += source[own[part][at]]
+                sums[at, y : y + 28, x : x + 28] += source[picks[part][at]]
         images[part] = np.minimum(sums, 255)
     return images
 

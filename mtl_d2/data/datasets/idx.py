@@ -38,8 +38,8 @@ def read_idx(path: Path, dimensions: int) -> Array:
             f"{path}: an IDX file of bytes begins with 00 00 08, found {data[:3].hex(' ') or 'nothing'}: {_AGAIN}"
         )
     if data[3] != dimensions:
-        found = _KINDS.get(data[3], f"an array of {data[3]} dimensions")
-        raise DataError(f"{path}: expected {_KINDS[dimensions]}, found {found}: put each file under its own name")
+        content = _KINDS.get(data[3], f"an array of {data[3]} dimensions")
+        raise DataError(f"{path}: expected {_KINDS[dimensions]}, found {content}: put each file under its own name")
     head = 4 + 4 * dimensions
     if len(data) < head:
         raise DataError(f"{path}: cut off within its header of {head} bytes, found {len(data)}: {_AGAIN}")
@@ -62,6 +62,6 @@ def read_pair(images: Path, labels: Path, classes: int = 10) -> tuple[Array, Arr
     if len(pictures) != len(ids):
         raise DataError(f"{images} has {len(pictures)} images, but {labels} {len(ids)} labels: {_AGAIN}")
     if len(ids) == 0 or ids.max() >= classes:
-        found = f"{ids.max()}" if len(ids) else "no label"
-        raise DataError(f"{labels}: labels must be in 0..{classes - 1}, found {found}: {_AGAIN}")
+        largest = f"{ids.max()}" if len(ids) else "no label"
+        raise DataError(f"{labels}: labels must be in 0..{classes - 1}, found {largest}: {_AGAIN}")
     return pictures, ids

@@ -70,8 +70,8 @@ def _digit_pairs(name: str, pools: Pools, split: str) -> tuple[Array, Array]:
     pairs = list(product(range(0, 10, 2), range(1, 10, 2)))
     order = Draws(f"{name} pairs").order(len(pairs))
     first = sum(DIGIT_PAIRS[s] for s in SPLITS[: SPLITS.index(split)])
-    own = [pairs[k] for k in sorted(order[first : first + DIGIT_PAIRS[split]])]
-    images, labels = side_by_side(pool, own, IMAGES_OF_A_PAIR, Draws(f"{name} {split}"))
+    split_pairs = [pairs[k] for k in sorted(order[first : first + DIGIT_PAIRS[split]])]
+    images, labels = side_by_side(pool, split_pairs, IMAGES_OF_A_PAIR, Draws(f"{name} {split}"))
     return images, labels // 2  # 0 2 4 6 8 and 1 3 5 7 9 become 0 .. 4
 
 
@@ -104,7 +104,7 @@ def register(root: str) -> None:
                 DatasetCatalog.remove(full)
                 MetadataCatalog.remove(full)
             DatasetCatalog.register(full, functools.cache(partial(load, root, name, split)))
-            classes = {task: list(own) for task, own in zip(TASKS, recipe.classes, strict=True)}
+            classes = {task: list(names) for task, names in zip(TASKS, recipe.classes, strict=True)}
             MetadataCatalog.get(full).set(classes=classes, evaluator_type="classification")
 
 
@@ -119,10 +119,10 @@ def load(root: str, name: str, split: str) -> list[dict[str, Any]]:
     Raises:
         DataError: a source file is missing or damaged.
     """
-    found = compose(root, name, split)
-    images = torch.from_numpy(found["images"])[:, None]
+    arrays = compose(root, name, split)
+    images = torch.from_numpy(arrays["images"])[:, None]
     height, width = images.shape[2:]
-    labels = found["labels"].tolist()
+    labels = arrays["labels"].tolist()
     return [
         {
             "file_name": f"{name}_{split}/{i:06d}",
@@ -140,7 +140,7 @@ def compose(root: str, name: str, split: str) -> Arrays:
     """``images`` (N, H, W) uint8 and ``labels`` (N, 2) uint8 of one split, from the cache or made now."""
     recipe = RECIPES[name]
     files = {source: _find(Path(root), source) for source in recipe.sources}
-    sums = sha256(b"".join(sha256(path.read_bytes()).digest() for found in files.values() for path in found))
+    sums = sha256(b"".join(sha256(path.read_bytes()).digest() for paths in files.values() for path in paths))
     key = f"{name}_{split}-v{VERSION}-{sums.hexdigest()[:16]}"
 
     def make() -> Arrays:
@@ -163,11 +163,11 @@ def _find(root: Path, source: str) -> list[Path]:
     names = [f"{part}-{kind}-ubyte" for part in PARTS for kind in ("images-idx3", "labels-idx1")]
     missing: dict[str, list[str]] = {}
     for folder in FOLDERS[source]:
-        found = [next((p for p in (root / folder / f"{n}.gz", root / folder / n) if p.is_file()), None) for n in names]
-        present = [path for path in found if path is not None]
+        paths = [next((p for p in (root / folder / f"{n}.gz", root / folder / n) if p.is_file()), None) for n in names]
+        present = [path for path in paths if path is not None]
         if len(present) == len(names):
             return present
-        missing[folder] = [n for n, path in zip(names, found, strict=True) if path is None]
+        missing[folder] = [n for n, path in zip(names, paths, strict=True) if path is None]
     nearest = min(missing, key=lambda folder: len(missing[folder]))
     raise DataError(
         f"{root / nearest} must hold the four IDX files {', '.join(names)}, each gzipped (.gz) or not; missing: "

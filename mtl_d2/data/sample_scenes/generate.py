@@ -85,12 +85,13 @@ def is_finished(root: Path, request: Request) -> bool:
     if not manifest["finished"]:
         return False
     wanted = request.manifest()
-    other = [
+    differing = [
         f"{key} {manifest.get(key)} (asked for: {value})" for key, value in wanted.items() if manifest.get(key) != value
     ]
-    if other:
+    if differing:
         raise ValueError(
-            f"root {root} holds other sample scenes: {'; '.join(other)}. Give another root, or remove this one first"
+            f"root {root} holds other sample scenes: {'; '.join(differing)}. Give another root, or remove this one "
+            "first"
         )
     return True
 

@@ -78,9 +78,9 @@ def road_maps(
     x, _, z = (depth[road] * view.along(window, axis)[road] for axis in camera.rotation.T)
     maps = RoadMaps(np.full(road.shape, NOT_DRIVABLE, np.uint8), np.full(road.shape, NO_LANE, np.uint8))
     drivable = np.full(x.shape, NOT_DRIVABLE, np.uint8)
-    own = min((middle for middle, direction in lanes if direction > 0), key=abs)  # the camera stands at X = 0
+    own_lane = min((middle for middle, direction in lanes if direction > 0), key=abs)  # the camera stands at X = 0
     for middle, direction in lanes:
         if direction > 0:
-            drivable[np.abs(x - middle) <= width / 2] = DIRECT if middle == own else ALTERNATIVE
+            drivable[np.abs(x - middle) <= width / 2] = DIRECT if middle == own_lane else ALTERNATIVE
     maps.drivable[road], maps.lane[road] = drivable, markings.values(x, z)
     return maps

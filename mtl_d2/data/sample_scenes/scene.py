@@ -117,7 +117,7 @@ def _label(
 ) -> Scene:
     smallest = max(2.0, preset.smallest * camera.width)
     instance = np.zeros(surfaces.owner.shape, dtype=np.int32)
-    found: list[Instance] = []
+    instances: list[Instance] = []
     for index, thing in enumerate(objects):
         if thing.category is None:
             continue
@@ -126,10 +126,10 @@ def _label(
         area, whole = int(mask.sum()), int(surfaces.amodal[index])
         if box is None or min(box[2] - box[0], box[3] - box[1]) < smallest or area < preset.visible * whole:
             continue
-        number = len(found) + 1
+        number = len(instances) + 1
         instance[mask] = number
         flags = (area < 0.9 * whole, bool(surfaces.cut_off[index]), thing.light_color, thing.shape)
-        found.append(Instance(number, thing.category, thing.semantic, box, area, *flags))
+        instances.append(Instance(number, thing.category, thing.semantic, box, area, *flags))
     return Scene(
         image=image,
         depth=surfaces.depth,
@@ -137,7 +137,7 @@ def _label(
         semantic=surfaces.semantic,
         road=road,
         instance=instance,
-        instances=tuple(found),
+        instances=tuple(instances),
         camera=camera,
         time=light.time,
         weather=light.weather,

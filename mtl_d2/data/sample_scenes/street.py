@@ -59,10 +59,10 @@ class Road(SceneObject):
 def sample_street(preset: Preset, generator: np.random.Generator) -> Street:
     """Draws the widths."""
     ahead, oncoming = int(generator.integers(1, 3)), int(generator.integers(1, 3))
-    own = int(generator.integers(ahead))  # the camera's lane, counted from the right
+    own_lane = int(generator.integers(ahead))  # the camera's lane, counted from the right
     shift = generator.uniform(-0.4, 0.4)
-    lanes = [((own - k) * LANE + shift, 1) for k in range(ahead)]
-    lanes += [((own - ahead - k) * LANE + shift, -1) for k in range(oncoming)]
+    lanes = [((own_lane - k) * LANE + shift, 1) for k in range(ahead)]
+    lanes += [((own_lane - ahead - k) * LANE + shift, -1) for k in range(oncoming)]
     parking = 2.3 if generator.random() < 0.4 else 0.3
     xs = [x for x, _ in lanes]
     edges = (min(xs) - LANE / 2 - parking, max(xs) + LANE / 2 + parking)

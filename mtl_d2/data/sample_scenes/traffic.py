@@ -92,7 +92,7 @@ class Traffic:
         box = self._camera.box(pose.to_world(np.concatenate([floor, floor + np.array([0, height, 0])])))
         if box is None or not self._framed(box):
             return False
-        if any(_overlap(box, other) > self._preset.overlap for other in self._boxes):
+        if any(_overlap(box, placed) > self._preset.overlap for placed in self._boxes):
             return False
         self._boxes.append(box)
         self._taken.append((float(x), float(z), reach if level < 1 else 0.2))

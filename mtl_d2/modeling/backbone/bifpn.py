@@ -71,7 +71,7 @@ class Node(nn.Module):
         else:
             weights = self.weights.relu()
             shares = weights / (weights.sum() + EPSILON)
-            total = torch.stack([share * one for share, one in zip(shares, maps, strict=True)]).sum(dim=0)
+            total = torch.stack([share * level for share, level in zip(shares, maps, strict=True)]).sum(dim=0)
         return self.norm(self.pointwise(self.depthwise(F.silu(total))))
 
 
@@ -178,14 +178,14 @@ class BiFPN(Backbone):
         return {f"p{stage}": ShapeSpec(channels=self._channels, stride=2**stage) for stage in self._stages}
 
 
-def halved(one: Tensor) -> Tensor:
+def halved(features: Tensor) -> Tensor:
     """(N, C, ceil(H / 2), ceil(W / 2)) of (N, C, H, W), by the maximum of 3 by 3."""
-    return F.max_pool2d(one, 3, stride=2, padding=1)
+    return F.max_pool2d(features, 3, stride=2, padding=1)
 
 
-def enlarged(one: Tensor, like: Tensor) -> Tensor:
+def enlarged(features: Tensor, like: Tensor) -> Tensor:
     """A map at the size of another, by its nearest values."""
-    return F.interpolate(one, size=like.shape[-2:], mode="nearest")
+    return F.interpolate(features, size=like.shape[-2:], mode="nearest")
 
 
 def check(cfg: Any) -> list[str]:

@@ -31,7 +31,7 @@ def packaged_file(name: str) -> str:
     if name not in PACKAGES:
         near = difflib.get_close_matches(name, PACKAGES, n=1)
         guess = f"; did you mean {PREFIX}{near[0]}?" if near else ""
-        raise PackagedWeightsError(f"{PREFIX}{name} is none of {', '.join(PREFIX + one for one in PACKAGES)}{guess}")
+        raise PackagedWeightsError(f"{PREFIX}{name} is none of {', '.join(PREFIX + key for key in PACKAGES)}{guess}")
     package = PACKAGES[name]
     try:
         files = metadata.files(package) or []

@@ -94,11 +94,11 @@ class TimmTrunk(Backbone):
         """
         coarsest = max(32, *self._strides.values())
         last = []
-        for name, found in maps.items():
+        for name, output in maps.items():
             c, h, w = self._channels[name], *(side * coarsest // self._strides[name] for side in (3, 5))
-            if tuple(found.shape) not in ((1, c, h, w), (1, h, w, c)):
-                raise TrunkError(f"its map {name} has the shape {tuple(found.shape)} where {(1, c, h, w)} is needed")
-            last.append(tuple(found.shape) == (1, h, w, c))
+            if tuple(output.shape) not in ((1, c, h, w), (1, h, w, c)):
+                raise TrunkError(f"its map {name} has the shape {tuple(output.shape)} where {(1, c, h, w)} is needed")
+            last.append(tuple(output.shape) == (1, h, w, c))
         return all(last)
 
     def _freeze(self, freeze_at: int, maps: Mapping[str, Tensor]) -> None:
@@ -109,15 +109,15 @@ class TimmTrunk(Backbone):
         for parameter in fixed:
             parameter.requires_grad_(False)
         for name, module in list(self.network.named_modules()):
-            own = list(module.parameters(recurse=False))
-            if has_batch_norm(module) and own and set(own) <= fixed:
+            parameters = list(module.parameters(recurse=False))
+            if has_batch_norm(module) and parameters and set(parameters) <= fixed:
                 parent, _, leaf = name.rpartition(".")
                 setattr(self.network.get_submodule(parent), leaf, frozen(module))
 
     def _reached(self, maps: Sequence[Tensor]) -> set[nn.Parameter]:
         """The parameters that ``maps`` depend on."""
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        total = [one.sum() for one in maps if one.requires_grad]
+        total = [feature_map.sum() for feature_map in maps if feature_map.requires_grad]
         if not total:
             return set()
         gradients = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
@@ -126,10 +126,10 @@ class TimmTrunk(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The wanted maps (N, C, H / stride, W / stride) of ``images`` (N, 3, H, W) by name."""
         maps = self.network(images)
-        found = {name: maps[self._place[name]] for name in self._out_features}
+        wanted = {name: maps[self._place[name]] for name in self._out_features}
         if self._maps_channels_last:
-            return {name: one.permute(0, 3, 1, 2).contiguous() for name, one in found.items()}
-        return found
+            return {name: feature_map.permute(0, 3, 1, 2).contiguous() for name, feature_map in wanted.items()}
+        return wanted
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each wanted map."""

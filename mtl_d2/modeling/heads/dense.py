@@ -53,8 +53,8 @@ class DenseHead(SemSegFPNHead):
             return {}
         output = self.outputs(features)
         target = torch.zeros_like(output)  # (N, C, H, W)
-        for padded, one in zip(target, targets, strict=True):
-            padded[:, : one.shape[-2], : one.shape[-1]] = one
+        for padded, unpadded in zip(target, targets, strict=True):
+            padded[:, : unpadded.shape[-2], : unpadded.shape[-1]] = unpadded
         labelled = (target != 0).any(1)
         count = reduction.count(self.loss.counts(labelled).sum().double()).clamp(min=1e-6).to(output.dtype)
         return {self.loss_keys[0]: self.loss.terms(output, target, labelled).sum() / count * self.loss_weight}
@@ -133,8 +133,8 @@ class DepthHead(DenseHead):
     def from_config(cls, cfg: Any, shapes: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """Arguments of ``__init__`` from ``cfg.MODEL.DEPTH_HEAD``."""
         options = cfg.MODEL.DEPTH_HEAD
-        own = {"loss": options.LOSS, "activation": options.ACTIVATION, "si_lambda": options.SI_LAMBDA}
-        return {**_layers(options, shapes), **own, "scaling": options.SCALING}
+        loss_options = {"loss": options.LOSS, "activation": options.ACTIVATION, "si_lambda": options.SI_LAMBDA}
+        return {**_layers(options, shapes), **loss_options, "scaling": options.SCALING}
 
     def values(self, output: Tensor) -> Tensor:
         """(N, 1, H, W)."""
@@ -177,4 +177,4 @@ class DenseMapHead(MapHead):
         """See ``DenseHead.resized``."""
         maps, _ = self.layers(features)
         shown = zip(maps, images.image_sizes, sizes, strict=True)
-        return [self.layers.resized(one, of_image, size) for one, of_image, size in shown]  # type: ignore[operator]
+        return [self.layers.resized(output, of_image, size) for output, of_image, size in shown]  # type: ignore[operator]

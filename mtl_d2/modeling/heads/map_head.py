@@ -67,7 +67,7 @@ class MapHead:
         """Maps (C, H, W) of the sizes asked for."""
         maps, _ = self.layers(features)
         shown = zip(maps, images.image_sizes, sizes, strict=True)
-        return [sem_seg_postprocess(one, of_image, *size) for one, of_image, size in shown]
+        return [sem_seg_postprocess(output, of_image, *size) for output, of_image, size in shown]
 
     @staticmethod
     def check(cfg: CfgNode, kind: TaskKind) -> Iterator[str]:

@@ -84,9 +84,9 @@ def propose(rpn: RPN, roi_heads: ROIHeads, predictions: Predictions, samples: Se
     anchors, logits, deltas = predictions
     # Of what is not finite detectron2 would only raise, and on this process alone; the losses show it on all.
     scores = [_bounded(x.float()) for x in logits]  # non-maximum suppression takes boxes and scores of one type
-    found = rpn.predict_proposals(anchors, scores, [_bounded(x) for x in deltas], [t.image_size for t in targets])
-    found = [_outside(*one, roi_heads) for one in zip(found, samples, targets, strict=True)]
-    for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(found, targets), strict=True):
+    proposed = rpn.predict_proposals(anchors, scores, [_bounded(x) for x in deltas], [t.image_size for t in targets])
+    proposed = [_outside(*of_image, roi_heads) for of_image in zip(proposed, samples, targets, strict=True)]
+    for sample, proposals in zip(samples, roi_heads.label_and_sample_proposals(proposed, targets), strict=True):
         sample[PROPOSALS] = proposals
 
 

@@ -47,13 +47,13 @@ def points_left_out(anchors: list[Boxes], labels: list[Tensor], background: int,
         return None
     points = Boxes.cat(anchors).get_centers()  # (R, 2)
     left_out = []
-    for own, sample in zip(labels, samples, strict=True):
+    for image_labels, sample in zip(labels, samples, strict=True):
         regions = regions_of(sample, points.device)
         if regions is None:
-            left_out.append(torch.zeros_like(own, dtype=torch.bool))
+            left_out.append(torch.zeros_like(image_labels, dtype=torch.bool))
         else:
             inside = pairwise_point_box_distance(points, regions).min(dim=2).values > 0  # (R, K)
-            left_out.append(inside.any(1) & (own == background))
+            left_out.append(inside.any(1) & (image_labels == background))
     return torch.stack(left_out)
 
 

@@ -118,8 +118,8 @@ def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Te
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision becomes single
     logits = F.interpolate(logits, scale_factor=head.common_stride, mode="bilinear", align_corners=False)
     target = logits.new_full((len(targets), *logits.shape[-2:]), head.ignore_value, dtype=torch.long)
-    for padded, one in zip(target, targets, strict=True):
-        padded[: one.shape[0], : one.shape[1]] = one
+    for padded, unpadded in zip(target, targets, strict=True):
+        padded[: unpadded.shape[0], : unpadded.shape[1]] = unpadded
     return logits, target
 
 

@@ -117,19 +117,19 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for every mistake in ``MODEL.CLASSIFIER``."""
-        options, tasks, found = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS), super().check(cfg)
+        options, tasks, mistakes = cfg.MODEL.CLASSIFIER, list(cfg.MTL.TASKS), super().check(cfg)
         shape = tuple(options.INPUT_SHAPE)
         for key, rule, valid in _EACH:
             numbers = tuple(options[key])
             if len(numbers) not in (1, len(tasks)) or not all(map(valid, numbers)):
                 rule = f"must be one {rule}, or one for each of MTL.TASKS, {len(tasks)}"
-                found.append(f"MODEL.CLASSIFIER.{key} {rule}; got {numbers}")
+                mistakes.append(f"MODEL.CLASSIFIER.{key} {rule}; got {numbers}")
         if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
-            return [*found, f"MODEL.CLASSIFIER.INPUT_SHAPE must be 3 integers >= 1, got {shape}"]
+            return [*mistakes, f"MODEL.CLASSIFIER.INPUT_SHAPE must be 3 integers >= 1, got {shape}"]
         for key in ("PIXEL_MEAN", "PIXEL_STD"):
             if len(cfg.MODEL[key]) != shape[0]:
-                found.append(f"MODEL.{key} must have a number for each of {shape[0]} channels, got {cfg.MODEL[key]}")
-        return [*found, *_wrong_layers(options, shape)]
+                mistakes.append(f"MODEL.{key} must have a number for each of {shape[0]} channels, got {cfg.MODEL[key]}")
+        return [*mistakes, *_wrong_layers(options, shape)]
 
     @property
     def device(self) -> torch.device:
@@ -152,8 +152,8 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
 
     def reached_parameters(self) -> dict[str, list[str]]:
         """All of the trunk that moves, for each task."""
-        own = [f"backbone.{name}" for name, p in self.backbone.named_parameters() if p.requires_grad]
-        return {task.name: own for task in self.tasks}
+        names = [f"backbone.{name}" for name, p in self.backbone.named_parameters() if p.requires_grad]
+        return {task.name: names for task in self.tasks}
 
     def detector_heads(self) -> list[TaskHead]:
         """A classification for each of ``heads``."""

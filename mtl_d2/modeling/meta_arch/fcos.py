@@ -132,8 +132,8 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             self._count(torch.zeros(1 + len(SIDES), device=self.device), reduction)
             return {}
         levels = [features[name] for name in self.head_in_features]
-        found = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
-        logits, deltas, centerness = ([not_half(level) for level in one] for one in found)
+        outputs = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
+        logits, deltas, centerness = ([not_half(level) for level in output] for output in outputs)
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
@@ -157,9 +157,9 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             momentum: of the moving average.
         """
         counts = reduction.total(counts.double())
-        found = counts[0]
-        moved = (self.loss_normalizer * momentum).add_(found, alpha=1 - momentum)
-        self.loss_normalizer.copy_(moved.where(found > 0, self.loss_normalizer))
+        positives = counts[0]
+        moved = (self.loss_normalizer * momentum).add_(positives, alpha=1 - momentum)
+        self.loss_normalizer.copy_(moved.where(positives > 0, self.loss_normalizer))
         self._watch(counts, get_event_storage().iter)
 
     def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> Any:
@@ -175,7 +175,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     def _detect(self, features: dict[str, Tensor], images: Any, sizes: Sequence[Size]) -> list[Instances]:
         levels = [features[name] for name in self.head_in_features]
         detected = self.forward_inference(images, levels, self.head(levels))
-        return [detector_postprocess(one, *size) for one, size in zip(detected, sizes, strict=True)]
+        return [detector_postprocess(output, *size) for output, size in zip(detected, sizes, strict=True)]
 
 
 def _with_a_box(instances: Instances) -> Instances:

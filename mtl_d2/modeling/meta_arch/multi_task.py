@@ -131,7 +131,7 @@ class MultiTaskMixin:
     def synchronizes(self, task: str | None = None) -> bool:
         """Whether the head of ``task``, or the trunk, has a batch norm with the statistics of all processes."""
         model = cast(nn.Module, self)
-        heads = {one.name: one.head_modules for one in self.tasks}
+        heads = {known.name: known.head_modules for known in self.tasks}
         parts = [self.backbone] if task is None else [model.get_submodule(name) for name in heads[task]]
         return any(synchronizes(module) for part in parts for module in part.modules())
 
@@ -198,10 +198,10 @@ class MultiTaskMixin:
         features = self.shared_features(self.batch_images(samples))
         losses: dict[str, Tensor] = {}
         for task in self.tasks:
-            own = [i for i, names in enumerate(supervised) if task.name in names]
-            if own:
-                chosen = features if len(own) == len(samples) else {k: f[own] for k, f in features.items()}
-                losses.update(self.task_losses(task.name, chosen, [samples[i] for i in own], Reduction()))
+            labelled = [i for i, names in enumerate(supervised) if task.name in names]
+            if labelled:
+                chosen = features if len(labelled) == len(samples) else {k: f[labelled] for k, f in features.items()}
+                losses.update(self.task_losses(task.name, chosen, [samples[i] for i in labelled], Reduction()))
             else:
                 attached = torch.stack([p.sum() for p in head_parameters(cast(nn.Module, self), task)]).sum() * 0
                 losses.update(dict.fromkeys(task.loss_keys, attached))
@@ -217,5 +217,5 @@ def _reached(parameters: dict[str, nn.Parameter], features: list[Tensor]) -> lis
     moving = [f.sum() for f in features if f.requires_grad]
     if not moving:
         return []
-    found = torch.autograd.grad(moving, list(parameters.values()), retain_graph=True, allow_unused=True)
-    return [name for name, gradient in zip(parameters, found, strict=True) if gradient is not None]
+    gradients = torch.autograd.grad(moving, list(parameters.values()), retain_graph=True, allow_unused=True)
+    return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

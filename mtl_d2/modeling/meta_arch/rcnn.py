@@ -83,14 +83,14 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
     def check(cls, cfg: CfgNode) -> list[str]:
         """One sentence for each thing in ``cfg`` that this model cannot do."""
         model = cfg.MODEL
-        found = super().check(cfg) + [
+        mistakes = super().check(cfg) + [
             f"MTL.TASKS {tuple(cfg.MTL.TASKS)}: {line}" for line in check_tasks(cfg.MTL.TASKS)
         ]
         if "detection" not in cfg.MTL.TASKS:
-            return found
+            return mistakes
         for key in ("RPN", "ROI_BOX_HEAD"):
             if model[key].BBOX_REG_LOSS_TYPE not in BOX_LOSSES:
-                found.append(unknown(f"MODEL.{key}.BBOX_REG_LOSS_TYPE", model[key].BBOX_REG_LOSS_TYPE, BOX_LOSSES))
+                mistakes.append(unknown(f"MODEL.{key}.BBOX_REG_LOSS_TYPE", model[key].BBOX_REG_LOSS_TYPE, BOX_LOSSES))
         for key, value, needed, why in [
             ("MODEL.PROPOSAL_GENERATOR.NAME", model.PROPOSAL_GENERATOR.NAME, "RPN", "proposals are made in training"),
             ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, "StandardROIHeads", "its two branches share no parameter"),
@@ -103,8 +103,8 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             ),
         ]:
             if value != needed:
-                found.append(f"{key} is {value!r}; MultiTaskRCNN needs {needed!r}: {why}")
-        return found
+                mistakes.append(f"{key} is {value!r}; MultiTaskRCNN needs {needed!r}: {why}")
+        return mistakes
 
     def detector_heads(self) -> list[TaskHead]:
         """The box branch with the RPN, and the mask branch, whose predictions stand in the box branch's."""
@@ -135,7 +135,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         detected, _ = self.roi_heads(images, features, proposals, None)
         wanted = [{"height": height, "width": width} for height, width in sizes]
-        return [one["instances"] for one in self._postprocess(detected, wanted, images.image_sizes)]
+        return [output["instances"] for output in self._postprocess(detected, wanted, images.image_sizes)]
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
@@ -158,15 +158,17 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         if not samples:
             self._share([0], reduction)
             return {}
-        new = [k for k, sample in enumerate(samples) if PROPOSALS not in sample]
-        if new:
+        missing = [k for k, sample in enumerate(samples) if PROPOSALS not in sample]
+        if missing:
             with torch.no_grad():
-                chosen = features if len(new) == len(samples) else {name: f[new] for name, f in features.items()}
+                chosen = (
+                    features if len(missing) == len(samples) else {name: f[missing] for name, f in features.items()}
+                )
                 predictions = predict(self.proposal_generator, chosen)
-            propose(self.proposal_generator, self.roi_heads, predictions, [samples[k] for k in new])
+            propose(self.proposal_generator, self.roi_heads, predictions, [samples[k] for k in missing])
         proposals = [sample[PROPOSALS] for sample in samples]
         losses = self.roi_heads._forward_mask(features, proposals)
-        (masks,) = self._share([sum(self._foreground(one) for one in proposals)], reduction)
+        (masks,) = self._share([sum(self._foreground(boxes) for boxes in proposals)], reduction)
         return {key: loss * masks for key, loss in losses.items()}
 
     def _foreground(self, proposals: Instances) -> int:

@@ -79,14 +79,14 @@ def disparity(scene: Scene) -> Array:
 
 def polygons(semantic: Array, numbered: Array) -> dict[str, Any]:
     """The polygons of every class and object, the largest first: what lies in another's hole is then drawn over it."""
-    found: list[tuple[float, str, Array]] = []
+    outlines: list[tuple[float, str, Array]] = []
     keys = numbered.astype(np.int64) * 256 + semantic
     for key in np.unique(keys):
         name = semantic_name(int(key) % 256)
         for outline in pixel_polygons(keys == key):
-            found.append((_filled(outline), name, outline))
-    found.sort(key=lambda item: -item[0])
-    objects = [{"label": name, "polygon": outline.tolist()} for _, name, outline in found]
+            outlines.append((_filled(outline), name, outline))
+    outlines.sort(key=lambda item: -item[0])
+    objects = [{"label": name, "polygon": outline.tolist()} for _, name, outline in outlines]
     return {"imgHeight": semantic.shape[0], "imgWidth": semantic.shape[1], "objects": objects}
 
 
