@@ -18,9 +18,10 @@ from mtl_d2.balancing.interfaces import Strategy
 from mtl_d2.balancing.registry import MethodRegistry
 from mtl_d2.data.allocation import ALLOCATIONS, Allocation
 from mtl_d2.data.modules import import_modules
+from mtl_d2.earlier_keys import RENAMED, accept_earlier_keys, is_earlier
 from mtl_d2.evaluation.delta import direction
 from mtl_d2.options import declared, defaults
-from mtl_d2.tasks.options import make_room
+from mtl_d2.tasks.options import make_room, without_room
 from mtl_d2.tasks.registry import load_kinds
 
 METHODS: tuple[tuple[str, MethodRegistry], ...] = (  # nodes of cfg.MTL whose methods have options
@@ -142,6 +143,7 @@ def add_mtl_config(cfg: CfgNode) -> None:
     load_declarations()
     load_kinds()
     add_declared(cfg)
+    accept_earlier_keys(cfg)
 
 
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
@@ -166,11 +168,15 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
     _import_own_modules(cfg, given, pairs)
     known = dict(leaves(cfg))
-    keys = [*(key for key, _ in leaves(given)), *pairs]
+    keys = [*(key for key, _ in leaves(given) if not is_earlier(key)), *pairs]
     rooms = {key for key in keys if make_room(cfg, key)}
     wrong = [key for key in keys if key not in {*known, *rooms} and not any(k.startswith(key + ".") for k in known)]
     if wrong:
-        raise ConfigError("no such config key: " + "; ".join(_suggest(key, tuple(known)) for key in wrong))
+        lines = [without_room(cfg, key) or _suggest(key, tuple(known)) for key in wrong]
+        raise ConfigError("no such config key: " + "; ".join(lines))
+    nodes = [key for key in pairs if isinstance(_node(cfg, key), CfgNode)]
+    if nodes:
+        raise ConfigError(f"{nodes[0]} is no option, but holds several: give one of them, as {nodes[0]}.NAME VALUE")
     try:
         if config_file:
             _merge_file(cfg, config_file, given)
@@ -197,6 +203,9 @@ def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode) -> None:
     """detectron2's ``merge_from_file``, to which a whole number is no float; ``given`` is what the file holds."""
     default = dict(leaves(cfg))
     whole = [key for key, value in leaves(given) if type(value) is int and type(default.get(key)) is float]
+    for key in [key for key, _ in leaves(given) if key in RENAMED]:
+        node, name = RENAMED[key].rpartition(".")[::2]
+        _node(cfg, node)[name] = type(default[RENAMED[key]])(_node(given, key))
     places = [key.rpartition(".")[::2] for key in whole]
     for node, name in places:
         _node(cfg, node)[name] = 0

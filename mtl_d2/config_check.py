@@ -44,6 +44,6 @@ def check_mtl_config(cfg: CfgNode, *further: Check) -> None:
         ConfigError: one line for each mistake, all of them at once.
     """
     load_methods()
-    mistakes = [line for check in (*CHECKS, *further) for line in check(cfg)]
+    mistakes = dict.fromkeys(line for check in (*CHECKS, *further) for line in check(cfg))  # tasks may share an option
     if mistakes:
         raise ConfigError("the config has mistakes:\n" + "\n".join(f"  - {line}" for line in mistakes))

@@ -10,6 +10,7 @@ from mtl_d2.config import ConfigError, add_mtl_config, build_setup, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine.build import build_balancer
+from mtl_d2.engine.resume import changes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -52,6 +53,19 @@ def test_bdd100k_config_has_the_papers_settings():
     assert solver.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
     assert (cfg.MTL.GRADIENT.MCLGS.A0, cfg.MTL.GRADIENT.MCLGS.R_T) == (120.0, 2.0)
     assert build_balancer(cfg).gradient.scaling.delta_a == pytest.approx(4.16e-4, rel=1e-2)
+
+
+def test_config_that_a_run_of_an_earlier_version_left_is_taken(tmp_path):
+    text = merged("").dump() + "\n"
+    earlier = text.replace("PER_DATASET: []", "PER_TASK: [4, 4]").replace(
+        "MODEL:\n", "MODEL:\n  REGNETS: {DEPTH: 13}\n"
+    )
+    assert "PER_DATASET" not in earlier
+    (tmp_path / "config.yaml").write_text(earlier)
+    cfg = merged(tmp_path / "config.yaml")
+    assert cfg.MTL.DATA.PER_DATASET == (4, 4)
+    assert "REGNETS" not in cfg.MODEL
+    assert changes(earlier, cfg) == {}
 
 
 @pytest.mark.parametrize(

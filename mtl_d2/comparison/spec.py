@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
+from yaml import YAMLError
+
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
 from mtl_d2.comparison.source import BASE, load_source
-from mtl_d2.config import leaves
+from mtl_d2.config import MODULES, leaves
 from mtl_d2.config_check import unknown
+from mtl_d2.data.errors import DataError
+from mtl_d2.data.modules import import_modules
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 
 SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
@@ -96,11 +101,13 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     mistakes += [*_names(entries), *_base(raw, path, bool(started)), *_seeds(raw, bool(started))]
     if not entries:
         mistakes.append("methods is empty; name at least one, such as `equal: {}`")
+    common = tuple(_overrides(raw.get("overrides"), "overrides", mistakes))
+    if started and isinstance(raw.get("base"), str):
+        mistakes += _import_modules(path.parent / raw["base"], dict(common))
     directions = {str(n): d == "higher" for d in ("higher", "lower") for n in _list(raw, f"{d}_is_better", mistakes)}
     mistakes += check_metrics(raw.get("metrics"), directions)
     chosen = _mapping(raw, "delta", mistakes)
     mistakes += check_delta(chosen, [entry.name for entry in entries])
-    common = tuple(_overrides(raw.get("overrides"), "overrides", mistakes))
     if mistakes:
         raise ComparisonError(str(path), mistakes)
     return Comparison(
@@ -116,6 +123,18 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         delta_base=chosen.get("base"),
         conventions=tuple(chosen.get("conventions", CONVENTIONS)),
     )
+
+
+def _import_modules(base: Path, overrides: Mapping[str, Any]) -> Iterator[str]:
+    """Executes the files that all runs name: kinds of task there say of their metrics whether higher is better."""
+    try:
+        named = overrides.get(MODULES) or dict(leaves(CfgNode.load_yaml_with_base(str(base)))).get(MODULES)
+        if isinstance(named, list | tuple):
+            import_modules(CfgNode({"MTL": {"DATA": {"MODULES": named}}}))
+    except DataError as error:
+        yield str(error)
+    except (OSError, ValueError, YAMLError):
+        return  # which the plan of the runs says of their config
 
 
 def _methods(raw: dict, mistakes: list[str]) -> Iterator[Entry]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
+
 from detectron2.config import CfgNode
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS
@@ -17,19 +20,36 @@ def check_tasks(cfg: CfgNode) -> list[str]:
     """The names of the tasks, and the options of their heads."""
     tasks = list(cfg.MTL.TASKS)
     mistakes = [] if tasks else ["MTL.TASKS is empty; name at least one of " + ", ".join(names())]
-    mistakes += [unknown("MTL.TASKS", task, names()) for task in tasks if not is_known(task)]
+    mistakes += [_no_such_task(task) for task in tasks if not is_known(task)]
     mistakes += [f"MTL.TASKS names {task!r} twice" for task in sorted(set(tasks)) if tasks.count(task) > 1]
-    mistakes += [
-        f"MTL.TASK_OPTIONS has options of {task!r}, which is none of MTL.TASKS {tuple(tasks)}: add it there, or take "
-        "them out"
-        for task in cfg.MTL.TASK_OPTIONS
-        if task not in tasks
-    ]
+    mistakes += _mistyped_options(cfg)
     for kind in kinds_of(filter(is_known, tasks)):
         if kind.own_name and not kind.several:
             mistakes.append(f"MTL.TASKS has {kind.task!r}, but a model has one task {kind.name!r}: name it so")
         mistakes += kind.check_config(task_config(cfg, kind))
     return mistakes
+
+
+def _mistyped_options(cfg: CfgNode) -> Iterator[str]:
+    """Options of a task that is not trained, where their name is nearly one that is; others are of another run's."""
+    tasks = [task for task in cfg.MTL.TASKS if isinstance(task, str) and task not in cfg.MTL.TASK_OPTIONS]
+    for given in cfg.MTL.TASK_OPTIONS:
+        near = difflib.get_close_matches(given, tasks, n=1, cutoff=0.8)
+        if given not in cfg.MTL.TASKS and near:
+            yield (
+                f"MTL.TASK_OPTIONS has options of {given!r}, which is none of MTL.TASKS {tuple(cfg.MTL.TASKS)}; did "
+                f"you mean {near[0]!r}?"
+            )
+
+
+def _no_such_task(task: object) -> str:
+    kind, slash, own_name = str(task).partition("/")
+    if slash and is_known(kind):
+        return (
+            f"MTL.TASKS has {task!r}: the name after '{kind}/' must be of letters, digits and '_', not a digit first, "
+            f"got {own_name!r}"
+        )
+    return unknown("MTL.TASKS", task, names())
 
 
 def check_methods(cfg: CfgNode) -> list[str]:

@@ -94,11 +94,24 @@ class MultiTaskMapper:
         for kind in first_of_each(kind for kind in self.kinds if kind.is_in_record(record)):
             read = self.readers[kind.task]
             if read is not None:
-                sample.update(read(record, geometry))
+                sample.update(_label(kind, read(record, geometry)))
         sample["tasks"] = tuple(kind.task for kind in self.kinds if kind.is_in(sample))
         if position is not None:
             sample["position"] = position
         return sample
+
+
+def _label(kind: TaskKind, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reader gave, if it is a label of the task, or nothing.
+
+    Raises:
+        ValueError: the label stands somewhere else, so that nobody would see it.
+    """
+    if given and kind.sample_key not in given:
+        raise ValueError(
+            f"the reader of task {kind.task!r} gave {sorted(given)}, but its samples have {kind.sample_key!r}"
+        )
+    return given
 
 
 @contextmanager

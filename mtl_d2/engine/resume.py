@@ -11,6 +11,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from mtl_d2.config import add_mtl_config, leaves
+from mtl_d2.earlier_keys import by_present_keys
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.checkpoint import CheckpointError
 
@@ -31,8 +32,6 @@ _FIXED = (
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")
 # What was done before there was a key for it, where that is not the key's default.
 _WITHOUT_THE_KEY = {"MTL.DATA.CROWD_REGIONS": "background"}
-# What keys were called in earlier versions.
-_RENAMED = {"MTL.DATA.PER_TASK": "MTL.DATA.PER_DATASET"}
 # Below these keys are the options of methods, each under the name of its method.
 _METHODS = ("MTL.SCALARIZATION", "MTL.GRADIENT", "MTL.REGULARIZER", "MTL.STEP")
 
@@ -75,16 +74,17 @@ def changes(stored: str, present: CfgNode) -> dict[str, str]:
     """A line for each key whose value differs and is not harmless, in the order of the keys."""
     now = dict(leaves(yaml.safe_load(present.dump())))
     before = {**_of_earlier_versions(now), **_values(stored)}
+    empty = {key for values in (before, now) for key, value in values.items() if value == {}}  # nodes, not settings
     return {
         key: f"{key}: {before.get(key)!r} in the checkpoint, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_HARMLESS)
+        if before.get(key) != now.get(key) and not key.startswith(_HARMLESS) and key not in empty
     }
 
 
 def _values(stored: str) -> dict[str, Any]:
     """Those of a config, as YAML, by today's keys."""
-    return {_RENAMED.get(key, key): value for key, value in leaves(yaml.safe_load(stored))}
+    return by_present_keys(dict(leaves(yaml.safe_load(stored))))
 
 
 def _of_earlier_versions(now: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from torch import Tensor
 
 Tasks = tuple[str, ...]
 Build = Callable[[], DatasetEvaluator]
 
 logger = logging.getLogger(__name__)
 TRACEBACK = "failure.txt"
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's: checkpoints and results.json hold metrics."""
+    return value.item() if isinstance(value, np.generic | Tensor) else value
 
 
 class IndependentEvaluators(DatasetEvaluator):
@@ -83,7 +90,7 @@ class IndependentEvaluators(DatasetEvaluator):
         metrics = self.evaluators[tasks].evaluate() or {}
         if comm.is_main_process() and not any(metrics.values()):
             logger.warning("%s: no metric of %s", self._name, " and ".join(tasks))
-        return metrics
+        return {group: {name: _plain(v) for name, v in (values or {}).items()} for group, values in metrics.items()}
 
     def _attempt(self, tasks: Tasks, call: Callable[..., Any], *arguments: Any) -> Any:
         if tasks in self.failures:

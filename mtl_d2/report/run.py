@@ -81,8 +81,11 @@ class Run:
     def is_metric(self, name: str) -> bool:
         """Whether a series holds evaluation results, e.g. `bbox/AP`, `my_set/bbox/AP` or `bbox@my_set/AP`.
 
-        Those are the groups of kinds of tasks, and whatever results.json holds.
+        Those are the groups of kinds of tasks, and whatever results.json holds; not what is logged of a task by its
+        name, such as `weight/depth/near`.
         """
+        if any(name.endswith(f"/{task}") for task in self.setting("MTL.TASKS") or ()):
+            return False
         path, slash, _ = name.rpartition("/")
         group = evaluator(path)
         known = OTHER_GROUPS.union(*(map(evaluator, row) for row in self.results.values()))

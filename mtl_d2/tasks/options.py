@@ -39,6 +39,19 @@ def option_key(cfg: CfgNode, kind: TaskKind, option: str) -> str:
     return f"{NODE}.{kind.task}.{option}" if option in given else f"{kind.options}.{option}"
 
 
+def without_room(cfg: CfgNode, key: str) -> str:
+    """Why there is no such key below ``MTL.TASK_OPTIONS``, in words; empty if ``key`` is none of those."""
+    if not key.startswith(f"{NODE}."):
+        return ""
+    task, _, _ = key.removeprefix(f"{NODE}.").rpartition(".")
+    if not is_known(task):
+        return f"{key} (it must be {NODE}.<task>.<option>)" if not task else f"{key} (there is no task {task!r})"
+    if not kind_of(task).options:
+        return f"{key} ({task!r} has no options of its own)"
+    known = ", ".join(sorted(node_of(cfg, kind_of(task).options)))
+    return f"{key} ({task!r} has {known})"
+
+
 def make_room(cfg: CfgNode, key: str) -> bool:
     """Has ``cfg`` hold a key below ``MTL.TASK_OPTIONS``, so that a value of the option's type can be merged into it.
 

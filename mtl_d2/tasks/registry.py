@@ -15,7 +15,13 @@ KINDS = Registry("TASK_KINDS")
 
 
 def task_kind(kind: type[TaskKind]) -> type[TaskKind]:
-    """A class decorator that registers a kind of task; a file of ``MTL.DATA.MODULES`` may use it."""
+    """A class decorator that registers a kind of task; a file of ``MTL.DATA.MODULES`` may use it.
+
+    Raises:
+        ValueError: its tasks could not be named.
+    """
+    if not kind.name.isidentifier():
+        raise ValueError(f"{kind.__name__}.name must be of letters, digits and '_', got {kind.name!r}")
     KINDS._do_register(kind.name, kind)
     return kind
 

@@ -149,3 +149,12 @@ def test_a_file_with_a_wrong_base_is_told(tmp_path, text, message):
     (tmp_path / "above.yaml").write_text(text)
     with pytest.raises(ComparisonError, match=re.escape(message)):
         read_comparison(tmp_path / "above.yaml")
+
+
+def test_kinds_of_ones_own_say_which_way_their_metrics_are_better(tmp_path):
+    overrides = {"MTL.DATA.MODULES": [str(CONFIGS.parent / "docs/examples/saliency_task.py")]}
+    metrics = ["saliency/mae", "saliency/f_measure"]
+    comparison = made_up_comparison(tmp_path, overrides=overrides, metrics=metrics)
+    assert [metric.higher for metric in comparison.metrics] == [False, True]
+    overrides = {"MTL.DATA.MODULES": ["nowhere.py"]}
+    assert "MTL.DATA.MODULES names 'nowhere.py': no such file" in mistakes(tmp_path, overrides=overrides)

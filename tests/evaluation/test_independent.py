@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -46,6 +47,15 @@ class Counting(DatasetEvaluator):
 def evaluators(fails, folder=None):
     builders = {("detection",): lambda: Counting("bbox", fails), ("semantic",): lambda: Counting("sem_seg")}
     return IndependentEvaluators("set", builders, folder)
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), torch.tensor(0.5)], ids=["64", "32", "torch"])
+def test_numbers_of_numpy_and_torch_become_pythons(number):
+    counting = Counting("depth")
+    counting.evaluate = lambda: {"depth": {"rmse": number}}
+    (value,) = IndependentEvaluators("set", {("depth",): lambda: counting}).evaluate()["depth"].values()
+    assert type(value) is float
+    assert value == 0.5
 
 
 @pytest.mark.parametrize("step", ["init", "reset", "process", "evaluate"])

@@ -32,10 +32,14 @@ def test_later_row_of_an_update_wins_and_an_undone_stretch_is_dropped():
         ("own/score", True),  # in results.json
         ("cosine/depth_normals", False),
         ("depth", False),
+        ("depth_near/abs_err", True),
+        ("weight/depth/near", False),
+        ("task_loss/depth", False),
     ],
 )
 def test_metrics_are_those_of_kinds_of_tasks_and_of_the_results(name, expected):
-    assert Run(Path(), results={"own": {"own": {"score": 1.0}}}).is_metric(name) == expected
+    config = {"MTL": {"TASKS": ["depth", "depth/near"]}}
+    assert Run(Path(), config, results={"own": {"own": {"score": 1.0}}}).is_metric(name) == expected
 
 
 def test_rows_of_one_write_may_come_in_any_order():

@@ -17,6 +17,7 @@ from mtl_d2.balancing import Oracle
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, build_train_loader, check_data
+from mtl_d2.engine.resume import changes
 from mtl_d2.report.pictures import write_pictures
 from mtl_d2.tasks.task import head_parameters, shared_parameters
 
@@ -121,7 +122,12 @@ def test_a_run_gives_each_its_group_of_metrics_and_its_panel(cfg, sets):
     ("overrides", "message"),
     [
         (["MTL.TASK_OPTIONS.semantic/lane.NUM_CLASES", "2"], "no such config key: .*NUM_CLASES"),
-        (["MTL.TASK_OPTIONS.semantics.NUM_CLASSES", "2"], "no such config key"),
+        (["MTL.TASK_OPTIONS.semantic/lane.NUM_CLASES", "2"], "'semantic/lane' has .*NUM_CLASSES"),
+        (["MTL.TASK_OPTIONS.semantics.NUM_CLASSES", "2"], "no such config key: .* \\(there is no task 'semantics'"),
+        (["MTL.TASK_OPTIONS.detection.NUM_CLASSES", "2"], "'detection' has no options of its own"),
+        (["MTL.TASK_OPTIONS.lane", "2"], "it must be MTL.TASK_OPTIONS.<task>.<option>"),
+        (["MTL.TASK_OPTIONS", "{'semantic/lane': {}}"], "MTL.TASK_OPTIONS is no option, but holds several"),
+        (["MODEL.FCOS", "2"], "MODEL.FCOS is no option, but holds several"),
         (["MTL.TASK_OPTIONS.semantic/lane.NUM_CLASSES", "two"], "must be of type int"),
     ],
 )
@@ -137,14 +143,40 @@ def test_options_that_no_task_has_are_refused(overrides, message):
     [
         (("semantic", "semantic"), "MTL.TASKS names 'semantic' twice"),
         (("detection", "detection/faces"), "a model has one task 'detection'"),
-        (("semantic/my lane",), "MTL.TASKS"),
-        (("semantic",), "MTL.TASK_OPTIONS has options of 'semantic/lane', which is none of MTL.TASKS"),
+        (("semantic/my lane",), "the name after 'semantic/' must be of letters, digits and '_'.*got 'my lane'"),
+        (("semantic/2",), "not a digit first, got '2'"),
+        (
+            ("semantic/lanes",),
+            "options of 'semantic/lane', which is none of .*did you mean 'semantic/lanes'",
+        ),
     ],
 )
 def test_names_that_are_no_tasks_are_refused(cfg, tasks, message):
     cfg.MTL.TASKS = tasks
     with pytest.raises(ConfigError, match=message):
         check_mtl_config(cfg)
+
+
+def test_options_of_tasks_that_are_not_trained_wait_for_a_run_that_trains_them(cfg):
+    cfg.MTL.TASKS = ("detection",)  # a baseline by an override, which can take no options out
+    check_mtl_config(cfg)
+
+
+def test_mistake_in_an_option_that_two_tasks_share_is_told_once(cfg):
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "PanopticHead"
+    with pytest.raises(ConfigError) as raised:
+        check_mtl_config(cfg)
+    assert str(raised.value).count("PanopticHead") == 1
+
+
+def test_run_goes_on_with_the_options_it_had_and_tells_those_that_changed(cfg):
+    stored = cfg.dump()
+    assert changes(stored, cfg) == {}
+    key = "MTL.TASK_OPTIONS.semantic/lane.NUM_CLASSES"
+    cfg.MTL.TASK_OPTIONS["semantic/lane"].NUM_CLASSES = 5
+    assert changes(stored, cfg) == {key: f"{key}: 2 in the checkpoint, now 5"}
+    cfg.MTL.TASK_OPTIONS.clear()
+    assert list(changes(stored, cfg)) == ["MTL.TASK_OPTIONS.semantic/lane.IN_FEATURES", key]
 
 
 def test_what_is_wrong_with_a_named_task_names_its_own_keys(cfg):

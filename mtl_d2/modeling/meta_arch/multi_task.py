@@ -66,10 +66,18 @@ class MultiTaskMixin:
         Args:
             tasks: their names, in the order of all weights and logs.
             layers: of those that have their own.
+
+        Raises:
+            ValueError: the layers of a task would take the place of something else.
         """
         heads = {head.task.name: head for head in self.detector_heads()}
         for task, module in layers.items():
             kind = kind_of(task)
+            if not kind.module.isidentifier() or hasattr(self, kind.module):
+                raise ValueError(
+                    f"the layers of task {task!r} cannot be the attribute {kind.module!r} of {type(self).__name__}: "
+                    f"`module` of {type(kind).__name__} must be a name that nothing else in the model has"
+                )
             setattr(self, kind.module, module)
             heads[task] = kind.build_head(module)
         self.task_heads = {task: heads[task] for task in tasks}
@@ -86,8 +94,19 @@ class MultiTaskMixin:
     def task_losses(
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
-        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``."""
-        return self.task_heads[task].losses(features, samples, reduction)
+        """The terms of one task's loss over ``samples``; see ``MultiTaskModel``.
+
+        Raises:
+            ValueError: a term that the task does not name would never be trained.
+        """
+        head = self.task_heads[task]
+        terms = head.losses(features, samples, reduction)
+        unnamed = sorted(terms.keys() - set(head.task.loss_keys))
+        if unnamed:
+            raise ValueError(
+                f"the loss of task {task!r} has terms {unnamed}, but its loss_keys are {head.task.loss_keys}"
+            )
+        return terms
 
     def forward(self, batched_inputs: list[dict]) -> Any:
         """Loss terms by name in training; in evaluation a dict for each image, with the predictions by their keys."""
