@@ -18,9 +18,9 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
         mistakes.append(
             f"MTL.DATA.PER_DATASET needs one number for each of DATASETS.TRAIN {tuple(names)}, got {shares}"
         )
-    elif shares and (sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 0):
+    elif shares and (sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 1):
         mistakes.append(
-            f"MTL.DATA.PER_DATASET {tuple(shares)} must be counts that add up to SOLVER.IMS_PER_BATCH "
+            f"MTL.DATA.PER_DATASET {tuple(shares)} must be counts >= 1 that add up to SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH}"
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):

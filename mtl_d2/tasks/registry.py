@@ -19,9 +19,14 @@ def task_kind(kind: type[TaskKind]) -> type[TaskKind]:
 
     Raises:
         ValueError: its tasks could not be named.
+        TypeError: it lacks what every kind needs.
     """
     if not kind.name.isidentifier():
         raise ValueError(f"{kind.__name__}.name must be of letters, digits and '_', got {kind.name!r}")
+    needed = ("tools", "truth", *(("build_head",) if kind.builds_layers() else ()))
+    missing = [method for method in needed if getattr(kind, method) is getattr(TaskKind, method)]
+    if missing:
+        raise TypeError(f"{kind.__name__} must have {' and '.join(missing)}, see docs/adding_a_task.md")
     KINDS._do_register(kind.name, kind)
     return kind
 

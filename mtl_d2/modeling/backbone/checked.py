@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY
 
+from mtl_d2.config_checks.sentences import unknown
+
 Check = Callable[[CfgNode], list[str]]  # one sentence for each mistake
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -23,11 +25,9 @@ def checked_by(check: Check) -> Callable[[Builder], Builder]:
 
 
 def trunk_check(cfg: CfgNode) -> list[str]:
-    """What the builder of ``MODEL.BACKBONE.NAME`` says of the config; nothing where there is none, or it has no check.
-
-    A name without a builder is told of when the model is built.
-    """
+    """What the builder of ``MODEL.BACKBONE.NAME`` says of the config, if there is one and it has a check."""
     name = cfg.MODEL.BACKBONE.NAME
-    builder = BACKBONE_REGISTRY.get(name) if name in BACKBONE_REGISTRY else None
-    check: Check | None = getattr(builder, "check", None)
+    if name not in BACKBONE_REGISTRY:
+        return [unknown("MODEL.BACKBONE.NAME", name, tuple(known for known, _ in BACKBONE_REGISTRY))]
+    check: Check | None = getattr(BACKBONE_REGISTRY.get(name), "check", None)
     return check(cfg) if check else []

@@ -13,10 +13,11 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.norm import synchronizes, without_samples
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead
-from mtl_d2.tasks.options import task_config
+from mtl_d2.tasks.options import option_key, task_config, task_options
 from mtl_d2.tasks.registry import all_kinds, available_tasks, is_known, kind_of, kinds_of
 from mtl_d2.tasks.task import Task, head_parameters
 
@@ -56,7 +57,16 @@ class MultiTaskMixin:
 
     @staticmethod
     def build_task_layers(cfg: CfgNode, shapes: Mapping[str, Any]) -> dict[str, nn.Module]:
-        """The layers of each task that has its own on the pyramid, whose features have ``shapes``."""
+        """The layers of each task that has its own on the pyramid, whose features have ``shapes``.
+
+        Raises:
+            ValueError: a head is to look at a level that is not there.
+        """
+        for kind in kinds_of(cfg.MTL.TASKS):
+            levels = task_options(cfg, kind).get("IN_FEATURES", ()) if kind.builds_layers() and kind.options else ()
+            for level in levels:
+                if level not in shapes:  # of which detectron2's heads say nothing
+                    raise ValueError(unknown(option_key(cfg, kind, "IN_FEATURES"), level, tuple(shapes)))
         built = {kind.task: kind.build_layers(task_config(cfg, kind), shapes) for kind in kinds_of(cfg.MTL.TASKS)}
         return {task: layers for task, layers in built.items() if layers is not None}
 
