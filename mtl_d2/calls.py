@@ -60,7 +60,7 @@ def _value(node: ast.expr, text: str) -> Any:
         raise CallError(f"{text!r}: {ast.unparse(node)} is no number, text, list or call") from error
 
 
-def wrong_arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+def wrong_arguments(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
     """What is wrong with the arguments of ``function``, with its signature; empty where it takes them."""
     signature = inspect.signature(function)
     try:

@@ -119,6 +119,8 @@ def optimizer_mistakes(cfg: Any) -> list[str]:
             raise CallError("'sgd' is detectron2's, which follows SOLVER.MOMENTUM and SOLVER.NESTEROV: no arguments")
         if call == SGD:
             return []
+        if call.kwargs.keys() & {"lr", "params"}:
+            raise CallError("its parameters are the model's and its learning rate is SOLVER.BASE_LR: leave both out")
         kind, arguments = optimizer_kind(call), optimizer_arguments(call, cfg)
         wrong = wrong_arguments(kind, [], lr=cfg.SOLVER.BASE_LR, **arguments)
         if call.args or wrong:
@@ -140,12 +142,24 @@ def optimizer_mistakes(cfg: Any) -> list[str]:
     return []
 
 
+def keys_without_argument(optimizer: str) -> list[str]:
+    """The keys of ``SOLVER`` that an optimizer does not follow: it has no such argument, or is given another value.
+
+    Args:
+        optimizer: as ``MTL.OPTIMIZER`` has it; of what cannot be had, none is known.
+    """
+    try:
+        call = parse_call(optimizer)
+        if call == SGD:
+            return []
+        kind = optimizer_kind(call)
+    except CallError:
+        return []
+    return [key for key, name in FOLLOWED.items() if not takes(kind, name) or name in call.kwargs]
+
+
 def not_followed(cfg: Any) -> list[str]:
     """The keys of ``SOLVER`` that the optimizer of ``MTL.OPTIMIZER`` has no argument for, if there is such a one."""
     if optimizer_mistakes(cfg):
         return []
-    call = parse_call(cfg.MTL.OPTIMIZER)
-    if call == SGD:
-        return []
-    kind = optimizer_kind(call)
-    return [f"SOLVER.{key}" for key, name in FOLLOWED.items() if not takes(kind, name) or name in call.kwargs]
+    return [f"SOLVER.{key}" for key in keys_without_argument(cfg.MTL.OPTIMIZER)]

@@ -54,3 +54,4 @@ def test_wrong_arguments_are_told_with_the_signature_without_its_types():
     assert wrong_arguments(function, 1, third=3) == (
         "got an unexpected keyword argument 'third'; its arguments are (first, second=2.0)"
     )
+    assert wrong_arguments(function, 1, function=3).startswith("got an unexpected keyword argument 'function'")

@@ -157,6 +157,8 @@ def test_what_is_followed_is_what_the_signature_has(name, keys):
         ("lbfgs", "fails in a step of convolutions and norms (LBFGS.step() missing 1 required positional argument"),
         ("sparseadam", "fails in a step of convolutions and norms (SparseAdam does not support dense gradients"),
         ("sgd(momentum=0.5)", "'sgd' is detectron2's, which follows SOLVER.MOMENTUM and SOLVER.NESTEROV: no arguments"),
+        ("adam(lr=1)", "its learning rate is SOLVER.BASE_LR"),
+        ("adam(params=3)", "its parameters are the model's"),
         ("adamw(0.1)", "write its arguments with their names"),
         ("Adam W", "'Adam W' is not a name with arguments"),
     ],

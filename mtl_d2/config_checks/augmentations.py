@@ -26,9 +26,18 @@ def check_augmentations(cfg: CfgNode) -> Iterator[str]:
         alone.INPUT.AUGMENTATIONS = (text,)
         try:
             (augmentation,) = build_augmentations(alone, is_train=True)
+            trial = T.AugInput(_grey(cfg.INPUT.FORMAT))
             with seeded(0, 0):
-                augmentation(T.AugInput(np.full((*TRIAL, 1 if cfg.INPUT.FORMAT == "L" else 3), 128, np.uint8)))
+                augmentation(trial)
+            if 0 in trial.image.shape:
+                yield f"INPUT.AUGMENTATIONS: {text!r} leaves nothing of an image of {TRIAL}: correct its arguments"
         except CallError as error:
             yield f"INPUT.AUGMENTATIONS: {error}"
         except Exception as error:  # noqa: BLE001  # whatever the code of an augmentation raises
             yield f"INPUT.AUGMENTATIONS: {text!r} fails on a grey image of {TRIAL} ({type(error).__name__}: {error})"
+
+
+def _grey(image_format: str) -> np.ndarray:
+    """(H, W, C) as ``detection_utils.read_image`` gives images of a format: of 8 bits, but for YUV."""
+    channels, kind = (1 if image_format == "L" else 3), (float if image_format.startswith("YUV") else np.uint8)
+    return np.full((*TRIAL, channels), 128, kind)

@@ -55,8 +55,12 @@ def cuts_objects(cfg: CfgNode) -> bool:
 def cuts_polygons(cfg: CfgNode) -> bool:
     """Whether one of detectron2's crops of training images is among them, for which polygons are cut."""
     augmentations = build_augmentations(cfg, is_train=True)
-    # RandomApply has another in it.
-    return any(isinstance(getattr(step, "aug", step), _CROPS) for step in augmentations)
+    return any(isinstance(_innermost(one), _CROPS) for one in augmentations)
+
+
+def _innermost(augmentation: T.Augmentation) -> T.Augmentation:
+    """What ``RandomApply`` applies, if it is one."""
+    return _innermost(augmentation.aug) if isinstance(augmentation, T.RandomApply) else augmentation
 
 
 def _built(call: Call, cfg: CfgNode) -> T.Augmentation:

@@ -87,7 +87,8 @@ class MultiTaskMapper:
         # Resizing draws its size even where there is one to choose: a test leaves the global generators alone.
         with seeded(self.seed, position) if self.is_train else seeded(0, 0):
             transforms = self.augmentations(seen)
-        sample["image"] = torch.as_tensor(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))  # (3, H, W)
+        shown = seen.image.reshape(*seen.image.shape[:2], -1)  # OpenCV leaves a single channel out
+        sample["image"] = torch.as_tensor(np.ascontiguousarray(shown.transpose(2, 0, 1)))  # (3, H, W)
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])

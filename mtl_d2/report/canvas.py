@@ -19,6 +19,7 @@ from mtl_d2.report.drawing import OTHER_SIZE, ClassMap, Image, Picture, draw, sc
 from mtl_d2.report.palette import Palette, class_name
 
 LINE = 20  # pixels of a line of text
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 SMALLEST = 216  # pixels; narrower images, such as digits, are enlarged by a whole factor
 
 
@@ -104,8 +105,10 @@ def _captioned(pixels: Image, caption: str) -> Image:
 
 
 def _text(lines: Sequence[str], width: int) -> Image:
-    """A white strip with a line of text for each of ``lines``."""
+    """A white strip with a line of text for each of ``lines``, smaller where it would not fit."""
     strip = np.full((LINE * len(lines) + 4, width, 3), 255, np.uint8)
     for i, line in enumerate(lines, 1):
-        cv2.putText(strip, line, (4, LINE * i - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        (length, _), _ = cv2.getTextSize(line, FONT, FONT_SCALE, 1)
+        scale = FONT_SCALE * min(1.0, (width - 8) / max(length, 1))
+        cv2.putText(strip, line, (4, LINE * i - 4), FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return strip

@@ -12,6 +12,7 @@ import pandas as pd
 
 import mtl_d2
 from mtl_d2.method_name import describe_method, shown
+from mtl_d2.optimizers import keys_without_argument
 from mtl_d2.report.markup import Section, folded, missing, paragraph, table
 from mtl_d2.report.run import Run
 
@@ -51,16 +52,24 @@ def _settings(run: Run) -> Iterable[tuple[str, str]]:
     yield "Regularizer", _choice(run, "REGULARIZER.NAME") or "none"
     yield "Step", _choice(run, "STEP.NAME") or NONE
     model, device = run.setting("MODEL.META_ARCHITECTURE", NONE), run.setting("MODEL.DEVICE", NONE)
-    yield "Model", f"{model}, trunk {run.setting('MODEL.BACKBONE.NAME', NONE)}, on {device}"
+    trunk = " ".join(str(run.setting(key, "")) for key in ("MODEL.BACKBONE.NAME", "MODEL.TIMM.NAME")).strip() or NONE
+    yield "Model", f"{model}, trunk {trunk}, on {device}"
     yield "Weights at the start", str(run.setting("MODEL.WEIGHTS") or "random")
     solver = {key: _text(value) for key, value in _mapping(run.setting("SOLVER")).items()}
     words = {
         "MAX_ITER": "updates", "IMS_PER_BATCH": "images in each", "BASE_LR": "learning rate", "STEPS": "steps",
         "WARMUP_ITERS": "warm-up", "MOMENTUM": "momentum", "WEIGHT_DECAY": "weight decay",
     }  # fmt: skip
-    optimizer = run.setting("MTL.OPTIMIZER")
-    told = [f"{what} {solver.get(key, NONE)}" for key, what in words.items()]
-    yield "Solver", ", ".join([*([str(optimizer)] if optimizer else []), *told])
+    factor = run.setting("SOLVER.BACKBONE_LR_FACTOR", 1.0)
+    if factor != 1:
+        solver["BASE_LR"] = f"{solver.get('BASE_LR', NONE)}, {factor} times that in the trunk"
+    optimizer = str(run.setting("MTL.OPTIMIZER", ""))
+    unused = keys_without_argument(optimizer) if optimizer else ()
+    told = [f"{what} {solver.get(key, NONE)}" for key, what in words.items() if key not in unused]
+    yield "Solver", ", ".join([*([optimizer] if optimizer else []), *told])
+    augmentations = run.setting("INPUT.AUGMENTATIONS")
+    if augmentations:
+        yield "Augmentations", _text(augmentations)
     yield "Training data", _text(run.setting("DATASETS.TRAIN"))
     yield "Test data", _text(run.setting("DATASETS.TEST"))
     yield "Seed", str(run.setting("SEED", NONE))

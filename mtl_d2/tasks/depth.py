@@ -108,7 +108,8 @@ class Depth(DenseTask):
             DataError: it is none.
         """
         limits = metadata.get(self.maps.range, (0.0, math.inf))
-        if not (isinstance(limits, list | tuple) and len(limits) == 2 and 0 <= limits[0] < limits[1]):
+        numbers = isinstance(limits, list | tuple) and all(isinstance(one, int | float) for one in limits)
+        if not (numbers and len(limits) == 2 and 0 <= limits[0] < limits[1]):
             raise DataError(
                 f"{metadata.name}: `{self.maps.range}` in its metadata must be (nearest, farthest), 0 <= nearest < "
                 f"farthest, found {limits!r}: correct it, or leave it out"

@@ -17,7 +17,7 @@ from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.augmentations import check_augmentations
 from mtl_d2.data import MultiTaskMapper
-from mtl_d2.data.augmentations import build_augmentations
+from mtl_d2.data.augmentations import build_augmentations, cuts_polygons
 from mtl_d2.data.jitter import AUGMENTATIONS, ColorJitter, PhotometricDistortion, ScaleJitter
 from mtl_d2.data.mapper import seeded
 
@@ -211,6 +211,7 @@ def test_class_of_ones_own_is_taken_by_its_name(cfg):
         ("ColorJitter(hue=0.7)", "ColorJitter: hue values should be between"),
         ("RandomCrop('relative', (2.0, 2.0))", r"fails on a grey image of \(480, 640\)"),
         ("RandomCrop_CategoryAreaConstraint('relative', (0.5, 0.5), 0.75)", "fails on a grey image"),
+        ("RandomCrop('absolute', (0, 0))", r"leaves nothing of an image of \(480, 640\)"),
         ("RandomApply(RandomFlop())", "did you mean RandomFlip"),
     ],
 )
@@ -224,10 +225,31 @@ def test_augmentation_that_cannot_be_is_said(cfg, text, said):
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
+@pytest.mark.parametrize("text", GEOMETRIC)
+def test_images_of_one_channel_keep_it(cfg, record, text):
+    cfg.INPUT.FORMAT = "L"
+    sample = mapper(cfg, text)(record, 1)
+    assert sample["image"].shape[0] == 1
+    assert sample["image"].shape[1:] == sample["sem_seg"].shape
+
+
+def test_the_trial_is_of_the_images_kind(cfg):
+    cfg.INPUT.FORMAT, cfg.INPUT.AUGMENTATIONS = "YUV-BT.601", ("RandomExtent((0.5, 1.5), (0.2, 0.2))",)
+    (line,) = check_augmentations(cfg)
+    assert "fails on a grey image" in line
+
+
 def test_crop_beside_a_list_is_refused(cfg):
     cfg.INPUT.AUGMENTATIONS, cfg.INPUT.CROP.ENABLED = ("RandomFlip()",), True
     (line,) = check_augmentations(cfg)
     assert "INPUT.AUGMENTATIONS takes its place" in line
+
+
+def test_a_crop_is_found_however_deep_it_is_applied_at_random(cfg):
+    crop = "RandomCrop('relative', (0.5, 0.5))"
+    for text, cuts in ((crop, True), (f"RandomApply(RandomApply({crop}))", True), ("RandomApply(RandomFlip())", False)):
+        cfg.INPUT.AUGMENTATIONS = (text,)
+        assert cuts_polygons(cfg) is cuts
 
 
 def test_list_that_holds_no_texts_is_refused(cfg):

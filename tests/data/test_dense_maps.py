@@ -127,8 +127,30 @@ def test_depth_that_cannot_be_is_warned_of(tmp_path):
 
 
 def test_normals_that_are_no_unit_vectors_are_warned_of(tmp_path):
-    np.save(tmp_path / "a.npy", np.full((*SIZE, 3), 0.2))
+    np.save(tmp_path / "a.npy", np.full((*SIZE, 3), -0.2))
     records = [{"normals_file_name": str(tmp_path / "a.npy")}]
     (line,) = odd_normals(look_at_maps(records, NormalsMaps(), {}))
     assert line.startswith("100 % of the pixels of ")
     assert "are no unit vectors" in line
+
+
+def test_a_number_that_stands_for_the_sky_is_warned_of(tmp_path):
+    depth = np.full(SIZE, 5.0, np.float32)
+    depth[:2] = 1e10
+    (line,) = odd_depths(look_at_maps(depth_records(tmp_path, [depth]), DepthMaps(), {}), DepthMaps(), {})
+    assert "17 % of the labelled pixels of" in line
+    assert "beyond 1000 m, up to 1e+10 (1 of its 1 maps have more than 5 %)" in line
+    disparity = {"depth_unit": "pixels"}
+    assert (
+        list(odd_depths(look_at_maps(depth_records(tmp_path, [depth]), DepthMaps(), {}), DepthMaps(), disparity)) == []
+    )
+
+
+@pytest.mark.parametrize("axes", ["+x +y +z", "+x +y -z"])
+def test_normals_of_surfaces_that_nobody_sees_are_warned_of(tmp_path, axes):
+    np.save(tmp_path / "a.npy", np.tile([0.6, 0, 0.8], (*SIZE, 1)))
+    records = [{"normals_file_name": str(tmp_path / "a.npy"), "normals_axes": axes}]
+    lines = list(odd_normals(look_at_maps(records, NormalsMaps(), {})))
+    assert [("100 % of the normals along" in line, "name the axes" in line) for line in lines] == (
+        [(True, True)] if axes == "+x +y +z" else []
+    )

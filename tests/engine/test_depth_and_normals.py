@@ -92,6 +92,34 @@ def test_task_gradients_add_up_to_those_of_one_backward_pass(model, labels):
             assert (ours - wanted).norm() <= 1e-9 * wanted.norm() + 1e-14, name
 
 
+def gradients(cfg, batch, accumulate):
+    """Of the heads of depth and of normals, in double precision."""
+    net = small_model(cfg=cfg).double()
+    oracle = Oracle(net, accumulate=accumulate)
+    oracle.load(batch)
+    with EventStorage():
+        found = oracle.gradients()
+    rows = combine(found.rows, [1.0] * len(net.tasks))
+    return [*rows, *(gradient for own in found.heads for gradient in own)]
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse", "si_log"])
+def test_micro_batches_have_the_gradients_of_one_batch(loss):
+    """Means over images whatever is labelled, means over pixels where micro-batches have as many labelled pixels."""
+    cfg = small_cfg("depth", "normals")
+    cfg.MODEL.DEPTH_HEAD.LOSS, cfg.MODEL.DEPTH_HEAD.ACTIVATION = loss, "softplus"
+    batch = samples(*[("depth", "normals")] * 4)
+    labelled = batch[0]["depth"] > 0, batch[1]["depth"] > 0  # images alternate between two sizes
+    for i, one in enumerate(batch):
+        if loss == "si_log" and i == 2:
+            one["depth"][:20] = 0
+        elif loss != "si_log":
+            one["depth"] = (one["depth"] + 1) * labelled[i % 2]
+        one["normals"] = torch.where(labelled[i % 2], torch.tensor([0.0, 0.6, -0.8])[:, None, None], 0)
+    for one, other in zip(gradients(cfg, batch, 1), gradients(cfg, batch, 2), strict=True):
+        assert (one - other).norm() <= 1e-10 * one.norm() + 1e-14
+
+
 @each_model
 def test_a_few_updates_lower_the_losses_of_both(model):
     net, batch = small_model(cfg=config(model)), samples(CONFIGS[model][1], CONFIGS[model][1])
@@ -283,7 +311,9 @@ def test_each_average_has_a_definition_of_its_own(cfg, own_metadata):
     assert kind_of("depth").definition("sample_scenes_all_val") == DEFINITIONS["images"]
 
 
-@pytest.mark.parametrize(("key", "value"), [("depth_average", "batches"), ("depth_range", (5, 1))])
+@pytest.mark.parametrize(
+    ("key", "value"), [("depth_average", "batches"), ("depth_range", (5, 1)), ("depth_range", ("0", "9"))]
+)
 def test_metadata_that_evaluation_cannot_follow(cfg, own_metadata, key, value):
     own_metadata(**{key: value})
     with pytest.raises(DataError, match=key):

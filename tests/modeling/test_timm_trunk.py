@@ -14,7 +14,7 @@ from torch import nn
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.modeling.backbone.norms import NORMS, grouped
-from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk
+from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk, trunk_mistakes
 from mtl_d2.options import declared, table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -119,6 +119,11 @@ def test_what_the_first_maps_depend_on_neither_learns_nor_moves_its_statistics(f
     assert any(name.startswith("blocks.3") for name in moved)
 
 
+def test_first_convolution_need_not_take_the_image():
+    """TResNet moves pixels to channels before it."""
+    assert trunk_mistakes(trunk_cfg("tresnet_m", TIMM__NORM="BN", BACKBONE__FREEZE_AT=0), ["res2", "res3"]) == []
+
+
 def test_stage_without_a_wanted_map_learns_nothing():
     trunk = TimmTrunk(network().train(), ["res2", "res3"])
     sum(one.sum() for one in trunk(images(64, 96)).values()).backward()
@@ -163,6 +168,9 @@ def test_seed_says_how_a_trunk_begins():
     [
         ("reznet50", {}, r"MODEL\.TIMM\.NAME is 'reznet50', which is none of timm's \d+ networks; near are resnet50"),
         ("resnet50(", {}, r"MODEL\.TIMM\.NAME: 'resnet50\(' is not a name with arguments"),
+        ("resnet50.a1_in1k", {}, "pretrained weights are MODEL.WEIGHTS', so leave timm's tag out"),
+        ("resnet50(pretrained=True)", {}, "weights are named by MODEL.WEIGHTS, leave them out here"),
+        ("resnet50(checkpoint_path='a.pth')", {}, "weights are named by MODEL.WEIGHTS, leave them out here"),
         ("resnet50(depth=3)", {}, r"timm cannot build .*unexpected keyword argument 'depth'"),
         ("test_resnet", {"BACKBONE__FREEZE_AT": 9}, r"FREEZE_AT 9 .*there is no map res9; there are res1, res2"),
         ("test_convnext", {"BACKBONE__FREEZE_AT": 1}, "there is no map res1; there are res2"),

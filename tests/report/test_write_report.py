@@ -224,6 +224,21 @@ def test_config_of_a_real_run_is_read(write_run):
     assert "sum" in settings
 
 
+def test_solver_is_told_by_what_its_optimizer_follows(write_run):
+    config = {
+        "MTL": {"OPTIMIZER": "lamb"},
+        "SOLVER": {"MOMENTUM": 0.9, "WEIGHT_DECAY": 0.05, "BACKBONE_LR_FACTOR": 0.1},
+        "INPUT": {"AUGMENTATIONS": ["RandomFlip()"]},
+        "MODEL": {"BACKBONE": {"NAME": "build_timm_fpn_backbone"}, "TIMM": {"NAME": "resnet18"}},
+    }
+    settings = section(page(write_run(loss_rows(3), config)), "settings")
+    assert "learning rate –, 0.1 times that in the trunk" in settings
+    assert "weight decay 0.05" in settings
+    assert "momentum 0.9" not in settings
+    assert "[RandomFlip()]" in settings
+    assert "trunk build_timm_fpn_backbone resnet18" in settings
+
+
 def test_consecutive_updates_have_their_histogram_beside_the_tasks(write_run):
     log = [{"iteration": t, "cosine/a_b": 0.1, "cosine/consecutive_updates": 0.5} for t in range(9)]
     cosines = section(page(write_run(log)), "cosines")

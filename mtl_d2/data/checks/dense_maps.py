@@ -16,6 +16,7 @@ from mtl_d2.data.errors import DataError
 
 SAMPLE = 32  # maps that are looked at
 USUAL_METRES = (0.1, 1000.0)  # that the median of depths lies in
+AWAY = 0.1  # z of a normal beyond which a surface clearly faces the camera (below 0), or away from it: nobody sees it
 ODD = 0.05  # share of a map's pixels that may be no depth or no unit vectors
 
 Records = Sequence[dict[str, Any]]
@@ -30,12 +31,18 @@ class _Map:
         labelled: share of its pixels that have a label.
         odd: share of its pixels that cannot be what they are to be; see ``DenseLabel``.
         median: of the labelled values.
+        most: the largest of them.
+        away: share of normals that point away from the camera, of those that clearly do or do not; 0 of depth.
+        far: share of the labelled depths beyond ``USUAL_METRES``; 0 of normals.
     """
 
     file: str
     labelled: float
     odd: float
     median: float
+    most: float = 0.0
+    away: float = 0.0
+    far: float = 0.0
 
 
 @dataclass
@@ -89,8 +96,17 @@ def _look(keys: DenseMaps, metadata: Any, record: dict[str, Any]) -> _Map | tupl
     if None not in size and values.shape[:2] != size:
         return other_size(file, values, (int(record["height"]), int(record["width"]))), file
     labelled = (values != 0).reshape(*values.shape[:2], -1).any(-1)
-    median = float(np.median(values[labelled])) if labelled.any() else 0.0
-    return _Map(file, float(labelled.mean()), odd / labelled.size, median)
+    stored = values[labelled]  # (N,) or (N, 3)
+    if not len(stored):
+        return _Map(file, 0.0, odd / labelled.size, 0.0)
+    if stored.ndim == 2:
+        along = stored[np.abs(stored[:, 2]) > AWAY, 2]
+        found = {"away": float((along > 0).mean()) if len(along) else 0.0}
+    else:
+        found = {"far": float((stored > USUAL_METRES[1]).mean())}
+    return _Map(
+        file, float(labelled.mean()), odd / labelled.size, float(np.median(stored)), float(stored.max()), **found
+    )
 
 
 def unusable_maps(findings: DenseFindings) -> Iterator[str]:
@@ -125,11 +141,25 @@ def odd_depths(findings: DenseFindings, keys: DepthMaps, metadata: Any) -> Itera
             f"{most:g}: is it stored as {metadata.get(keys.encoding, METRES)!r}? Correct `{keys.encoding}`, or set "
             f"`{keys.unit}` in its metadata if it is not in metres"
         )
+    far = [one for one in findings.maps if one.far > ODD]
+    if unit == METRES and far and not (medians and medians[len(medians) // 2] > USUAL_METRES[1]):
+        yield (
+            f"{100 * far[0].far:.0f} % of the labelled pixels of {far[0].file} are beyond {USUAL_METRES[1]:g} m, "
+            f"up to {far[0].most:.4g} ({len(far)} of {findings.looked_at} have more than {100 * ODD:.0f} %): if that "
+            "number stands for the sky or for no depth, write 0 in its place"
+        )
     yield from _odd(findings, "are negative or not finite, and have no label")
 
 
 def odd_normals(findings: DenseFindings) -> Iterator[str]:
-    """Normals that are no unit vectors."""
+    """Normals that are no unit vectors, or of surfaces that face away from the camera."""
+    away = [one for one in findings.maps if one.away > 0.5]
+    if 2 * len(away) > len(findings.maps):
+        yield (
+            f"{100 * away[0].away:.0f} % of the normals along the view in {away[0].file} point away from the camera "
+            f"({len(away)} of {findings.looked_at} have more than 50 %): name the axes of the file by `normals_axes`, "
+            "such as '+x +y -z'"
+        )
     yield from _odd(findings, "are no unit vectors; their direction is taken")
 
 

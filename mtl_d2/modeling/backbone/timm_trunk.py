@@ -40,6 +40,7 @@ OPTIONS = {
     ),
 }
 declare("MODEL.TIMM", OPTIONS)
+OF_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")  # arguments of timm's
 
 
 class TrunkError(ValueError):
@@ -52,7 +53,9 @@ class TimmTrunk(Backbone):
     Where several stages have one stride (dilation), the name is that of the last of them.
     """
 
-    def __init__(self, network: nn.Module, wanted: Sequence[str], freeze_at: int = 0, norm: str = "BN") -> None:
+    def __init__(
+        self, network: nn.Module, wanted: Sequence[str], freeze_at: int = 0, norm: str = "BN", channels: int = 3
+    ) -> None:
         """Args as the keys of the config have them.
 
         Args:
@@ -60,6 +63,7 @@ class TimmTrunk(Backbone):
             wanted: names of the maps that ``forward`` gives, which it has.
             freeze_at: all that ``res1`` ... ``res{freeze_at}`` depend on is fixed, batch norms included; 0 = nothing.
             norm: a key of ``NORMS``, for what is not fixed.
+            channels: of the images.
 
         Raises:
             TrunkError: its maps have other sizes than their strides say.
@@ -72,17 +76,16 @@ class TimmTrunk(Backbone):
         self._channels = {name: int(info.channels()[place]) for name, place in self._place.items()}
         self._out_features = list(wanted)
         training = network.training
-        maps = self._probe()
+        maps = self._probe(channels)
         network.train(training)
         self._maps_channels_last = self._come_channels_last(maps)
         self._freeze(freeze_at, maps)
         NORMS[norm](network)
 
-    def _probe(self) -> Mapping[str, Tensor]:
+    def _probe(self, channels: int) -> Mapping[str, Tensor]:
         """All maps of a black image of 3 by 5 of the coarsest of them, in evaluation mode."""
         weight = next(self.network.parameters())
         coarsest = max(32, *self._strides.values())
-        channels = next(m.in_channels for m in self.network.modules() if isinstance(m, nn.Conv2d))
         maps = self.network.eval()(weight.new_zeros(1, channels, 3 * coarsest, 5 * coarsest))
         return {name: maps[place] for name, place in self._place.items()}
 
@@ -167,7 +170,8 @@ def create_network(cfg: Any, channels: int, places: Sequence[int] | None = None)
     try:
         call = parse_call(options.NAME)
     except CallError as error:
-        raise TrunkError(f"MODEL.TIMM.NAME: {error}") from error
+        hint = "; pretrained weights are MODEL.WEIGHTS', so leave timm's tag out" if "." in str(options.NAME) else ""
+        raise TrunkError(f"MODEL.TIMM.NAME: {error}{hint}") from error
     known = timm.list_models()
     if call.name not in known:
         near = difflib.get_close_matches(call.name, known, n=3, cutoff=0.4)
@@ -175,6 +179,10 @@ def create_network(cfg: Any, channels: int, places: Sequence[int] | None = None)
         raise TrunkError(f"MODEL.TIMM.NAME is {options.NAME!r}, which is none of timm's {len(known)} networks{guess}")
     if call.args:
         raise TrunkError(f"MODEL.TIMM.NAME is {options.NAME!r}: write its arguments with their names")
+    if not call.kwargs.keys().isdisjoint(OF_WEIGHTS):  # which timm would download
+        raise TrunkError(
+            f"MODEL.TIMM.NAME is {options.NAME!r}: weights are named by MODEL.WEIGHTS, leave them out here"
+        )
     stride: dict[str, Any] = {} if options.OUTPUT_STRIDE == 32 else {"output_stride": options.OUTPUT_STRIDE}
     chosen: dict[str, Any] = {} if places is None else {"out_indices": tuple(places)}
     try:
@@ -208,7 +216,7 @@ def build_trunk(cfg: Any, channels: int, wanted: Sequence[str]) -> TimmTrunk:
     keys = f"MODEL.TIMM.NAME {cfg.MODEL.TIMM.NAME!r} with MODEL.FPN.IN_FEATURES {list(wanted)}"
     keys += f", MODEL.BACKBONE.FREEZE_AT {freeze_at} and MODEL.TIMM.OUTPUT_STRIDE {cfg.MODEL.TIMM.OUTPUT_STRIDE}"
     try:
-        return TimmTrunk(create_network(cfg, channels, _down_to(needed, whole)), wanted, freeze_at, norm)
+        return TimmTrunk(create_network(cfg, channels, _down_to(needed, whole)), wanted, freeze_at, norm, channels)
     except TrunkError as error:
         raise TrunkError(f"{keys}: {error}") from error
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:  # of its forward pass
