@@ -15,7 +15,6 @@ from torch import nn
 
 from mtl_d2.balancing import REGULARIZERS, Balancer
 from mtl_d2.config import ConfigError, add_mtl_config, leaves, method_options
-from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.engine.last_layer import last_layer_mistakes
 from mtl_d2.modeling.norm import synchronizes
 from mtl_d2.tasks.options import option_key, task_options
@@ -35,7 +34,7 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
     """
     mistakes = [
         *last_layer_mistakes(model, balancer, cfg),
-        *_wrong_levels(model, cfg),
+        *_wrong_strides(model, cfg),
         *_features_apart(model, cfg),
         *_wrong_norms(model, cfg),
     ]
@@ -43,17 +42,12 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
         raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in mistakes))
 
 
-def _wrong_levels(model: Any, cfg: Any) -> Iterator[str]:
-    """detectron2's heads say nothing of levels that are not there, and die of a stride at the first image."""
+def _wrong_strides(model: Any, cfg: Any) -> Iterator[str]:
+    """detectron2's heads die of a wrong stride at the first image."""
     kinds = [kind for kind in kinds_of(cfg.MTL.TASKS) if kind.builds_layers() and kind.options]
     for kind in kinds:
         there, head = model.backbone.output_shape(), task_options(cfg, kind)
         if not {"IN_FEATURES", "COMMON_STRIDE"} <= head.keys():
-            continue
-        missing = [level for level in head.IN_FEATURES if level not in there]
-        if missing:
-            key = option_key(cfg, kind, "IN_FEATURES")
-            yield from (unknown(key, level, tuple(there)) for level in missing)
             continue
         stride, finest = head.COMMON_STRIDE, min(there[level].stride for level in head.IN_FEATURES)
         if not 0 < stride <= finest or finest % stride or (finest // stride).bit_count() != 1:

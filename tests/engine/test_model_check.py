@@ -24,7 +24,10 @@ def checked(*overrides, cfg=None, freeze=(), fpn=True):
     cfg.DATASETS.TRAIN = ("any",)
     cfg.merge_from_list([x for one in overrides for x in one])
     check_mtl_config(cfg)
-    model = build_model(cfg).train()
+    try:
+        model = build_model(cfg).train()
+    except ValueError as error:
+        return str(error)
     for name in freeze:
         model.get_submodule(name).requires_grad_(False)
     if not fpn:  # a trunk that names its output convolutions otherwise
