@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
@@ -125,7 +125,7 @@ def read_depth(path: str, encoding: Encoding, key: str = "") -> DenseLabel:
             f"in: name its encoding by `depth_encoding` in its record or its metadata, {ENCODING_RULE}"
         )
     exact = stored.astype(np.float64)
-    labelled = np.isfinite(exact) & (exact > 0)
+    labelled = (exact > 0) & (exact * encoding.scale <= np.finfo(np.float32).max)  # which inf and NaN are not
     depth = np.zeros(exact.shape, np.float32)
     depth[labelled] = np.maximum(exact[labelled] - encoding.offset, 0) * encoding.scale
     return DenseLabel(depth, int(np.count_nonzero(~labelled & (exact != 0))))
@@ -188,6 +188,8 @@ def _read(path: str, key: str) -> Array:
         return _from_matlab(content, path, key) if ending == ".mat" else _from_image(content, path)
     except DataError:
         raise
+    except UnidentifiedImageError as error:  # its text has an address in memory
+        raise DataError(f"cannot read {path} (no image): fetch the file again, or correct its record") from error
     except (*UNREADABLE, *DAMAGED) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"cannot read {path} ({what}): fetch the file again, or correct its record") from error

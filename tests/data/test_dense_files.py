@@ -285,3 +285,13 @@ def test_maps_that_are_no_normals(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(DataError, match="a map of normals has three numbers for each pixel"):
         read_normals(str(tmp_path / "a.npy"))
+
+
+def test_depth_beyond_single_precision_is_no_label_and_a_text_is_no_image(tmp_path):
+    np.save(tmp_path / "far.npy", np.array([[2.0, 1e300, np.inf, np.nan]]))
+    label = read_depth(str(tmp_path / "far.npy"), depth_encoding("metres"))
+    assert label.values.tolist() == [[2.0, 0.0, 0.0, 0.0]]
+    assert label.odd == 3
+    (tmp_path / "text.png").write_text("this is a text")
+    with pytest.raises(DataError, match=r"text\.png \(no image\): fetch the file again"):
+        read_depth(str(tmp_path / "text.png"), depth_encoding("millimetres"))
