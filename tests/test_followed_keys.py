@@ -132,7 +132,7 @@ def test_pacing_reaches_the_same_value_after_the_same_samples(a0, delta, ratio):
         (["SOLVER.REFERENCE_WORLD_SIZE", -1], "got -1"),
         (
             ["MTL.DATA.PER_DATASET", (8, 0)],
-            r"PER_DATASET \(1, 0\) must be counts that add up to SOLVER.IMS_PER_BATCH 2",
+            r"PER_DATASET \(1, 0\) must be counts >= 1 that add up to SOLVER.IMS_PER_BATCH 2",
         ),
     ],
 )

@@ -84,7 +84,8 @@ class Run:
         Those are the groups of kinds of tasks, and whatever results.json holds; not what is logged of a task by its
         name, such as `weight/depth/near`.
         """
-        if any(name.endswith(f"/{task}") for task in self.setting("MTL.TASKS") or ()):
+        tasks = self.setting("MTL.TASKS")
+        if isinstance(tasks, list | tuple) and any(name.endswith(f"/{task}") for task in tasks):
             return False
         path, slash, _ = name.rpartition("/")
         group = evaluator(path)

@@ -89,8 +89,9 @@ def own_file():
     """The name of the example's file; what it registers is forgotten after the test, and so is the file."""
     yield str(EXAMPLE)
     ROW_SCALINGS._obj_map.pop("unit")
-    for key in [key for key in sys.modules if key.startswith("mtl_d2_user_")]:
-        del sys.modules[key]
+    for key, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) == str(EXAMPLE):
+            del sys.modules[key]
 
 
 @pytest.mark.parametrize("place", ["file", "override"])

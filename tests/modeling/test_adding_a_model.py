@@ -27,8 +27,9 @@ def page(tmp_path):
     yield str(tmp_path / "own.yaml")
     BACKBONE_REGISTRY._obj_map.pop("build_octave_backbone", None)
     options._DECLARED.pop("MODEL.OCTAVE", None)
-    for key in [key for key in sys.modules if key.startswith("mtl_d2_user_")]:
-        del sys.modules[key]
+    for key, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) == str(EXAMPLE):
+            del sys.modules[key]
 
 
 def merged(page, *overrides):
