@@ -151,6 +151,7 @@ def test_a_file_with_a_wrong_base_is_told(tmp_path, text, message):
         read_comparison(tmp_path / "above.yaml")
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_kinds_of_ones_own_say_which_way_their_metrics_are_better(tmp_path):
     overrides = {"MTL.DATA.MODULES": [str(CONFIGS.parent / "docs/examples/saliency_task.py")]}
     metrics = ["saliency/mae", "saliency/f_measure"]

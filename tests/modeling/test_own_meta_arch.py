@@ -12,6 +12,7 @@ sys.path[:0] = [str(ROOT / "tests/evaluation"), str(ROOT / "tools")]
 import train_net  # noqa: E402
 from own_sets import sets  # noqa: E402, F401  # a fixture
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 EXAMPLE = ROOT / "docs/examples/new_meta_arch.py"
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.evaluation.delta import direction
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/saliency_task.py"
 
 
