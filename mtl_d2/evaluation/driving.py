@@ -244,7 +244,6 @@ DRIVING = Tool(
 )
 
 
-def driving_tools(task: str, evaluator_type: Any) -> tuple[Tool, ...]:
-    """Evaluates a task besides others on data sets of this ``evaluator_type``; nothing for other tasks or types."""
-    evaluates = task == "detection" or task.removeprefix("semantic/") in PIXEL_METRICS
-    return (DRIVING,) if evaluates and evaluator_type == EVALUATOR_TYPE else ()
+def driving_tools(name: str, evaluator_type: Any) -> tuple[Tool, ...]:
+    """Evaluates, besides others, the label maps of this name on data sets of this ``evaluator_type``; or nothing."""
+    return (DRIVING,) if name in PIXEL_METRICS and evaluator_type == EVALUATOR_TYPE else ()

@@ -15,7 +15,7 @@ from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.objects import InstanceReader
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
-from mtl_d2.evaluation.driving import EVALUATOR_TYPE, HIGHER, driving_tools
+from mtl_d2.evaluation.driving import DRIVING, EVALUATOR_TYPE, HIGHER
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
 from mtl_d2.report.canvas import Canvas
@@ -79,7 +79,7 @@ class Detection(TaskKind):
 
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
         """Pycocotools, and beside it what driving networks are compared by."""
-        return (PYCOCOTOOLS, *driving_tools(self.task, evaluator_type))
+        return (PYCOCOTOOLS, DRIVING) if evaluator_type == EVALUATOR_TYPE else (PYCOCOTOOLS,)
 
     def truth(self, cfg: Any, dataset: str) -> Objects:
         """Boxes, and masks where the kind has them."""

@@ -92,7 +92,7 @@ class Semantic(TaskKind):
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
         """Cityscapes' scripts for the one task of its data sets that they know, the IoU of classes for others."""
         usual = PIXELS if evaluator_type in EVALUATOR_TYPES and not self.own_name else SEMANTIC
-        return (usual, *driving_tools(self.task, evaluator_type))
+        return (usual, *driving_tools(self.own_name, evaluator_type))
 
     def truth(self, cfg: Any, dataset: str) -> LabelMap:
         """A class for each pixel."""
