@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
+from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.reading import read_records
 
@@ -59,12 +60,8 @@ def register_held_out(cfg: CfgNode) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(cfg.DATASETS.TRAIN))  # one that is named twice is trained on twice, not evaluated twice
     for name in names:
         held = name + SUFFIX
-        if held in DatasetCatalog:
-            DatasetCatalog.remove(held)
-        if held in MetadataCatalog:  # it may hold the json_file that an evaluator made of another division
-            MetadataCatalog.remove(held)
         read = functools.partial(_read_held_out, name, cfg.MTL.DATA.VALIDATION_SHARE, cfg.SEED)
-        DatasetCatalog.register(held, functools.cache(read))
+        register_anew(held, functools.cache(read))
         _copy_metadata(name)
     return tuple(name + SUFFIX for name in names)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from torch import Tensor, nn
 
+from mtl_d2.data.checks.dense_maps import DenseFindings, empty_maps, look_at_maps, unusable_maps
+from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.dense_maps import DenseMaps, DenseReader, other_size
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.reading import read_records
@@ -67,10 +69,17 @@ class DenseTask(TaskKind):
     """A task whose label is a map of numbers, in a file of its own.
 
     Attributes:
-        maps: keys of the task, and what is done with its labels.
+        kind_maps: keys of the kind, and what is done with its labels.
+        maps: those of the task.
     """
 
+    kind_maps: ClassVar[Any]
     maps: Any
+
+    def __init__(self, task: str) -> None:
+        """See ``TaskKind``."""
+        super().__init__(task)
+        self.maps = self.kind_maps.named(self.own_name)
 
     def scores(self, metadata: Any) -> Scores:
         """What measures predictions on a data set with these metadata."""
@@ -85,6 +94,17 @@ class DenseTask(TaskKind):
     def reader(self, cfg: Any) -> DenseReader:
         """Maps with their geometry."""
         return DenseReader(self.maps)
+
+    def check_records(self, examination: Examination) -> None:
+        """The pixels of some maps."""
+        findings = look_at_maps(examination.cleaned, self.maps, examination.metadata)
+        examination.refuse(unusable_maps(findings))
+        examination.warn(empty_maps(findings))
+        examination.warn(self.odd_labels(findings, examination.metadata))
+
+    def odd_labels(self, findings: DenseFindings, metadata: Any) -> Iterator[str]:
+        """A line for what the labels of a data set can hardly be."""
+        raise NotImplementedError
 
     def build_head(self, layers: nn.Module) -> DenseMapHead:
         """Predictions at the size of the stored image."""
@@ -128,16 +148,16 @@ class DenseTask(TaskKind):
         return DenseEvaluator(labels, AVERAGES[self.average(dataset)](self.scores(metadata)))
 
 
-def dense_tool(title: str, mend: str) -> Tool:
+def dense_tool(title: str, advice: str) -> Tool:
     """What evaluates tasks of a kind.
 
     Args:
         title: what it measures, in words.
-        mend: what to look at where it is wrong about the truth.
+        advice: what to look at where it is wrong about the truth.
     """
 
     def build(dataset: str, kinds: Iterable[TaskKind], folder: Path) -> DatasetEvaluator:
         evaluators = [kind.evaluator(dataset) for kind in kinds if isinstance(kind, DenseTask)]
         return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
-    return Tool(title, build, mend)
+    return Tool(title, build, advice)

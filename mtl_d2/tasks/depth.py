@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mtl_d2.data.checks.dense_maps import empty_maps, look_at_maps, odd_depths, unusable_maps
-from mtl_d2.data.checks.examination import Examination
+from mtl_d2.data.checks.dense_maps import DenseFindings, odd_depths
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
 from mtl_d2.data.dense_maps import METRES, DenseReader, DepthMaps
 from mtl_d2.data.errors import DataError
@@ -65,11 +64,7 @@ class Depth(DenseTask):
     options = "MODEL.DEPTH_HEAD"
     module = "depth_head"
     metrics = METRICS
-
-    def __init__(self, task: str) -> None:
-        """See ``TaskKind``."""
-        super().__init__(task)
-        self.maps = KEYS.named(self.own_name)
+    kind_maps = KEYS
 
     def reader(self, cfg: Any) -> DenseReader:
         """Depth with its geometry, scaled as the options say."""
@@ -86,12 +81,9 @@ class Depth(DenseTask):
                 f"{' or '.join(map(repr, POSITIVE))}"
             )
 
-    def check_records(self, examination: Examination) -> None:
-        """The pixels of some maps."""
-        findings = look_at_maps(examination.cleaned, self.maps, examination.metadata)
-        examination.refuse(unusable_maps(findings))
-        examination.warn(empty_maps(findings))
-        examination.warn(odd_depths(findings, self.maps, examination.metadata))
+    def odd_labels(self, findings: DenseFindings, metadata: Any) -> Iterator[str]:
+        """See ``odd_depths``."""
+        return odd_depths(findings, self.maps, metadata)
 
     def build_layers(self, cfg: Any, shapes: Mapping[str, Any]) -> DepthHead:
         """The head of ``MODEL.DEPTH_HEAD``."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mtl_d2.data.checks.dense_maps import empty_maps, look_at_maps, odd_normals, unusable_maps
-from mtl_d2.data.checks.examination import Examination
+from mtl_d2.data.checks.dense_maps import DenseFindings, odd_normals
 from mtl_d2.data.dense_maps import NormalsMaps
 from mtl_d2.evaluation.normals import METRICS, NormalsScores
 from mtl_d2.evaluation.tools import Tool
@@ -46,18 +45,11 @@ class Normals(DenseTask):
     options = "MODEL.NORMALS_HEAD"
     module = "normals_head"
     metrics = METRICS
+    kind_maps = KEYS
 
-    def __init__(self, task: str) -> None:
-        """See ``TaskKind``."""
-        super().__init__(task)
-        self.maps = KEYS.named(self.own_name)
-
-    def check_records(self, examination: Examination) -> None:
-        """The pixels of some maps."""
-        findings = look_at_maps(examination.cleaned, self.maps, examination.metadata)
-        examination.refuse(unusable_maps(findings))
-        examination.warn(empty_maps(findings))
-        examination.warn(odd_normals(findings))
+    def odd_labels(self, findings: DenseFindings, metadata: Any) -> Iterator[str]:
+        """See ``odd_normals``."""
+        return odd_normals(findings)
 
     def build_layers(self, cfg: Any, shapes: Mapping[str, Any]) -> NormalsHead:
         """The head of ``MODEL.NORMALS_HEAD``."""

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
+from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.bdd100k_classes import (
     INSTANCE_CLASSES,
     STUFF_CLASSES,
@@ -67,15 +65,15 @@ def register(root: str) -> None:
     things, maps = _things(THING_CLASSES), {kind: map_metadata(kind) for kind in PIXEL_TASKS}
     driving = {**things, **maps["drivable"], **maps["lane"], "evaluator_type": "bdd100k_driving"}
     for split in SPLITS:
-        _register_one(f"bdd100k_det_{split}", partial(load_detection, root, split), things)
-        _register_one(f"bdd100k_sem_seg_{split}", partial(load_semantic, root, split), stuff)
+        register_anew(f"bdd100k_det_{split}", partial(load_detection, root, split), **things)
+        register_anew(f"bdd100k_sem_seg_{split}", partial(load_semantic, root, split), **stuff)
     for split in SPLITS:
         for kind, metadata in maps.items():
             pixels = {**metadata, "evaluator_type": "sem_seg"}
-            _register_one(f"bdd100k_{kind}_{split}", partial(load_maps, root, split, kind), pixels)
-        _register_one(f"bdd100k_det_drivable_lane_{split}", partial(load_driving, root, split), driving)
+            register_anew(f"bdd100k_{kind}_{split}", partial(load_maps, root, split, kind), **pixels)
+        register_anew(f"bdd100k_det_drivable_lane_{split}", partial(load_driving, root, split), **driving)
         instances = functools.cache(partial(load_instances, root, split))
-        _register_one(f"bdd100k_ins_seg_{split}", instances, _things(INSTANCE_CLASSES))
+        register_anew(f"bdd100k_ins_seg_{split}", instances, **_things(INSTANCE_CLASSES))
 
 
 def load_detection(root: str, split: str) -> Records:
@@ -235,12 +233,3 @@ def _instances_of_bitmasks(images: Path, bitmasks: Path, size: tuple[int, int]) 
 def _things(names: tuple[str, ...]) -> dict[str, Any]:
     colors = [list(THING_COLORS[name]) for name in names]
     return {"thing_classes": list(names), "thing_colors": colors, "evaluator_type": "coco"}
-
-
-def _register_one(name: str, load: Callable[[], Records], metadata: dict[str, Any]) -> None:
-    if name in DatasetCatalog:
-        DatasetCatalog.remove(name)
-    if name in MetadataCatalog:  # it may hold the json_file that a COCOEvaluator made of the former root
-        MetadataCatalog.remove(name)
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**metadata)

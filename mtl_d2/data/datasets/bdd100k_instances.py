@@ -34,24 +34,15 @@ def masks_of_frame(frame: dict[str, Any], tally: Tally) -> Iterator[dict[str, An
         frame: in the Scalabel format.
         tally: of the file.
     """
-    for label in frame.get("labels") or ():
-        rle = label.get("rle")
-        if rle is None:
-            continue
-        try:
-            mask = {"size": [int(n) for n in rle["size"]], "counts": rle["counts"]}
-            x, y, width, height = coco_mask.toBbox(mask).tolist()
-            category_id, crowd = tally.class_of(label, frame["name"])
-        except (KeyError, TypeError, ValueError):
-            tally.broken.append(frame["name"])
-            continue
-        if category_id is None:
-            continue
-        if not width * height:
-            tally.empty += 1
-            continue
-        tally.crowd += crowd
-        yield _annotation([x, y, x + width, y + height], category_id, crowd, mask)
+    for (box, mask), category_id, crowd in tally.objects(frame, "rle", _mask):
+        yield _annotation(box, category_id, crowd, mask)
+
+
+def _mask(rle: dict[str, Any]) -> tuple[list[float], dict[str, Any]] | None:
+    """The box of a mask, and the mask."""
+    mask = {"size": [int(n) for n in rle["size"]], "counts": rle["counts"]}
+    x, y, width, height = coco_mask.toBbox(mask).tolist()
+    return ([x, y, x + width, y + height], mask) if width * height else None
 
 
 def masks_of_bitmask(path: Path) -> list[dict[str, Any]]:

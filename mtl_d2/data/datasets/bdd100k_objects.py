@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from detectron2.structures import BoxMode
 
@@ -15,6 +15,7 @@ from mtl_d2.data.datasets.bdd100k_classes import CATEGORY_ID, CROWD_NAMES, OTHER
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.once import warn_once
 
+Traced = TypeVar("Traced")
 logger = logging.getLogger(__name__)
 
 
@@ -76,6 +77,33 @@ class Tally:
         attributes = label.get("attributes") or {}
         return CATEGORY_ID[known], same in CROWD_NAMES or bool(attributes.get("crowd") or attributes.get("ignored"))
 
+    def objects(
+        self, frame: dict[str, Any], key: str, read: Callable[[Any], Traced | None]
+    ) -> Iterator[tuple[Traced, int, bool]]:
+        """What the objects of a frame are traced by, their class ids, and whether they are crowd regions.
+
+        Args:
+            frame: in the Scalabel format.
+            key: of its labels; those without it are no objects.
+            read: makes of what stands there what is given; None where it has no pixel. What it stumbles over is broken.
+        """
+        for label in frame.get("labels") or ():
+            if label.get(key) is None:
+                continue
+            try:
+                traced = read(label[key])
+                category_id, crowd = self.class_of(label, frame["name"])
+            except (KeyError, TypeError, ValueError):
+                self.broken.append(frame["name"])
+                continue
+            if category_id is None:
+                continue
+            if traced is None:
+                self.empty += 1
+                continue
+            self.crowd += crowd
+            yield traced, category_id, crowd
+
     def report(self) -> None:
         """Says what was counted.
 
@@ -109,25 +137,10 @@ def boxes(frame: dict[str, Any], tally: Tally) -> Iterator[dict[str, Any]]:
         frame: of a label file, in the Scalabel format.
         tally: of the file.
     """
-    for label in frame.get("labels") or ():
-        box = label.get("box2d")
-        if box is None:
-            continue
-        try:
-            x1, y1, x2, y2 = (float(box[k]) for k in ("x1", "y1", "x2", "y2"))
-            category_id, crowd = tally.class_of(label, frame["name"])
-        except (KeyError, TypeError, ValueError):
-            tally.broken.append(frame["name"])
-            continue
-        if category_id is None:
-            continue
-        if x2 < x1 or y2 < y1:
-            tally.empty += 1
-            continue
-        tally.crowd += crowd
-        yield {
-            "bbox": [x1, y1, x2 + 1, y2 + 1],
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "category_id": category_id,
-            "iscrowd": int(crowd),
-        }
+    for box, category_id, crowd in tally.objects(frame, "box2d", _box):
+        yield {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category_id, "iscrowd": int(crowd)}
+
+
+def _box(corners: dict[str, Any]) -> list[float] | None:
+    x1, y1, x2, y2 = (float(corners[k]) for k in ("x1", "y1", "x2", "y2"))
+    return None if x2 < x1 or y2 < y1 else [x1, y1, x2 + 1, y2 + 1]

@@ -21,11 +21,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES, STUFF_COLORS
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.outlines import coco_polygons
@@ -61,11 +61,9 @@ def register(root: str) -> None:
         root: the folder that holds ``cityscapes/``. Names registered before are registered anew.
     """
     for name, split in zip(NAMES, SPLITS, strict=True):
-        for catalog in (DatasetCatalog, MetadataCatalog):
-            if name in catalog:
-                catalog.remove(name)
-        DatasetCatalog.register(name, functools.cache(functools.partial(load, root, split)))
-        MetadataCatalog.get(name).set(
+        register_anew(
+            name,
+            functools.cache(functools.partial(load, root, split)),
             thing_classes=list(THINGS),
             thing_colors=[list(STUFF_COLORS[thing]) for thing in THINGS],
             stuff_classes=list(STUFF_CLASSES),

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mtl_d2.data.cache import Arrays, cached
+from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.compose import Array, Draws, Pool, overlap, side_by_side
 from mtl_d2.data.datasets.idx import read_pair
 from mtl_d2.data.errors import DataError
@@ -100,12 +100,9 @@ def register(root: str) -> None:
     for name, recipe in RECIPES.items():
         for split in SPLITS:
             full = f"{name}_{split}"
-            if full in DatasetCatalog:
-                DatasetCatalog.remove(full)
-                MetadataCatalog.remove(full)
-            DatasetCatalog.register(full, functools.cache(partial(load, root, name, split)))
             classes = {task: list(names) for task, names in zip(TASKS, recipe.classes, strict=True)}
-            MetadataCatalog.get(full).set(classes=classes, evaluator_type="classification")
+            read = functools.cache(partial(load, root, name, split))
+            register_anew(full, read, classes=classes, evaluator_type="classification")
 
 
 def load(root: str, name: str, split: str) -> list[dict[str, Any]]:

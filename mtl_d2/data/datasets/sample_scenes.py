@@ -10,8 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
+from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets import cityscapes
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES, STUFF_COLORS
 from mtl_d2.data.errors import DataError
@@ -27,11 +26,9 @@ def register(root: str) -> None:
         root: the folder that ``tools/make_sample_scenes.py`` wrote. Names registered before are registered anew.
     """
     for name, split in zip(NAMES, SPLITS, strict=True):
-        for catalog in (DatasetCatalog, MetadataCatalog):
-            if name in catalog:
-                catalog.remove(name)
-        DatasetCatalog.register(name, functools.cache(functools.partial(load, root, split)))
-        MetadataCatalog.get(name).set(
+        register_anew(
+            name,
+            functools.cache(functools.partial(load, root, split)),
             **{
                 "thing_classes": list(cityscapes.THINGS),
                 "thing_colors": [list(STUFF_COLORS[thing]) for thing in cityscapes.THINGS],
@@ -43,7 +40,7 @@ def register(root: str) -> None:
                 "depth_encoding/disparity": "cityscapes_disparity",
                 "depth_unit/disparity": "pixels",
                 "evaluator_type": "coco",
-            }
+            },
         )
 
 
