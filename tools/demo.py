@@ -37,6 +37,7 @@ def parse() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compare", action="store_true", help="train SimpleTrainer and equal weights as well")
+    parser.add_argument("--equal-updates", action="store_true", help="compare at equal updates, not at equal wall time")
     parser.add_argument("--root", type=Path, default=Path("datasets/sample_scenes"), help="folder of the scenes")
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder of the runs")
     parser.add_argument("--updates", type=int, default=None, help="length of the training (default: the config's)")
@@ -67,21 +68,25 @@ def main() -> None:
 
 
 def compare(run: Path, args: argparse.Namespace) -> None:
-    """Trains the other two for as long as MCLGS took, and adds their rows to its report."""
+    """Trains the other two for as long as MCLGS took, or as many updates, and adds their rows to its report."""
     updates = args.updates or load("sample_scenes_mclgs.yaml", run, args).SOLVER.MAX_ITER
     seconds = updates * seconds_per_update(run)
-    say(f"equal weights for the same {seconds:.0f} s")
-    probe = args.output / "equal_probe"
-    train("sample_scenes_equal.yaml", probe, of_length(args, PROBE), "DATASETS.TEST", "()")
-    updates = round(seconds / seconds_per_update(probe))
-    train("sample_scenes_equal.yaml", args.output / "equal", of_length(args, updates))
+    length = f"{updates} updates" if args.equal_updates else f"{seconds:.0f} s"
+    say(f"equal weights for the same {length}")
+    own = args
+    if not args.equal_updates:
+        probe = args.output / "equal_probe"
+        train("sample_scenes_equal.yaml", probe, of_length(args, PROBE), "DATASETS.TEST", "()")
+        own = of_length(args, round(seconds / seconds_per_update(probe)))
+    train("sample_scenes_equal.yaml", args.output / "equal", own)
     results = json.loads((args.output / "equal" / "results.json").read_text(encoding="utf-8"))
-    add_results_row(run, f"equal weights ({updates} updates)", results[own_row(results)])
-    say(f"detectron2's SimpleTrainer for the same {seconds:.0f} s")
-    updates = round(seconds / simple_training(of_length(args, PROBE))[1])
-    model, _ = simple_training(of_length(args, updates))
+    add_results_row(run, f"equal weights ({own.updates or updates} updates)", results[own_row(results)])
+    say(f"detectron2's SimpleTrainer for the same {length}")
+    if not args.equal_updates:
+        own = of_length(args, round(seconds / simple_training(of_length(args, PROBE))[1]))
+    model, _ = simple_training(own)
     cfg = load("sample_scenes_equal.yaml", args.output / "simple_trainer", args)
-    add_results_row(run, f"SimpleTrainer ({updates} updates)", MultiTaskTrainer.test(cfg, model))
+    add_results_row(run, f"SimpleTrainer ({own.updates or updates} updates)", MultiTaskTrainer.test(cfg, model))
 
 
 def of_length(args: argparse.Namespace, updates: int) -> argparse.Namespace:
