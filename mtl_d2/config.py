@@ -165,7 +165,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     try:
         given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"config file {config_file} cannot be read: {error}") from error
+        raise ConfigError(f"config file {config_file} cannot be read: {error}{_near_file(config_file)}") from error
     _import_own_modules(cfg, given, pairs)
     known = dict(leaves(cfg))
     keys = [*(key for key, _ in leaves(given) if not is_earlier(key)), *pairs]
@@ -184,6 +184,13 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         cfg.merge_from_list([word for k, value in pairs.items() for word in (k, _as_float(value, known.get(k)))])
     except (ValueError, KeyError, AssertionError) as error:
         raise ConfigError(_other_type(str(error)) or f"{name}: {error}") from error
+
+
+def _near_file(path: str) -> str:
+    """What a path that is not there may mean; empty where it is, or nothing is near."""
+    files = [] if Path(path).exists() else [str(file) for file in Path(path).parent.glob("*.yaml")]
+    near = difflib.get_close_matches(path, files, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _other_type(said: str) -> str:

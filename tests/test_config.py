@@ -91,6 +91,8 @@ def test_mistyped_overrides_are_told_with_the_mend(overrides, message):
 def test_config_file_that_is_not_there_is_told():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         merged("nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"did you mean .*bdd100k_mclgs\.yaml\?"):
+        merged("bdd100k_mclg.yaml")
 
 
 def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import logging
 
 import cv2
 import numpy as np
@@ -53,9 +54,11 @@ def test_names_of_other_releases_are_understood(tiny_root, name, of):
     assert annotations_of(tiny_root, box(name))[0]["category_id"] == of
 
 
-def test_uncertain_regions_are_crowd_of_the_class_beside_them(tiny_root):
+def test_uncertain_regions_are_crowd_of_the_class_beside_them(tiny_root, caplog):
+    caplog.set_level(logging.INFO, "mtl_d2")
     found = annotations_of(tiny_root, box("other vehicle"), box("car", crowd=True), box("car", crowd=False))
     assert [(a["category_id"], a["iscrowd"]) for a in found] == [(2, 1), (2, 1), (2, 0)]
+    assert "2 boxes are crowd regions, neither trained on nor counted" in caplog.text
 
 
 def test_lanes_and_inverted_boxes_are_no_objects(tiny_root):
