@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from mtl_d2 import options
@@ -29,6 +30,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     load_kinds()
     for registry in (KINDS, META_ARCH_REGISTRY):
         monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        monkeypatch.setattr(catalog, "data", dict(catalog.data))
     monkeypatch.setattr(options, "_DECLARED", {node: dict(of) for node, of in options._DECLARED.items()})
     known = set(sys.modules)
     yield

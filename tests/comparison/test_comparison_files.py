@@ -105,7 +105,7 @@ def test_unknown_keys_and_methods_of_configs_are_told_before_anything_runs_with_
     assert not comparison.output.exists()
 
 
-def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch):
+def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch, forgotten):
     monkeypatch.setattr(plan, "check_data", lambda cfg: None)
     paths = [path for path in (CONFIGS / "comparisons").glob("*.yaml") if not path.name.startswith("Base-")]
     assert paths

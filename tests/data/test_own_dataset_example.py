@@ -14,7 +14,7 @@ pytestmark = pytest.mark.data
 
 
 @pytest.fixture
-def own(cfg, real_data, monkeypatch):
+def own(cfg, real_data, monkeypatch, forgotten):
     """The config that docs/datasets.md shows."""
     monkeypatch.setenv("MTL_D2_TEST_DATA", str(real_data))
     cfg.MTL.DATA.MODULES = (str(EXAMPLE),)

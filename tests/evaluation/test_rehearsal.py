@@ -320,7 +320,7 @@ def test_cityscapes_scripts_are_rehearsed_on_a_few_images(tmp_path, sets, monkey
 
 
 @pytest.mark.data
-def test_truth_of_published_data_is_perfect(sets, real_data, monkeypatch):
+def test_truth_of_published_data_is_perfect(sets, real_data, monkeypatch, forgotten):
     monkeypatch.setenv("MTL_D2_TEST_DATA", str(real_data))
     cfg = sets.config("coco_mini_val", "camvid_val", tasks=ALL, train="coco_mini_train")
     cfg.MTL.DATA.MODULES = (str(Path(__file__).resolve().parents[2] / "docs/examples/camvid_coco.py"),)
