@@ -19,7 +19,8 @@ from mtl_d2.evaluation.dense_constant import ConstantDense
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import size_of
 from mtl_d2.modeling.heads.dense import DenseMapHead
-from mtl_d2.options import Option, choice, number, whole
+from mtl_d2.modeling.heads.map_layers import LAYERS_OPTIONS, check_layers
+from mtl_d2.options import Option, choice, number
 from mtl_d2.tasks.base import Record, TaskKind
 
 # Of metrics, by what they are means over.
@@ -29,10 +30,7 @@ DEFINITIONS = {"pixels": "over all labelled pixels of the set", "images": "means
 def layer_options(losses: Sequence[str], about_losses: str) -> dict[str, Option]:
     """The options that heads of both kinds have; the first of ``losses`` is the default."""
     return {
-        "IN_FEATURES": Option(["p2", "p3", "p4", "p5"], "Pyramid levels that the head looks at."),
-        "CONVS_DIM": whole(128, "Channels of its convolutions."),
-        "COMMON_STRIDE": whole(4, "Pixels of the image for each of the last layer's, before the output is resized."),
-        "NORM": Option("GN", 'Normalization of its convolutions: "", "GN", "BN", "SyncBN", ...'),
+        **LAYERS_OPTIONS,
         "LOSS": choice(losses[0], about_losses, losses),
         "LOSS_WEIGHT": number(1.0, "Factor of the loss.", least=0),
     }
@@ -94,6 +92,10 @@ class DenseTask(TaskKind):
     def reader(self, cfg: Any) -> DenseReader:
         """Maps with their geometry."""
         return DenseReader(self.maps)
+
+    def check_config(self, cfg: Any) -> Iterator[str]:
+        """Layers that there are."""
+        return check_layers(cfg, self)
 
     def check_records(self, examination: Examination) -> None:
         """The pixels of some maps."""

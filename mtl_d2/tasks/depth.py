@@ -73,6 +73,7 @@ class Depth(DenseTask):
 
     def check_config(self, cfg: Any) -> Iterator[str]:
         """A logarithm of what may be negative."""
+        yield from super().check_config(cfg)
         options = task_options(cfg, self)
         if options.LOSS == "si_log" and options.ACTIVATION not in POSITIVE:
             yield (

@@ -21,6 +21,7 @@ from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import LabelMap
 from mtl_d2.modeling.heads.map_head import MapHead
+from mtl_d2.modeling.heads.map_layers import check_layers
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
@@ -69,7 +70,8 @@ class Semantic(TaskKind):
 
     def check_config(self, cfg: Any) -> Iterable[str]:
         """What the chosen head cannot do."""
-        return MapHead.check(cfg, self)
+        yield from check_layers(cfg, self)
+        yield from MapHead.check(cfg, self)
 
     def check_records(self, examination: Examination) -> None:
         """Headers of all label maps, and the pixels of some."""

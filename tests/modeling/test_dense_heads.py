@@ -18,6 +18,7 @@ from mtl_d2.modeling.heads.dense_losses import (
     depth_loss,
     normals_loss,
 )
+from mtl_d2.modeling.heads.map_layers import FPNLayers
 from mtl_d2.parallel.reduction import Reduction
 
 SHAPES = {"p2": ShapeSpec(channels=8, stride=4), "p3": ShapeSpec(channels=8, stride=8)}
@@ -34,8 +35,9 @@ each_head = pytest.mark.parametrize("kind", HEADS, ids="-".join)
 def head(kind, seed=0, **options):
     torch.manual_seed(seed)
     name, loss, activation = kind
-    layers = {"conv_dims": 8, "common_stride": 4, "norm": "", "loss": loss, **options}
-    return DepthHead(SHAPES, activation=activation, **layers) if name == "depth" else NormalsHead(SHAPES, **layers)
+    layers = FPNLayers(SHAPES, 1 if name == "depth" else 3, conv_dims=8, common_stride=4, norm="")
+    chosen = {"loss": loss, **options}
+    return DepthHead(layers, activation=activation, **chosen) if name == "depth" else NormalsHead(layers, **chosen)
 
 
 def features(n, seed=0, size=(32, 48)):

@@ -1,4 +1,4 @@
-"""Depth and surface normals on a feature pyramid: the layers of detectron2's semantic head, with numbers for scores."""
+"""Depth and surface normals: losses and predictions of maps that any layers make of a trunk's features."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from typing import Any, ClassVar
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DenseLoss, depth_loss, normals_loss, unit_vectors
 from mtl_d2.modeling.heads.map_head import MapHead
-from mtl_d2.modeling.norm import narrow_norm
-from mtl_d2.modeling.precision import not_half
+from mtl_d2.modeling.heads.map_layers import at_image_size, build_map_layers, every
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size
 
 
-class DenseHead(SemSegFPNHead):
+class DenseHead(nn.Module):
     """Layers, loss and predictions of some numbers for each pixel; a label that is 0 in all of them is none.
 
     Attributes:
@@ -32,10 +29,19 @@ class DenseHead(SemSegFPNHead):
 
     loss_keys: ClassVar[tuple[str, ...]]
 
-    def __init__(self, input_shape: Mapping[str, ShapeSpec], channels: int, loss: DenseLoss, **layers: Any) -> None:
-        """Args: of the pyramid's levels; numbers for each pixel; the loss; ``layers`` as ``SemSegFPNHead`` has them."""
-        super().__init__(dict(input_shape), num_classes=channels, ignore_value=0, **layers)
-        self.loss = loss
+    def __init__(self, layers: nn.Module, loss: DenseLoss, loss_weight: float = 1.0, loss_size: str = "image") -> None:
+        """Args as the keys of the config have them.
+
+        Args:
+            layers: see ``mtl_d2.modeling.heads.map_layers``.
+            loss: over pixels or images.
+            loss_weight: its factor.
+            loss_size: "image" or "map".
+        """
+        super().__init__()
+        self.layers, self.loss, self.loss_weight = layers, loss, loss_weight
+        self.in_features, self.common_stride = layers.in_features, int(layers.common_stride)  # type: ignore[arg-type]
+        self.loss_stride = 1 if loss_size == "image" else self.common_stride
 
     def task_losses(
         self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
@@ -51,18 +57,19 @@ class DenseHead(SemSegFPNHead):
         if not targets:
             reduction.count(torch.zeros((), dtype=torch.float64, device=device))
             return {}
-        output = self.outputs(features)
-        target = torch.zeros_like(output)  # (N, C, H, W)
+        output = at_image_size(self.layers(features), self.common_stride // self.loss_stride)
+        height, width = (side * self.loss_stride for side in output.shape[2:])
+        target = output.new_zeros(*output.shape[:2], height, width)
         for padded, unpadded in zip(target, targets, strict=True):
             padded[:, : unpadded.shape[-2], : unpadded.shape[-1]] = unpadded
+        target = every(target, self.loss_stride)  # (N, C, h, w)
         labelled = (target != 0).any(1)
         count = reduction.count(self.loss.counts(labelled).sum().double()).clamp(min=1e-6).to(output.dtype)
         return {self.loss_keys[0]: self.loss.terms(output, target, labelled).sum() / count * self.loss_weight}
 
     def outputs(self, features: dict[str, Tensor]) -> Tensor:
         """(N, C, H, W) of the last layer, at the size of the padded images, in float32 at least."""
-        output = not_half(self.layers(features))
-        return F.interpolate(output, scale_factor=self.common_stride, mode="bilinear", align_corners=False)
+        return at_image_size(self.layers(features), self.common_stride)
 
     def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The predictions at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
@@ -83,14 +90,13 @@ class DenseHead(SemSegFPNHead):
         return sem_seg_postprocess(values, of_image, *size)
 
 
-def _layers(options: Any, shapes: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-    """Arguments of ``SemSegFPNHead`` from a head's node of the config."""
+def _head_options(options: Any, shapes: Mapping[str, ShapeSpec], channels: int) -> dict[str, Any]:
+    """Arguments of ``DenseHead`` from a head's node of the config."""
     return {
-        "input_shape": {name: shapes[name] for name in options.IN_FEATURES},
-        "conv_dims": options.CONVS_DIM,
-        "common_stride": options.COMMON_STRIDE,
-        "norm": narrow_norm(options.NORM),
+        "layers": build_map_layers(options, shapes, channels),
+        "loss": options.LOSS,
         "loss_weight": options.LOSS_WEIGHT,
+        "loss_size": options.LOSS_SIZE,
     }
 
 
@@ -102,39 +108,39 @@ class DepthHead(DenseHead):
     @configurable
     def __init__(
         self,
-        input_shape: Mapping[str, ShapeSpec],
+        layers: nn.Module,
         *,
         loss: str = "l1",
         activation: str = "linear",
         si_lambda: float = 0.5,
         scaling: str = "none",
-        **layers: Any,
+        **options: Any,
     ) -> None:
         """Args as ``depth_loss`` has them, and those of ``DenseHead``.
 
         Args:
-            input_shape: of the pyramid's levels.
+            layers: whose map has one channel.
             loss: a name of ``DEPTH_LOSSES``.
             activation: a key of ``ACTIVATIONS``.
             si_lambda: of "si_log".
             scaling: a key of ``DEPTH_SCALINGS``: what was done to the labels where their image was magnified.
-            **layers: of ``DenseHead``.
+            **options: of ``DenseHead``.
 
         Raises:
             ValueError: the logarithm of depth is wanted, which the activation does not keep positive.
         """
         if loss == "si_log" and activation == "linear":
             raise ValueError("the loss 'si_log' needs the activation 'exp' or 'softplus': others give negative depth")
-        super().__init__(input_shape, 1, depth_loss(loss, ACTIVATIONS[activation], si_lambda), **layers)
+        super().__init__(layers, depth_loss(loss, ACTIVATIONS[activation], si_lambda), **options)
         self.activation, self.scaling = ACTIVATIONS[activation], DEPTH_SCALINGS[scaling]
-        nn.init.normal_(self.predictor.weight, std=0.01)  # else depths begin anywhere, those of "exp" at e^10
+        nn.init.normal_(layers.predictor.weight, std=0.01)  # type: ignore[union-attr, arg-type]  # else depths begin anywhere, those of "exp" at e^10
 
     @classmethod
     def from_config(cls, cfg: Any, shapes: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """Arguments of ``__init__`` from ``cfg.MODEL.DEPTH_HEAD``."""
         options = cfg.MODEL.DEPTH_HEAD
-        loss_options = {"loss": options.LOSS, "activation": options.ACTIVATION, "si_lambda": options.SI_LAMBDA}
-        return {**_layers(options, shapes), **loss_options, "scaling": options.SCALING}
+        depth = {"activation": options.ACTIVATION, "si_lambda": options.SI_LAMBDA, "scaling": options.SCALING}
+        return {**_head_options(options, shapes, 1), **depth}
 
     def values(self, output: Tensor) -> Tensor:
         """(N, 1, H, W)."""
@@ -152,14 +158,14 @@ class NormalsHead(DenseHead):
     loss_keys: ClassVar[tuple[str, ...]] = ("loss_normals",)
 
     @configurable
-    def __init__(self, input_shape: Mapping[str, ShapeSpec], *, loss: str = "cosine", **layers: Any) -> None:
-        """Args: a name of ``NORMALS_LOSSES``; the others are those of ``DenseHead``."""
-        super().__init__(input_shape, 3, normals_loss(loss), **layers)
+    def __init__(self, layers: nn.Module, *, loss: str = "cosine", **options: Any) -> None:
+        """Args: layers of 3 channels; a name of ``NORMALS_LOSSES``; the others are those of ``DenseHead``."""
+        super().__init__(layers, normals_loss(loss), **options)
 
     @classmethod
     def from_config(cls, cfg: Any, shapes: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """Arguments of ``__init__`` from ``cfg.MODEL.NORMALS_HEAD``."""
-        return {**_layers(cfg.MODEL.NORMALS_HEAD, shapes), "loss": cfg.MODEL.NORMALS_HEAD.LOSS}
+        return _head_options(cfg.MODEL.NORMALS_HEAD, shapes, 3)
 
     def values(self, output: Tensor) -> Tensor:
         """(N, 3, H, W)."""

@@ -1,4 +1,4 @@
-"""Semantic segmentation on a feature pyramid."""
+"""Semantic segmentation: losses of scores that Panoptic FPN's layers, or any others, make of a trunk's features."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_d2.modeling.heads.map_layers import LAYERS_OPTION, LOSS_SIZE, at_image_size, build_map_layers, every
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.options import declare, number
 from mtl_d2.parallel.reduction import Reduction
@@ -26,6 +27,11 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
 
     loss_keys: ClassVar[tuple[str, ...]] = ("loss_sem_seg",)
 
+    @classmethod
+    def check(cls, cfg: Any) -> list[str]:
+        """One sentence for each setting of ``cfg`` that this head does not follow."""
+        return _of_map_head_alone(cfg)
+
     def task_losses(
         self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
     ) -> dict[str, Tensor]:
@@ -37,6 +43,94 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {"loss_sem_seg": entropy / pixels * self.loss_weight}
+
+
+_MAP_HEAD_OPTIONS = {
+    "LAYERS": LAYERS_OPTION,
+    "LOSS_SIZE": LOSS_SIZE,
+    "LABEL_SMOOTHING": number(
+        0.0, "Share of each pixel's target that is spread over all classes, in SemSegMapHead.", least=0, below=1
+    ),
+}
+declare("MODEL.SEM_SEG_HEAD", _MAP_HEAD_OPTIONS)
+
+
+def _of_map_head_alone(cfg: Any) -> list[str]:
+    """A sentence for each option of ``SemSegMapHead`` that another head does not follow and a config sets."""
+    options = cfg.MODEL.SEM_SEG_HEAD
+    return [
+        f"MODEL.SEM_SEG_HEAD.{key} is {options[key]!r}, which {options.NAME} does not follow: leave it at "
+        f"{option.default!r}, or set MODEL.SEM_SEG_HEAD.NAME to 'SemSegMapHead'"
+        for key, option in _MAP_HEAD_OPTIONS.items()
+        if options[key] != option.default
+    ]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class SemSegMapHead(nn.Module):
+    """Scores of classes from the layers of ``MODEL.SEM_SEG_HEAD.LAYERS``; cross entropy is a mean over labelled pixels.
+
+    Differs from: ``SemSegFPNEntropyHead`` in nothing where the layers are "fpn".
+    """
+
+    loss_keys: ClassVar[tuple[str, ...]] = ("loss_sem_seg",)
+
+    @configurable
+    def __init__(
+        self,
+        layers: nn.Module,
+        *,
+        ignore_value: int = 255,
+        loss_weight: float = 1.0,
+        loss_size: str = "image",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """Args as the keys of the config have them.
+
+        Args:
+            layers: with a channel for each class; see ``mtl_d2.modeling.heads.map_layers``.
+            ignore_value: id of pixels without a label.
+            loss_weight: factor of the loss.
+            loss_size: "image" or "map".
+            label_smoothing: in [0, 1).
+        """
+        super().__init__()
+        self.layers, self.ignore_value, self.loss_weight = layers, ignore_value, loss_weight
+        self.in_features, self.common_stride = layers.in_features, int(layers.common_stride)  # type: ignore[arg-type]
+        self.loss_stride = 1 if loss_size == "image" else self.common_stride
+        self.label_smoothing = label_smoothing
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments of ``__init__`` from ``cfg.MODEL.SEM_SEG_HEAD``."""
+        options = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "layers": build_map_layers(options, input_shape, options.NUM_CLASSES),
+            "ignore_value": options.IGNORE_VALUE,
+            "loss_weight": options.LOSS_WEIGHT,
+            "loss_size": options.LOSS_SIZE,
+            "label_smoothing": options.LABEL_SMOOTHING,
+        }
+
+    def task_losses(
+        self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
+    ) -> dict[str, Tensor]:
+        """The semantic loss; args as for ``SemSegFPNDiceHead``."""
+        if not targets:
+            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
+            return {}
+        logits = at_image_size(self.layers(features), self.common_stride // self.loss_stride)
+        target = _padded(targets, logits, self.ignore_value, self.loss_stride)
+        pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
+        smoothing = self.label_smoothing
+        entropy = F.cross_entropy(
+            logits, target, reduction="sum", ignore_index=self.ignore_value, label_smoothing=smoothing
+        )
+        return {"loss_sem_seg": entropy / pixels * self.loss_weight}
+
+    def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
+        return at_image_size(self.layers(features), self.common_stride), {}
 
 
 declare(
@@ -81,12 +175,13 @@ class SemSegFPNDiceHead(SemSegFPNHead):
     @classmethod
     def check(cls, cfg: Any) -> list[str]:
         """One sentence for each setting of ``cfg`` that this head does not follow."""
-        factor = cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT
+        factor, mistakes = cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT, _of_map_head_alone(cfg)
         if factor == 1.0:
-            return []
+            return mistakes
         return [
+            *mistakes,
             f"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT is {factor}, but SemSegFPNDiceHead takes CE_WEIGHT and DICE_WEIGHT; leave "
-            "it at 1.0"
+            "it at 1.0",
         ]
 
     def task_losses(
@@ -114,13 +209,17 @@ class SemSegFPNDiceHead(SemSegFPNHead):
 
 def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Logits (N, C, H, W) of the head at the size of the padded images, and the targets (N, H, W) padded likewise."""
-    logits = head.layers(features)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision becomes single
-    logits = F.interpolate(logits, scale_factor=head.common_stride, mode="bilinear", align_corners=False)
-    target = logits.new_full((len(targets), *logits.shape[-2:]), head.ignore_value, dtype=torch.long)
+    logits = at_image_size(head.layers(features), head.common_stride)
+    return logits, _padded(targets, logits, head.ignore_value)
+
+
+def _padded(targets: list[Tensor], logits: Tensor, ignore_value: int, stride: int = 1) -> Tensor:
+    """The targets (N, h, w) of logits (N, C, h, w), each of which stands for ``stride`` squared pixels of an image."""
+    height, width = (side * stride for side in logits.shape[2:])
+    target = logits.new_full((len(targets), height, width), ignore_value, dtype=torch.long)
     for padded, unpadded in zip(target, targets, strict=True):
         padded[: unpadded.shape[0], : unpadded.shape[1]] = unpadded
-    return logits, target
+    return every(target, stride)
 
 
 def _counts(target: Tensor, ignore_value: int, reduction: Reduction) -> Tensor:

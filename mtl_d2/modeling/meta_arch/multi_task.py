@@ -171,18 +171,21 @@ class MultiTaskMixin:
             return [*(features[level] for level in head.levels), *head.outputs(features)]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The output convolutions of the pyramid levels that two heads or more look at; of all, if there is one head.
+        """Those of the last layers of the features that two heads or more look at; of all, if there is one head.
 
-        Empty where there is no such level or convolution.
+        A trunk says by ``last_layers(names)`` which modules they are; in a pyramid they are its output convolutions.
+        Empty where there is no such feature or layer.
         """
         used = Counter(level for levels in self.task_levels().values() for level in levels)
+        shared = [level for level in sorted(used) if used[level] >= min(2, len(self.tasks))]
+        find = getattr(self.backbone, "last_layers", self._output_convolutions)
+        return [p for module in find(shared) for p in module.parameters()]
+
+    def _output_convolutions(self, levels: Sequence[str]) -> list[nn.Module]:
+        """Of a pyramid."""
         strides = {level: shape.stride for level, shape in self.backbone.output_shape().items()}
-        convolutions = [
-            getattr(self.backbone, f"fpn_output{int(log2(strides[level]))}", None)
-            for level in sorted(used)
-            if used[level] >= min(2, len(self.tasks))
-        ]
-        return [p for module in convolutions if module is not None for p in module.parameters()]
+        named = [getattr(self.backbone, f"fpn_output{int(log2(strides[level]))}", None) for level in levels]
+        return [module for module in named if module is not None]
 
     def reached_parameters(self) -> dict[str, list[str]]:
         """For each task the trainable parameters that the features it looks at depend on, in the order of their use.

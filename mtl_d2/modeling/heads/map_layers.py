@@ -1,0 +1,168 @@
+"""Layers that make a map of a trunk's features, by name: what a head of pixels has between the trunk and its loss.
+
+Such layers are a module whose ``forward`` makes of features by name a map (N, C, h, w), one number for each pixel and
+channel before any loss. It has ``in_features``, the names that it looks at; ``common_stride``, pixels of the image for
+each of the map's; and ``predictor``, its last convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
+from fvcore.common.registry import Registry
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.norm import narrow_norm
+from mtl_d2.modeling.precision import not_half
+from mtl_d2.options import Option, choice, whole
+from mtl_d2.tasks.base import TaskKind
+from mtl_d2.tasks.options import option_key, task_options
+
+MAP_LAYERS = Registry("MAP_LAYERS")
+Shapes = Mapping[str, ShapeSpec]
+Builder = Callable[[Any, Shapes, int], nn.Module]
+
+LAYERS_OPTION = Option(
+    "fpn",
+    'Layers of the head, see docs/dense_networks.md: "fpn" are Panoptic FPN\'s; "split" a 3x3 and a 1x1 convolution; '
+    '"segnet" a SegNet decoder of the task\'s own; "mtan" attention to a SegNet or ResNet; "deeplabv3" ASPP; "bifpn" '
+    "the dense head of the achievement paper; or layers of one's own.",
+)
+LOSS_SIZE = choice(
+    "image",
+    'Where the loss is taken: "image", of the output resized to the image; "map", of the output as the layers give it, '
+    "against every COMMON_STRIDE-th pixel of the label.",
+    ("image", "map"),
+)
+LAYERS_OPTIONS = {  # of heads that make numbers; those of classes are detectron2's
+    "LAYERS": LAYERS_OPTION,
+    "IN_FEATURES": Option(["p2", "p3", "p4", "p5"], "Features that the head looks at."),
+    "CONVS_DIM": whole(128, "Channels of its convolutions."),
+    "COMMON_STRIDE": whole(4, "Pixels of the image for each of its map's, which is resized afterwards."),
+    "NORM": Option("GN", 'Normalization of its convolutions: "", "GN", "BN", "SyncBN", ...'),
+    "LOSS_SIZE": LOSS_SIZE,
+}
+
+
+def map_layers(name: str) -> Callable[[Builder], Builder]:
+    """A decorator that registers what builds layers of this ``name``.
+
+    It is called with a head's node of the config, the features' shapes, and the number of channels of the map.
+    """
+
+    def register(builder: Builder) -> Builder:
+        MAP_LAYERS._do_register(name, builder)
+        return builder
+
+    return register
+
+
+def build_map_layers(options: Any, shapes: Shapes, channels: int) -> nn.Module:
+    """The layers that a head's node of the config names.
+
+    Args:
+        options: with ``LAYERS``, ``IN_FEATURES``, ``CONVS_DIM``, ``COMMON_STRIDE`` and ``NORM``.
+        shapes: of the trunk's features.
+        channels: of the map.
+
+    Raises:
+        ValueError: they cannot be built on these features, or are of another stride.
+    """
+    layers = MAP_LAYERS.get(options.LAYERS)(options, shapes, channels)
+    if layers.common_stride != options.COMMON_STRIDE:
+        raise ValueError(
+            f"COMMON_STRIDE of a head must be the stride of its layers, which is {layers.common_stride} of "
+            f"{options.LAYERS!r} on {', '.join(options.IN_FEATURES)}, got {options.COMMON_STRIDE}"
+        )
+    return layers
+
+
+def check_layers(cfg: Any, kind: TaskKind) -> Iterator[str]:
+    """Whether there are layers of the name that a task's options have."""
+    name = task_options(cfg, kind).LAYERS
+    if name not in MAP_LAYERS:
+        yield unknown(option_key(cfg, kind, "LAYERS"), name, tuple(known for known, _ in MAP_LAYERS))
+
+
+def the_feature(options: Any) -> str:
+    """The one feature that layers on a single map look at.
+
+    Raises:
+        ValueError: there are several, or none.
+    """
+    if len(options.IN_FEATURES) != 1:
+        raise ValueError(
+            f"IN_FEATURES of a head with LAYERS {options.LAYERS!r} must be one feature, got {list(options.IN_FEATURES)}"
+        )
+    return options.IN_FEATURES[0]
+
+
+def at_image_size(output: Tensor, stride: int) -> Tensor:
+    """A map (N, C, h, w) at the size of the padded images, bilinear, in float32 at least."""
+    output = not_half(output)
+    if stride == 1:
+        return output
+    return F.interpolate(output, scale_factor=stride, mode="bilinear", align_corners=False)
+
+
+def every(target: Tensor, stride: int) -> Tensor:
+    """Of labels (..., H, W) the pixel in the middle of each square of ``stride`` pixels."""
+    return target[..., stride // 2 :: stride, stride // 2 :: stride]
+
+
+class FPNLayers(SemSegFPNHead):
+    """The layers of detectron2's Panoptic-FPN head (Kirillov et al., https://arxiv.org/abs/1901.02446) alone."""
+
+    def __init__(self, input_shape: Shapes, channels: int, **layers: Any) -> None:
+        """Args: of the pyramid's levels; of the map; ``layers`` as ``SemSegFPNHead`` has them."""
+        super().__init__(dict(input_shape), num_classes=channels, ignore_value=0, **layers)
+
+    def forward(self, features: dict[str, Tensor], targets: None = None) -> Tensor:
+        """The map (N, C, h, w)."""
+        return self.layers(features)
+
+
+@map_layers("fpn")
+def build_fpn_layers(options: Any, shapes: Shapes, channels: int) -> FPNLayers:
+    """Panoptic FPN's."""
+    return FPNLayers(
+        {name: shapes[name] for name in options.IN_FEATURES},
+        channels,
+        conv_dims=options.CONVS_DIM,
+        common_stride=options.COMMON_STRIDE,
+        norm=narrow_norm(options.NORM),
+    )
+
+
+class SplitLayers(nn.Module):
+    """A 3x3 and a 1x1 convolution, with nothing but a norm between them.
+
+    Paper: the heads of SegNet-Split and MTAN (Liu, Johns, Davison, CVPR 2019, https://arxiv.org/abs/1803.10704), whose
+    code has no activation between the two.
+    """
+
+    def __init__(self, feature: str, shape: ShapeSpec, width: int, channels: int, norm: str = "") -> None:
+        """Args: name and shape of the feature; channels between the two convolutions and of the map; ``norm``."""
+        super().__init__()
+        self.in_features, self.common_stride = (feature,), int(shape.stride or 1)
+        named = narrow_norm(norm)
+        self.convolution = Conv2d(
+            int(shape.channels or 0), width, 3, padding=1, bias=not norm, norm=get_norm(named, width)
+        )
+        self.predictor = Conv2d(width, channels, 1)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """The map (N, C, h, w)."""
+        return self.predictor(self.convolution(features[self.in_features[0]]))
+
+
+@map_layers("split")
+def build_split_layers(options: Any, shapes: Shapes, channels: int) -> SplitLayers:
+    """On the one feature of ``IN_FEATURES``."""
+    feature = the_feature(options)
+    return SplitLayers(feature, shapes[feature], options.CONVS_DIM, channels, options.NORM)
