@@ -40,20 +40,21 @@ class SegNetLayers(nn.Module):
 
 @map_layers("segnet")
 def build_segnet_layers(options: Any, shapes: Shapes, channels: int) -> SegNetLayers:
-    """On ``pool5`` and the indices of the stages that are unpooled.
+    """On ``pool5`` and the indices of the stages that are unpooled, and of one more, whose channels the last map has.
 
     Raises:
         ValueError: the trunk does not give them, or there is no such stride.
     """
     if options.COMMON_STRIDE not in STRIDES:
         raise ValueError(f"COMMON_STRIDE of LAYERS 'segnet' must be one of {STRIDES}, got {options.COMMON_STRIDE}")
-    first = STRIDES.index(options.COMMON_STRIDE)
-    needed = ["pool5", *(f"indices{stage}" for stage in STAGES[first:])]
+    stages = STAGES[max(STRIDES.index(options.COMMON_STRIDE) - 1, 0) :]  # the first gives its width alone
+    needed = ["pool5", *(f"indices{stage}" for stage in stages)]
     missing = [name for name in needed if name not in shapes]
     if missing or list(options.IN_FEATURES) != ["pool5"]:
         raise ValueError(
             f"LAYERS 'segnet' with COMMON_STRIDE {options.COMMON_STRIDE} needs IN_FEATURES ['pool5'] and a SegNet "
             f"whose MODEL.SEGNET.OUT_FEATURES are {needed}, got {list(options.IN_FEATURES)} of {list(shapes)}"
         )
-    widths = [0] * first + [int(shapes[f"indices{stage}"].channels or 0) for stage in STAGES[first:]]
+    widths = [int(shapes[f"indices{stage}"].channels or 0) for stage in stages]
+    widths = [widths[0]] * (len(STAGES) - len(stages)) + widths
     return SegNetLayers(widths, options.COMMON_STRIDE, options.CONVS_DIM, channels)
