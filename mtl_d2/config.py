@@ -259,7 +259,11 @@ def _add_options(cfg: CfgNode) -> None:
 
 def load_declarations() -> None:
     """Imports what declares keys: the models, heads and trunks of mtl_d2, and what chooses an optimizer."""
-    for module in ("mtl_d2.modeling", "mtl_d2.optimizers"):  # not at the top of this file, which they may import
+    for module in (
+        "mtl_d2.modeling",
+        "mtl_d2.optimizers",
+        "mtl_d2.schedules",
+    ):  # not at the top of this file, which they may import
         importlib.import_module(module)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver import build_lr_scheduler
 
 from mtl_d2.balancing import REGULARIZERS
 from mtl_d2.config import AMP_DTYPES, method_options
@@ -12,6 +11,7 @@ from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.config_scaling import scaling_mistakes
 from mtl_d2.optimizers import optimizer_mistakes
 from mtl_d2.processes import number_of_processes
+from mtl_d2.schedules import build_lr_scheduler
 
 
 def check_solver(cfg: CfgNode) -> list[str]:

@@ -47,6 +47,7 @@ from mtl_d2.files import WriteError, refusal
 from mtl_d2.optimizers import build_optimizer
 from mtl_d2.parallel.all_ranks import AllRanks, broadcast_model
 from mtl_d2.parallel.replicas import ReplicaCheck
+from mtl_d2.schedules import build_lr_scheduler
 from mtl_d2.tasks.registry import label_files
 
 CONSOLE_PERIOD = 20  # updates between two lines on the console, as in detectron2
@@ -289,6 +290,11 @@ class MultiTaskTrainer(DefaultTrainer):
             cfg.defrost()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> Any:
+        """The schedule of ``SOLVER.LR_SCHEDULER_NAME``; see ``mtl_d2.schedules``."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> Iterable[list[dict]]:
