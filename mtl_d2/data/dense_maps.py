@@ -15,6 +15,7 @@ from mtl_d2.data.dense_files import CAMERA_AXES, DenseLabel, depth_encoding, rea
 from mtl_d2.data.dense_geometry import transform_depth, transform_normals
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
+from mtl_d2.data.normals_from_depth import Intrinsics, normals_from_depth
 
 Array = npt.NDArray[Any]
 Record = Mapping[str, Any]
@@ -107,6 +108,9 @@ class NormalsMaps:
         file: of a record: the file of the map.
         array: of a record, or of metadata: the name of the array in a ``.mat``.
         axes: of a record, or of metadata: which way the file's numbers count; see ``read_normals``.
+        intrinsics: of a record, or of metadata: fx, fy, cx, cy of the camera. With them the file is one of depth, of
+            which normals are computed; see ``normals_from_depth``.
+        encoding: of a record, or of metadata: that of this depth; absent = ``METRES``.
         average: of metadata: what evaluation takes means over; see ``mtl_d2.evaluation.dense``.
         sample: of a sample, and of a model's output.
     """
@@ -114,6 +118,8 @@ class NormalsMaps:
     file: str = "normals_file_name"
     array: str = "normals_array"
     axes: str = "normals_axes"
+    intrinsics: str = "normals_intrinsics"
+    encoding: str = "normals_depth_encoding"
     average: str = "normals_average"
     sample: str = "normals"
 
@@ -125,12 +131,27 @@ class NormalsMaps:
         """See ``DenseMaps``.
 
         Raises:
-            DataError: see ``read_normals``.
+            DataError: see ``read_normals``, or ``read_depth``.
         """
+        camera = _said(record, metadata, self.intrinsics, None)
+        if camera is not None:
+            return self._of_depth(record, metadata, camera)
         array, axes = (
             _said(record, metadata, key, usual) for key, usual in ((self.array, ""), (self.axes, CAMERA_AXES))
         )
         return read_normals(record[self.file], array, axes)
+
+    def _of_depth(self, record: Record, metadata: Any, camera: Any) -> DenseLabel:
+        if not (isinstance(camera, list | tuple) and len(camera) == 4 and all(np.isfinite(camera))):
+            raise DataError(
+                f"{record[self.file]}: `{self.intrinsics}` must be fx, fy, cx, cy in pixels, found {camera!r}: correct "
+                "its record or its metadata"
+            )
+        array, encoding = (
+            _said(record, metadata, key, usual) for key, usual in ((self.array, ""), (self.encoding, METRES))
+        )
+        depth, odd = read_depth(record[self.file], depth_encoding(encoding), array)
+        return DenseLabel(normals_from_depth(depth, Intrinsics(*camera)), odd)
 
     def moved(self, values: Array, transforms: TransformList) -> Array:
         """See ``DenseMaps``."""

@@ -1,4 +1,6 @@
-"""Image files: what their headers say, and their pixels as 8-bit images or as maps of class ids.
+"""Images: what their headers say, and their pixels as 8-bit images or as maps of class ids.
+
+They are files of images, or arrays at addresses (``mtl_d2.data.addresses``).
 
 Pillow (12.3, 13.0) turns a TIFF as its orientation says: its size when it is opened, its pixels when they are loaded,
 and garbles it if it is opened by its path, plain, and lies on its side (``findings/tiff_orientation.sh``). detectron2's
@@ -9,23 +11,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+from mtl_d2.data.addresses import names_array, shrinking
+from mtl_d2.data.array_images import ids_of_array, image_of_array, is_map_form
+from mtl_d2.data.arrays import Form, read_array, read_form
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.shrunk import shrunk_image, shrunk_map
 
 ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height are exchanged
 FULL_RANGE = 257  # 65535 / 255
+ID_MODES = ("L", "P", "1")  # Pillow's, of one channel of at most 8 bits
 # What Pillow raises for a file that is no image, by kind of damage.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself before its pixels.
+    """What an image says of itself before its pixels.
 
     Attributes:
         stored: (width, height) of the pixels in the file.
@@ -33,6 +41,7 @@ class Header:
         mode: Pillow's.
         kind: the file's format, by Pillow's name.
         packing: how Pillow unpacks the pixels, such as "L;4" for a PNG of 4 bits.
+        form: of an array, which has neither mode nor packing; None = an image file.
     """
 
     stored: tuple[int, int]
@@ -40,6 +49,7 @@ class Header:
     mode: str
     kind: str
     packing: str
+    form: Form | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -53,28 +63,73 @@ class Header:
             return 16
         return 32 if self.mode in ("I", "F") else 8
 
+    @property
+    def may_hold_ids(self) -> bool:
+        """Whether each pixel has one number, of at most 8 bits where it is an image file."""
+        return self.mode in ID_MODES if self.form is None else is_map_form(self.form)
+
+    @property
+    def numbers(self) -> str:
+        """What a pixel is made of, in words."""
+        return str(self.form) if self.form else "16-bit" if self.bits == 16 else self.mode
+
 
 def read_header(path: str) -> Header | None:
-    """The header of an image file; None where it cannot be opened."""
+    """The header of an image file or an array; None where it cannot be opened, for which see ``why_not_opened``."""
     try:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+        if names_array(path):
+            form = read_form(path)
+            return Header(form.size, 1, "", "array", "", form)
+        name, factor = shrinking(path)
+        with PathManager.open(name, "rb") as file, Image.open(file) as image:
             # Pillow decodes a PNG to look for EXIF behind its pixels, where hardly any has it.
             has_exif = image.format != "PNG" or "exif" in image.info
             orientation = image.getexif().get(ORIENTATION, 1) if has_exif else 1
             packing = str(image.tile[0][3]) if image.tile else ""
-            return Header(_stored_size(image), orientation, image.mode, image.format or "", packing)
+            width, height = _stored_size(image)
+            size = width // factor, height // factor
+            return Header(size, orientation, image.mode, image.format or "", packing)
     except UNREADABLE:
         return None
 
 
-def read_file(path: str, image_format: str | None) -> np.ndarray:
-    """An image file as an array (H, W, C); with ``image_format`` None as stored, palette images as their indices.
+def why_not_opened(path: str) -> str:
+    """The line about a file that ``read_header`` could not open."""
+    try:
+        if names_array(path):
+            read_form(path)
+    except DataError as error:
+        return str(error)
+    return f"{path}: fetch them again, or take them out of the data set"
 
-    Grey images of 16 bits become 8 bits by 257, of which Pillow would clip all but the darkest to white.
+
+def read_file(path: str, image_format: str | None) -> np.ndarray:
+    """An image as an array (H, W, C) of 8 bits; with ``image_format`` None as stored, palettes as their indices.
+
+    Of arrays see ``image_of_array``. Grey images of 16 bits become 8 bits by 257, of which Pillow would clip all but
+    the darkest to white.
 
     Raises:
         DataError: no such file, it is cut off or damaged, or its pixels have 32 bits, which no image is known by.
     """
+    if names_array(path):
+        array = read_array(path)
+        if image_format is None:
+            return array
+        return _in_format(image_of_array(array, path), image_format)
+    file, factor = shrinking(path)
+    shrink = shrunk_map if image_format is None else shrunk_image
+    return shrink(_read_image(file, image_format), factor, path)
+
+
+def _in_format(pixels: np.ndarray, image_format: str) -> np.ndarray:
+    """An image (H, W, 3) RGB or (H, W) of 8 bits as detectron2 has it; the usual formats without Pillow's copies."""
+    if pixels.ndim == 3 and image_format in ("RGB", "BGR"):
+        return pixels if image_format == "RGB" else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return utils.convert_PIL_to_numpy(Image.fromarray(pixels), image_format)
+
+
+def _read_image(path: str, image_format: str | None) -> np.ndarray:
     try:
         bits = 8 if image_format is None else _bits(path)
         if bits == 32:
@@ -111,17 +166,20 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
-def read_ids(path: str, table: bytes | None = None) -> np.ndarray:
+def read_ids(path: str, table: bytes | None = None, ignored: int = 255) -> np.ndarray:
     """A label map (H, W) uint8 of class ids, whichever they are; a PNG of one bit holds 0 and 1.
 
     Args:
-        path: of an image with one 8-bit channel.
-        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
+        path: of an image with one 8-bit channel, or of an array; see ``ids_of_array``.
+        table: the class id of each value from 0 that the file may hold, 256 of an image; None = it holds class ids.
+        ignored: the id of pixels without a label, which are -1 in arrays.
 
     Raises:
         DataError: the file cannot be read, or has several channels or more bits.
     """
     labels = read_file(path, None)
+    if names_array(path):
+        return ids_of_array(labels, path, ignored, table)
     if labels.ndim == 2 and labels.dtype == bool:
         labels = labels.astype(np.uint8)
     if labels.ndim != 2 or labels.dtype != np.uint8:
@@ -146,18 +204,18 @@ def read_label_map(
     """A label map (H, W) uint8 of class ids below ``num_classes``, or ``ignore_label``.
 
     Args:
-        path: of an image with one 8-bit channel.
+        path: of an image with one 8-bit channel, or of an array; see ``ids_of_array``.
         num_classes: of the head.
         ignore_label: the id of pixels without a label.
-        table: the class id of each of the 256 values that the file may hold; None = the file holds class ids.
+        table: the class id of each value from 0 that the file may hold, 256 of an image; None = it holds class ids.
         key: the config key of ``num_classes``.
 
     Raises:
         DataError: the file cannot be read, has several channels, or holds another id.
     """
-    labels = read_ids(path, table)
-    wrong = wrong_ids(np.bincount(labels.reshape(-1), minlength=256), num_classes, ignore_label)
-    if wrong:
+    labels = read_ids(path, table, ignore_label)
+    if ((labels >= num_classes) & (labels != ignore_label)).any():
+        wrong = wrong_ids(np.bincount(labels.reshape(-1), minlength=256), num_classes, ignore_label)
         raise DataError(f"{path}: holds {unknown_ids(wrong, num_classes, ignore_label, key)}")
     return labels
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtl_d2.data.addresses import file_of
+
 Places = dict[str, set[str]]  # names of files by folder
 
 
@@ -20,7 +22,10 @@ class _Folder:
 
 
 class Paths:
-    """Paths of files, by folder: what is asked of 100,000 files is asked of their folders."""
+    """Paths of files, by folder: what is asked of 100,000 files is asked of their folders.
+
+    Addresses of arrays in one file stay apart; the file is there for all of them.
+    """
 
     def __init__(self, paths: Iterable[str]) -> None:
         """Args: ``paths``, in an order that is kept."""
@@ -49,11 +54,11 @@ class Listing:
     def has(self, path: str) -> bool:
         """Whether ``path`` is in its folder."""
         folder, slash, file = path.rpartition(os.sep)
-        return file in self._look(folder or slash).files
+        return file_of(file) in self._look(folder or slash).files
 
     def absent(self, paths: Paths) -> list[str]:
         """The paths that are no files, in their order."""
-        there = all(files <= self._look(folder).files for folder, files in paths.by_folder.items())
+        there = all(set(map(file_of, files)) <= self._look(folder).files for folder, files in paths.by_folder.items())
         return [] if there else [path for path in paths.paths if not self.has(path)]
 
     def places(self, paths: Paths) -> Places:
@@ -61,10 +66,11 @@ class Listing:
         places: Places = {}
         for folder, files in paths.by_folder.items():
             links = self._look(folder).links
-            linked = files & links.keys()
+            linked = {file for file in files if file_of(file) in links} if links else set()
             places.setdefault(self._resolve(folder), set()).update(files - linked if linked else files)
             for file in linked:
-                target = os.path.join(folder, links[file])
+                link = file_of(file)
+                target = os.path.join(folder, links[link]) + file[len(link) :]
                 places.setdefault(self._resolve(os.path.dirname(target)), set()).add(os.path.basename(target))
         return places
 

@@ -18,6 +18,7 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from mtl_d2 import data
+from mtl_d2.data.addresses import shown_name
 from mtl_d2.data.images import read_file
 from mtl_d2.data.reading import read_records
 from mtl_d2.files import write_atomically
@@ -102,7 +103,7 @@ class _Artist:
             image = f"image {int((i + 0.5) * total / min(count, total))} of {total}"
             try:
                 sample = samples[int((i + 0.5) * total / min(count, total))]
-                image = Path(sample["file_name"]).name
+                image = shown_name(sample["file_name"])
                 shown = self._write(records[sample["file_name"]], sample, name, f"{name}_{i}")
             except Exception as error:  # noqa: BLE001  # named on the page
                 self._fail(name, image, error)

@@ -33,7 +33,8 @@ class Normals(DenseTask):
     """Maps in a record's ``normals_file_name``; samples have ``normals`` (3, H, W) float32, all 0 = no label.
 
     Vectors are of the camera: x right, y down, z forward. Metadata, or records, say how a file is read:
-    ``normals_axes``, where its axes are others, and ``normals_array``; metadata for evaluation ``normals_average``.
+    ``normals_axes``, where its axes are others, and ``normals_array``; ``normals_intrinsics``, where it is a file of
+    depth, of which normals are computed, and ``normals_depth_encoding``; metadata for evaluation ``normals_average``.
     """
 
     name = "normals"
@@ -41,7 +42,7 @@ class Normals(DenseTask):
     sample_key = KEYS.sample
     group = "normals"
     file_keys = (KEYS.file,)
-    reading_keys = (KEYS.array, KEYS.axes)
+    reading_keys = (KEYS.array, KEYS.axes, KEYS.intrinsics, KEYS.encoding)
     options = "MODEL.NORMALS_HEAD"
     module = "normals_head"
     metrics = METRICS

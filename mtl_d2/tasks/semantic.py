@@ -114,7 +114,8 @@ class Semantic(TaskKind):
 
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """The class of each pixel."""
-        ids = read_ids(record[self.keys.file], record.get(self.keys.table))
+        ignored = record.get(self.keys.ignored, metadata.get(self.keys.ignored, 255))
+        ids = read_ids(record[self.keys.file], record.get(self.keys.table), ignored)
         canvas.add_class_map(ids, metadata, self)
 
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:

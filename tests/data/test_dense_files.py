@@ -12,6 +12,8 @@ from scipy.io import savemat
 from mtl_d2.data.dense_files import depth_encoding, read_depth, read_normals
 from mtl_d2.data.errors import DataError
 
+from .matlab_files import save_73
+
 STORED = (np.arange(24).reshape(4, 6) * 2700).astype(np.uint16)  # 0 .. 62100
 ORIENT = {1: lambda a: a, 3: lambda a: a[::-1, ::-1], 5: lambda a: a.T, 6: lambda a: np.rot90(a, -1)}
 
@@ -53,6 +55,7 @@ def exif_chunk(orientation):
         ("millimetres", STORED / 1000),
         ("kitti", STORED / 256),
         ("cityscapes_disparity", np.where(STORED > 0, (STORED - 1.0) / 256, 0)),
+        ("cityscapes_raw", STORED / 65535),
         (0.25, STORED / 4),
         ("0.25", STORED / 4),
     ],
@@ -71,6 +74,35 @@ def test_mtan_arrays_are_the_disparity_of_the_png(tmp_path):
     official = read_depth(str(tmp_path / "a.png"), depth_encoding("cityscapes_disparity"))
     prepared = read_depth(str(tmp_path / "a.npy"), depth_encoding("mtan_disparity"))
     np.testing.assert_allclose(prepared.values, official.values, rtol=1e-6)
+
+
+def test_raw_disparity_is_what_mtan_stored_to_the_last_bit(tmp_path):
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    cv2.imwrite(str(tmp_path / "a.png"), every)
+    stored = np.divide(every, 65535, dtype=np.float32)  # as matplotlib's imread gives 16 bits
+    np.save(tmp_path / "a.npy", stored)
+    assert np.array_equal(read_depth(str(tmp_path / "a.png"), depth_encoding("cityscapes_raw")).values, stored)
+    assert np.array_equal(read_depth(str(tmp_path / "a.npy"), depth_encoding(1.0)).values, stored)
+
+
+def test_sun_rgbd_has_the_lowest_bits_on_top_and_ends_at_8_metres(tmp_path):
+    millimetres = np.array([[0, 1, 2345, 7999, 8000, 8001, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), (millimetres << 3) | (millimetres >> 13))
+    found, odd = read_depth(str(tmp_path / "a.png"), depth_encoding("sun_rgbd"))
+    np.testing.assert_allclose(found, [[0, 0.001, 2.345, 7.999, 8, 8, 8]], rtol=1e-6)
+    assert odd == 0
+
+
+def test_maps_at_addresses_in_one_file(tmp_path):
+    metres = np.random.default_rng(0).uniform(1, 9, (4, 6, 3)).astype(np.float32)
+    normals = np.stack([some_normals()] * 3, -1)
+    normals[0, 0] = 0
+    save_73(tmp_path / "a.mat", {"depths": metres, "norms": normals})
+    found = read_depth(f"{tmp_path}/a.mat::depths[1]", depth_encoding("metres"))
+    assert np.array_equal(found.values, metres[..., 1])
+    vectors, odd = read_normals(f"{tmp_path}/a.mat::norms[2]", "another")
+    np.testing.assert_allclose(vectors, normals[..., 2], atol=1e-7)
+    assert odd == 0
 
 
 @pytest.mark.parametrize(
@@ -126,13 +158,13 @@ def test_matlab_files_by_key_or_their_only_map(tmp_path):
     savemat(path, {"depth": metres, "name": "kitchen"})
     for key in ("", "depth"):
         assert (read_depth(path, depth_encoding("metres"), key).values == 1).all()
-    with pytest.raises(DataError, match=r"has no array 'z'; it holds 'depth', 'name': name the key"):
+    with pytest.raises(DataError, match=r"has no array 'z'; it holds 'depth', 'name': name the one"):
         read_depth(path, depth_encoding("metres"), "z")
     savemat(path, {"depth": metres, "normals": np.ones((4, 6, 3))})
     with pytest.raises(DataError, match="has 2 arrays of numbers"):
         read_depth(path, depth_encoding("metres"))
     (tmp_path / "b.mat").write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(500))
-    with pytest.raises(DataError, match="save it with -v7"):
+    with pytest.raises(DataError, match="cannot read"):
         read_depth(str(tmp_path / "b.mat"), depth_encoding("metres"))
 
 

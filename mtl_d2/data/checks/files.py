@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
+from mtl_d2.data.array_images import IMAGE_RULE, is_image_form
 from mtl_d2.data.augmentations import cuts_polygons
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.fingerprint import FILE
-from mtl_d2.data.images import Header, read_file, read_header
+from mtl_d2.data.images import Header, read_file, read_header, why_not_opened
 from mtl_d2.data.listing import Listing, Paths, Places, number_in_both
 from mtl_d2.data.missing import KEY, LEAVE_OUT
 
@@ -110,11 +111,16 @@ def wrong_images(records: Records, headers: Headers) -> Iterator[str]:
     broken = [r["file_name"] for r in seen if headers[r["file_name"]] is None]
     if broken:
         yield (
-            f"{len(broken)} of {len(seen)} images looked at cannot be opened, the first is {broken[0]}: "
-            "fetch them again, or take them out of the data set"
+            f"{len(broken)} of {len(seen)} images looked at cannot be opened, the first is {why_not_opened(broken[0])}"
         )
     opened = [(r, header) for r in seen if (header := headers[r["file_name"]]) is not None]
     yield from _other_sizes(opened)
+    forms = [(r["file_name"], h.form) for r, h in opened if h.form is not None and not is_image_form(h.form)]
+    if forms:
+        yield (
+            f"{len(forms)} of {len(seen)} arrays looked at are no images, the first is {forms[0][0]}, {forms[0][1]}: "
+            f"an image is {IMAGE_RULE}"
+        )
     without = [(r["file_name"], header.mode) for r, header in opened if header.bits == 32]
     if without:
         yield (

@@ -11,11 +11,10 @@ from typing import Any
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.files import HEADER_SECONDS, Headers
 from mtl_d2.data.checks.pixels import Meaning, count_pixels, lane_masks, unknown_classes, unseen_classes
-from mtl_d2.data.images import Header
+from mtl_d2.data.images import Header, why_not_opened
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.listing import Listing
 
-MODES = ("L", "P", "1")  # Pillow's, of one channel of at most 8 bits
 PACKED = {"L;2": 85, "L;4": 17}  # bits that Pillow widens to 8 by a factor, which makes other ids of them
 LOSSY = ("JPEG", "MPO", "WEBP")
 
@@ -81,15 +80,13 @@ def wrong_headers(records: Records, key: str, headers: Headers) -> Iterator[str]
     of = f"of {len(maps)} label maps"
     broken = [file for file, header in maps.items() if header is None]
     if broken:
-        yield f"{len(broken)} {of} cannot be opened, the first is {broken[0]}: fetch them again"
+        yield f"{len(broken)} {of} cannot be opened, the first is {why_not_opened(broken[0])}"
     opened = {file: header for file, header in maps.items() if header is not None}
-    other_modes = [file for file, header in opened.items() if header.mode not in MODES]
+    other_modes = [file for file, header in opened.items() if not header.may_hold_ids]
     if other_modes:
-        header = opened[other_modes[0]]
-        mode = "16-bit" if header.bits == 16 else f"{header.mode}"
         yield (
             f"{len(other_modes)} {of} are not one 8-bit channel of class ids, the first is {other_modes[0]}, found "
-            f"{mode}: give the label maps, not their pictures in colours"
+            f"{opened[other_modes[0]].numbers}: give the label maps, not their pictures in colours"
         )
     packed = [file for file, header in opened.items() if header.packing in PACKED]
     if packed:
@@ -157,4 +154,4 @@ def not_looked_at(records: Records, key: str, headers: Headers, listing: Listing
 
 def is_usable(header: Header | None) -> bool:
     """Whether a file with this header may hold class ids."""
-    return header is not None and header.mode in MODES and header.packing not in PACKED and header.kind not in LOSSY
+    return header is not None and header.may_hold_ids and header.packing not in PACKED and header.kind not in LOSSY

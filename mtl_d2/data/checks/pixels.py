@@ -88,7 +88,7 @@ def count_pixels(records: Records, keys: LabelMapKeys, meaning: Meaning, seconds
     with ThreadPoolExecutor(THREADS) as pool:
         for begin in range(0, len(wanted), SAMPLE):
             chunk = wanted[begin : begin + SAMPLE]
-            for record, counts in zip(chunk, pool.map(partial(_count, keys), chunk), strict=True):
+            for record, counts in zip(chunk, pool.map(partial(_count, keys, meaning.ignored), chunk), strict=True):
                 file = record[keys.file]
                 if isinstance(counts, str):
                     pixels.broken.setdefault(counts.replace(file, ""), []).append(counts)
@@ -144,9 +144,9 @@ def lane_masks(pixels: Pixels) -> Iterator[str]:
         yield f"{pixels.looked_at} {mistake}"
 
 
-def _count(keys: LabelMapKeys, record: dict[str, Any]) -> Counts | str:
+def _count(keys: LabelMapKeys, ignored: int, record: dict[str, Any]) -> Counts | str:
     try:
-        labels = read_ids(record[keys.file], record.get(keys.table))
+        labels = read_ids(record[keys.file], record.get(keys.table), record.get(keys.ignored, ignored))
     except DataError as e:
         return str(e)
     return np.bincount(labels.reshape(-1), minlength=256)

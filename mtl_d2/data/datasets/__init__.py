@@ -2,7 +2,7 @@
 
 import os
 
-from mtl_d2.data.datasets import bdd100k, cityscapes, mnist, sample_scenes
+from mtl_d2.data.datasets import bdd100k, cityscapes, cityscapes_dense, mnist, mtan, nyud_mt, nyuv2, sample_scenes
 
 
 def register_all(root: str | None = None) -> None:
@@ -14,5 +14,9 @@ def register_all(root: str | None = None) -> None:
     root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
     bdd100k.register(root)
     cityscapes.register(root)
+    cityscapes_dense.register(root)
     mnist.register(root)
+    mtan.register(root)
+    nyud_mt.register(root)
+    nyuv2.register(root)
     sample_scenes.register(root)

@@ -94,7 +94,7 @@ def load(root: str, split: str, polygons: bool = True) -> list[dict[str, Any]]:
         DataError: a folder or label file is missing, or a label file is none.
     """
     base = Path(root, "cityscapes")
-    images = _images(base / "leftImg8bit" / split)
+    images = image_files(base / "leftImg8bit" / split)
     missing = [path for path in (_label(image, INSTANCE_IDS) for image in images) if not path.is_file()]
     if missing:
         raise DataError(
@@ -163,7 +163,12 @@ def _label(image: Path, ending: str, kind: str = "gtFine") -> Path:
     return image.parents[3] / kind / split / city / (image.name.removesuffix(IMAGE) + ending)
 
 
-def _images(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Images of a split, in order.
+
+    Raises:
+        DataError: there are none.
+    """
     require_folder(folder, "cityscapes/leftImg8bit and cityscapes/gtFine")
     images = sorted(path for path in folder.glob(f"*/*{IMAGE}") if not path.name.startswith("."))
     if not images:
