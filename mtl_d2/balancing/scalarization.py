@@ -17,6 +17,9 @@ class Scalarization(nn.Module):
     arithmetic: S = sum_i w_i L_i + offset
     geometric:  S = exp(sum_i w_i log L_i), w divided by its sum over the present tasks unless the weighting says not
 
+    A loss of exactly 0, as where nothing of an image is to be learnt, is at its minimum and moves nothing: its task is
+    left out of a geometric mean as if it were absent.
+
     Attributes:
         constant: (T,) float64, dS/dL_i of the tasks that are present, where it never changes; else None.
     """
@@ -37,17 +40,19 @@ class Scalarization(nn.Module):
         """S, a scalar, of ``losses`` ((T,) float64 on the CPU, a leaf).
 
         Raises:
-            ValueError: a geometric mean meets a loss <= 0.
+            ValueError: a geometric mean meets a loss < 0.
         """
         present = context.present
         weights, losses = self.weighting(context)[present], losses[present]
         if not self.geometric:
             return (weights * losses).sum() + self.weighting.offset(present)
-        if (losses <= 0).any():
+        if (losses < 0).any():
             raise ValueError(
-                f"a geometric mean needs losses > 0, got {losses.tolist()} in update {context.update}; "
+                f"a geometric mean needs losses >= 0, got {losses.tolist()} in update {context.update}; "
                 "set MTL.SCALARIZATION.MEAN to 'arithmetic'"
             )
+        counted = losses != 0  # NaN counts, to be found
+        weights, losses = weights[counted], losses[counted]
         if self.weighting.normalized:
             weights = weights / weights.sum().clamp(min=1e-300)  # all 0: S is 1, and moves nothing
         return torch.exp((weights * losses.log()).sum())

@@ -16,6 +16,7 @@ from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
+from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, trained_on
 from mtl_d2.tasks.base import first_of_each
 from mtl_d2.tasks.registry import kinds_of
 
@@ -117,3 +118,13 @@ def _compare_images(cfg: CfgNode, known: dict[str, Examination], findings: Findi
     for name in dict.fromkeys(cfg.DATASETS.TEST):
         if name in known:
             findings.warn(files.shared_images(train, known[name].places), name)
+            _compare_pictures(cfg, known, name, findings)
+
+
+def _compare_pictures(cfg: CfgNode, known: dict[str, Examination], test: str, findings: Findings) -> None:
+    """Refuses other training sets that have pictures of a test set, unless they say that they do."""
+    for name in dict.fromkeys(cfg.DATASETS.TRAIN):
+        if name in known and name != test:
+            says_so = known[name].metadata.get(TEST_IMAGES) == TRAINED_ON
+            tell = findings.warn if says_so else findings.refuse
+            tell(trained_on(known[name].records, test, known[test].records), name)

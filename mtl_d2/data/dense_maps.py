@@ -56,6 +56,7 @@ class DepthMaps:
         array: of a record, or of metadata: the name of the array in a ``.mat``.
         unit: of metadata: what depth is in; absent = ``METRES``.
         range: of metadata: (nearest, farthest) that evaluation counts, in that unit.
+        crop: of metadata: which pixels evaluation counts, see ``mtl_d2.evaluation.depth``; absent = all.
         average: of metadata: what evaluation takes means over; see ``mtl_d2.evaluation.dense``.
         sample: of a sample, and of a model's output.
         bilinear: how resizing takes values; see ``transform_depth``.
@@ -67,6 +68,7 @@ class DepthMaps:
     array: str = "depth_array"
     unit: str = "depth_unit"
     range: str = "depth_range"
+    crop: str = "depth_crop"
     average: str = "depth_average"
     sample: str = "depth"
     bilinear: bool = False

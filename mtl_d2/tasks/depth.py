@@ -11,7 +11,7 @@ from mtl_d2.data.checks.dense_maps import DenseFindings, odd_depths
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
 from mtl_d2.data.dense_maps import METRES, DenseReader, DepthMaps
 from mtl_d2.data.errors import DataError
-from mtl_d2.evaluation.depth import METRICS, DepthScores
+from mtl_d2.evaluation.depth import CROPS, METRICS, DepthScores
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.modeling.heads.dense import DepthHead
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DEPTH_LOSSES, POSITIVE
@@ -52,7 +52,8 @@ class Depth(DenseTask):
     """Maps in a record's ``depth_file_name``; samples have ``depth`` (H, W) float32, 0 = no label.
 
     Metadata, or records, say how a file is read: ``depth_encoding`` (see ``mtl_d2.data.dense_files``) and
-    ``depth_array``; metadata also ``depth_unit``, and for evaluation ``depth_range`` and ``depth_average``.
+    ``depth_array``; metadata also ``depth_unit``, and for evaluation ``depth_range``, ``depth_crop`` and
+    ``depth_average``.
     """
 
     name = "depth"
@@ -95,10 +96,10 @@ class Depth(DenseTask):
         return (TOOL,)
 
     def scores(self, metadata: Any) -> DepthScores:
-        """Within the data set's range.
+        """Within the data set's range and crop.
 
         Raises:
-            DataError: it is none.
+            DataError: it is none, or there is no such crop.
         """
         limits = metadata.get(self.maps.range, (0.0, math.inf))
         numbers = isinstance(limits, list | tuple) and all(isinstance(one, int | float) for one in limits)
@@ -107,7 +108,13 @@ class Depth(DenseTask):
                 f"{metadata.name}: `{self.maps.range}` in its metadata must be (nearest, farthest), 0 <= nearest < "
                 f"farthest, found {limits!r}: correct it, or leave it out"
             )
-        return DepthScores(*map(float, limits))
+        crop = metadata.get(self.maps.crop, "")
+        if crop and crop not in CROPS:
+            raise DataError(
+                f"{metadata.name}: `{self.maps.crop}` in its metadata must be one of {', '.join(map(repr, CROPS))}, "
+                f"found {crop!r}: correct it, or leave it out"
+            )
+        return DepthScores(float(limits[0]), float(limits[1]), crop)
 
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """A panel of colours."""

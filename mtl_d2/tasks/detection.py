@@ -13,9 +13,9 @@ from mtl_d2.data.augmentations import cuts_objects
 from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_category_ids
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.objects import InstanceReader
+from mtl_d2.evaluation import driving, voc_ap
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
-from mtl_d2.evaluation.driving import DRIVING, EVALUATOR_TYPE, HIGHER
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
 from mtl_d2.report.canvas import Canvas
@@ -23,6 +23,8 @@ from mtl_d2.tasks.base import Record, Sample, TaskKind
 from mtl_d2.tasks.registry import task_kind
 
 NUMBER_OF_CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"  # for detectors of detectron2's own, and of others that say nothing
+# What evaluates boxes beside pycocotools, by the ``evaluator_type`` of data sets.
+BESIDE = {driving.EVALUATOR_TYPE: driving.DRIVING, voc_ap.EVALUATOR_TYPE: voc_ap.VOC_AP}
 
 
 @task_kind
@@ -40,8 +42,8 @@ class Detection(TaskKind):
     group = "bbox"
     classes_key = "thing_classes"
     ids_key = "thing_dataset_id_to_contiguous_id"
-    evaluator_types: ClassVar[tuple[str, ...]] = (EVALUATOR_TYPE,)
-    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR"), True) | HIGHER
+    evaluator_types: ClassVar[tuple[str, ...]] = tuple(BESIDE)
+    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR"), True) | driving.HIGHER | voc_ap.HIGHER
 
     def reader(self, cfg: Any) -> InstanceReader:
         """Boxes, and masks where the kind has them."""
@@ -78,8 +80,8 @@ class Detection(TaskKind):
         return key, attrgetter(key)(cfg)
 
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
-        """Pycocotools, and beside it what driving networks are compared by."""
-        return (PYCOCOTOOLS, DRIVING) if evaluator_type == EVALUATOR_TYPE else (PYCOCOTOOLS,)
+        """Pycocotools, and beside it what driving networks, or VOC's, are compared by."""
+        return (PYCOCOTOOLS, BESIDE[evaluator_type]) if evaluator_type in BESIDE else (PYCOCOTOOLS,)
 
     def truth(self, cfg: Any, dataset: str) -> Objects:
         """Boxes, and masks where the kind has them."""

@@ -2,7 +2,20 @@
 
 import os
 
-from mtl_d2.data.datasets import bdd100k, cityscapes, cityscapes_dense, mnist, mtan, nyud_mt, nyuv2, sample_scenes
+from mtl_d2.data.datasets import (
+    bdd100k,
+    cityscapes,
+    cityscapes_dense,
+    mnist,
+    mtan,
+    nyu_depth,
+    nyud_mt,
+    nyuv2,
+    sample_scenes,
+    sun_rgbd,
+    sun_rgbd_mirror,
+    voc,
+)
 
 
 def register_all(root: str | None = None) -> None:
@@ -17,6 +30,10 @@ def register_all(root: str | None = None) -> None:
     cityscapes_dense.register(root)
     mnist.register(root)
     mtan.register(root)
+    nyu_depth.register(root)
     nyud_mt.register(root)
     nyuv2.register(root)
     sample_scenes.register(root)
+    sun_rgbd.register(root)
+    sun_rgbd_mirror.register(root)
+    voc.register(root)

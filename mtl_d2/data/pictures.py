@@ -1,0 +1,57 @@
+"""Pictures that several data sets, or several releases of one, have as files of different names.
+
+The images ``2007_NNNNNN`` of PASCAL VOC 2012 are the images ``NNNNNN`` of 2007: what is trained on in one release may
+be the test set of the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Records = Iterable[Mapping[str, Any]]
+
+TEST_IMAGES = "test_images"  # of the metadata of a training set
+TRAINED_ON = "trained_on"  # it has images of test sets, as its protocol is published
+
+# What a file's path ends with, and the picture that it shows.
+RULES = (
+    (re.compile(r"(?:^|/)VOC(2\d{3})/JPEGImages/(\d{6})\.jpg$"), r"VOC \1_\2"),
+    (re.compile(r"(?:^|/)(2\d{3}_\d{6})\.jpg$"), r"VOC \1"),  # SBD's images too
+)
+
+
+def picture(file_name: str) -> str | None:
+    """What an image file shows, by one name for all releases; None where only its path tells."""
+    for pattern, name in RULES:
+        match = pattern.search(file_name)
+        if match:
+            return match.expand(name)
+    return None
+
+
+def pictures(records: Records) -> dict[str, str]:
+    """Files of the records by what they show, as far as that is known."""
+    shown = ((picture(record["file_name"]), record["file_name"]) for record in records if "image" not in record)
+    return {name: file for name, file in shown if name is not None}
+
+
+def trained_on(
+    train: Iterable[Mapping[str, Any]], test: str, test_records: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What is said of a training set that has pictures of a test set.
+
+    Args:
+        train: its records.
+        test: the name of the test set.
+        test_records: its records.
+    """
+    seen, tested = pictures(train), pictures(test_records)
+    shared = sorted(seen.keys() & tested.keys())
+    if shared:
+        yield (
+            f"{len(shared)} of its images are in the test set {test}, the first is {seen[shared[0]]}, which is "
+            f"{tested[shared[0]]}: take a training set without them, or set `{TEST_IMAGES}={TRAINED_ON!r}` in its "
+            "metadata to measure on them as they are"
+        )
