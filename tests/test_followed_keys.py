@@ -39,7 +39,6 @@ def test_table_names_keys_that_there_are():
         ("TEST.KEYPOINT_OKS_SIGMAS", [0.1], "no task of keypoints"),
         ("MODEL.ROI_KEYPOINT_HEAD.LOSS_WEIGHT", 4.0, "no task of keypoints"),
         ("MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT", 2.0, r"MTL\.SCALARIZATION"),
-        ("MODEL.RETINANET.NUM_CLASSES", 3, r"MODEL\.FCOS"),
         ("DATASETS.PROPOSAL_FILES_TRAIN", ("a",), "proposals are made in training"),
         ("GLOBAL.HACK", 2.0, "nothing reads it"),
         ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSample", "did you mean 'RepeatFactorTrainingSampler'"),

@@ -32,7 +32,6 @@ NOT_FOLLOWED: Mapping[str, str] = {
     "MODEL.KEYPOINT_ON": _NO_KEYPOINTS,
     "MODEL.ROI_KEYPOINT_HEAD.": _NO_KEYPOINTS,
     "TEST.KEYPOINT_OKS_SIGMAS": _NO_KEYPOINTS,
-    "MODEL.RETINANET.": "there is no RetinaNet; MultiTaskFCOS has its keys in MODEL.FCOS",
     "MODEL.ROI_BOX_CASCADE_HEAD.": "there are no cascaded box heads",
     "MODEL.PANOPTIC_FPN.": "instances and pixels are not merged; the tasks' weights are those of MTL.SCALARIZATION",
     "TEST.PRECISE_BN.ENABLED": "its passes in training mode would move what losses are normalized by",
