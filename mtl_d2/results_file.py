@@ -1,6 +1,7 @@
 """``results.json`` of a run: rows of metrics, of which one is the run's own.
 
-{ROW: {GROUP: {METRIC: value or null}}, ..., "own_row": ROW, "notes": [one line each], "definitions": {GROUP: words}}
+{ROW: {GROUP: {METRIC: value or null}}, ..., "own_row": ROW, "notes": [one line each], "definitions": {GROUP: words},
+"parameters": number of the model's}
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 OWN_ROW = "own_row"
 NOTES = "notes"
 DEFINITIONS = "definitions"
+PARAMETERS = "parameters"
 # Rows for comparison that tools/demo.py added before files said which row is the run's own.
 _OTHERS = ("untrained", "best constant", "equal weights (", "SimpleTrainer (")
 
@@ -44,6 +46,12 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
 def definitions_of(content: Mapping[str, Any]) -> dict[str, str]:
     """By group of the run's own row, whose definition its metrics follow and what it is, where there are several."""
     return dict(content.get(DEFINITIONS, {}))
+
+
+def parameters_of(content: Mapping[str, Any]) -> int:
+    """How many parameters the run's model has, frozen ones included; 0 where the file does not say."""
+    number = content.get(PARAMETERS)
+    return number if type(number) is int and number > 0 else 0
 
 
 def metric_names(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

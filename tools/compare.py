@@ -20,10 +20,10 @@ from types import FrameType
 
 import torch
 
-from mtl_d2.comparison.collect import Collected, collect
+from mtl_d2.comparison.collect import Collected, collect_all
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.page import write_tables
-from mtl_d2.comparison.plan import PlannedRun, plan_runs, run_folder
+from mtl_d2.comparison.plan import PlannedRun, plan_runs
 from mtl_d2.comparison.progress import Progress
 from mtl_d2.comparison.runner import Runner, is_locked
 from mtl_d2.comparison.spec import Comparison, read_comparison
@@ -118,12 +118,7 @@ def result(run: PlannedRun, collected: Collected) -> str:
 
 def tables(comparison: Comparison) -> tuple[Collected, Path]:
     """The page and the tables of what there is now."""
-    folders = {
-        entry.name: {str(seed): run_folder(comparison, entry, seed) for seed in comparison.seeds}
-        for entry in comparison.entries
-        if not entry.folders
-    }
-    collected = collect(comparison, folders)
+    collected = collect_all(comparison)
     return collected, write_tables(collected)
 
 

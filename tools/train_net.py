@@ -43,7 +43,7 @@ from mtl_d2.evaluation.augmented import add_augmented
 from mtl_d2.evaluation.build import check_evaluation
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.evaluation.rehearsal import Notes, rehearse
-from mtl_d2.evaluation.results import add_results_row
+from mtl_d2.evaluation.results import add_results_row, number_of_parameters
 from mtl_d2.files import WriteError, naming, refusal, write_atomically
 from mtl_d2.processes import number_of_processes
 from mtl_d2.tasks.registry import label_files
@@ -124,7 +124,8 @@ def evaluate(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines
     if cfg.TEST.AUG.ENABLED:
         add_augmented(cfg, model, results, MultiTaskTrainer.test)
     if comm.is_main_process():
-        add_results_row(cfg.OUTPUT_DIR, method_name(cfg), results, own=True, notes=results.remarks)
+        name, parameters = method_name(cfg), number_of_parameters(model)
+        add_results_row(cfg.OUTPUT_DIR, name, results, own=True, notes=results.remarks, parameters=parameters)
         verify_results(cfg, results)
     results.require_complete()
     return results

@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_d2.comparison.measures import main_metrics
 from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
-from mtl_d2.comparison.spec import Comparison, Entry
+from mtl_d2.comparison.spec import Comparison, Entry, run_folder
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
 from mtl_d2.engine.loop import spread_name
@@ -73,6 +73,11 @@ class Row:
         return summarize(record.metrics.get(metric, math.nan) for record in self.finished)
 
     @property
+    def parameters(self) -> float:
+        """Of the model, the mean over the finished runs that say it; NaN if none does."""
+        return summarize(record.run.parameters or math.nan for record in self.finished).mean
+
+    @property
     def counted(self) -> str:
         """`3`, or `2 of 3 (1 failed)`."""
         states = [record.outcome.state for record in self.records if not record.finished]
@@ -125,6 +130,12 @@ class Collected:
             return [row for row in self.rows if row.entry.name == given]
         return [row for row in self.rows if row.entry.baseline] or list(self.rows[:1])
 
+    @property
+    def single_task_size(self) -> float:
+        """Parameters of a single-task model, the mean of the baselines; NaN if there are none, or one does not say."""
+        sizes = [row.parameters for row in self.rows if row.entry.baseline]
+        return sum(sizes) / len(sizes) if sizes else math.nan
+
     def delta(self, row: Row, convention: str) -> Summary:
         """Delta of each finished run against the mean of the base, over the runs."""
         values = (delta(convention, record.metrics, self.base, self.metrics) for record in row.finished)
@@ -134,6 +145,16 @@ class Collected:
     def notes(self) -> list[str]:
         """Every run that does not count, with the reason, and what else a reader must know."""
         return [*unfinished(self), *missing(self), *remarks_of_runs(self)]
+
+
+def collect_all(comparison: Comparison) -> Collected:
+    """Reads all runs from where the comparison has them."""
+    folders = {
+        entry.name: {str(seed): run_folder(comparison, entry, seed) for seed in comparison.seeds}
+        for entry in comparison.entries
+        if not entry.folders
+    }
+    return collect(comparison, folders)
 
 
 def collect(comparison: Comparison, folders: Mapping[str, Mapping[str, Path]]) -> Collected:

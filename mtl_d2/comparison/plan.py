@@ -11,7 +11,7 @@ from detectron2.config import CfgNode, get_cfg
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures and heads
 from mtl_d2.comparison.errors import ComparisonError
-from mtl_d2.comparison.spec import Comparison, Entry, word
+from mtl_d2.comparison.spec import Comparison, Entry, run_folder, word
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
@@ -41,11 +41,6 @@ class PlannedRun:
     def label(self) -> str:
         """Its name for people."""
         return f"{self.entry.name}, seed {self.seed}"
-
-
-def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:
-    """Where a run of the comparison is."""
-    return comparison.output / entry.slug / str(seed)
 
 
 def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[PlannedRun]:

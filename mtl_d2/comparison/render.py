@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 
 from mtl_d2.comparison.collect import Collected
-from mtl_d2.comparison.tables import Cell, Table, measures
+from mtl_d2.comparison.tables import Cell, Table, measures, sizes
 from mtl_d2.report import markup
 
 # How the best of a column, and those of which nobody knows it, are shown.
@@ -64,6 +64,7 @@ def methods_csv(collected: Collected) -> str:
     lines = []
     for row in collected.rows:
         line = {"method": row.entry.name, "runs": len(row.records), "finished": len(row.finished)}
+        line |= {measure.title: measure.summary(row).mean for measure in sizes(collected)}
         for measure in measures(collected):
             summary = measure.summary(row)
             line[measure.title] = summary.mean
@@ -84,6 +85,7 @@ def runs_csv(collected: Collected) -> str:
             "seconds_per_update": record.seconds_per_update,
             "seconds": record.seconds,
             "memory_bytes": str(record.outcome.memory or ""),
+            "parameters": str(record.run.parameters or ""),
             **{name: repr(float(value)) for name, value in record.metrics.items()},  # nan is not nothing
             "folder": record.run.folder,
         }

@@ -83,6 +83,11 @@ class Comparison:
     conventions: tuple[str, ...]
 
 
+def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:
+    """Where a run of the comparison is."""
+    return comparison.output / entry.slug / str(seed)
+
+
 def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     """Reads a comparison file.
 

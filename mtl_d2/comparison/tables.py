@@ -25,6 +25,10 @@ MARKS = (
     "Bold: the best; underlined: several of which nobody knows which is the best, since they are within one standard "
     "error of their difference."
 )
+SIZE = (
+    "#P: parameters of the model, as a multiple of one single-task model's, the mean of the baselines': T of them "
+    "together have #P = T."
+)
 MIB = 2.0**20
 
 
@@ -102,6 +106,19 @@ def measures(collected: Collected) -> list[Measure]:
     return chosen
 
 
+def sizes(collected: Collected) -> list[Measure]:
+    """#P, where the sizes of the single-task models are known."""
+    single = collected.single_task_size
+    if math.isnan(single):
+        return []
+    return [Measure("#P", lambda row: _exact(row, row.parameters / single), None, DECIMALS)]
+
+
+def _exact(row: Row, value: float) -> Summary:
+    """Of a number that is the same in all runs of a row, so that it has no error."""
+    return Summary(value, math.nan, len(row.finished) if math.isfinite(value) else 0)
+
+
 def metric_title(name: str) -> str:
     """A metric in words: `boxes AP`."""
     group, _, metric = name.rpartition("/")
@@ -110,7 +127,7 @@ def metric_title(name: str) -> str:
 
 def main_table(collected: Collected) -> Table:
     """Metrics and Delta of every method."""
-    chosen = measures(collected)
+    size, chosen = sizes(collected), measures(collected)
     note = (
         "Mean ± standard error over the finished runs of each method, whose number is in the second column, or over "
         "fewer of them where a value says (of n): the others have none."
@@ -118,13 +135,14 @@ def main_table(collected: Collected) -> Table:
     conventions = [f"Δ {name}: {CONVENTIONS[name].what}" for name in collected.comparison.conventions]
     if any(m.title.startswith("Δ") for m in chosen):
         note += f" Δ against {collected.base_name}; " + "; ".join(conventions) + "."
+    note += f" {SIZE}" if size else ""
     note += f" {MARKS}"
     gaps = delta_gaps(collected) if any(m.title.startswith("Δ") for m in chosen) else []
     note += f" No Δ: {'; '.join(gaps)}." if gaps else ""
     runs = [record.run for row in collected.rows for record in row.finished]
     definitions = dict.fromkeys(pair for run in runs for pair in run.definitions.items())
     note += "".join(f" {group_title(group)}: {words}." for group, words in definitions)
-    return Table("Results", _methods(collected, chosen), note=note)
+    return Table("Results", _methods(collected, [*size, *chosen]), note=note)
 
 
 def cost_table(collected: Collected) -> Table:

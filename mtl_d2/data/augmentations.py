@@ -1,4 +1,4 @@
-"""The augmentations of a config: detectron2's, those of ``jitter`` and of one's own, named with their arguments."""
+"""The augmentations of a config: detectron2's, this package's and one's own, named with their arguments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from detectron2.data.transforms import augmentation_impl
 
 from mtl_d2.calls import Call, CallError, parse_call, takes, wrong_arguments
 from mtl_d2.data.jitter import AUGMENTATIONS
+from mtl_d2.data.scale_crop import RandomScaleCrop
 from mtl_d2.options import Option, declare
 
 declare(
@@ -26,7 +27,7 @@ declare(
         )
     },
 )
-_CROPS = (T.RandomCrop, T.FixedSizeCrop, T.RandomCrop_CategoryAreaConstraint)
+_CROPS = (T.RandomCrop, T.FixedSizeCrop, T.RandomCrop_CategoryAreaConstraint, RandomScaleCrop)
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -53,7 +54,7 @@ def cuts_objects(cfg: CfgNode) -> bool:
 
 
 def cuts_polygons(cfg: CfgNode) -> bool:
-    """Whether one of detectron2's crops of training images is among them, for which polygons are cut."""
+    """Whether a crop of training images is among them, for which polygons are cut."""
     augmentations = build_augmentations(cfg, is_train=True)
     return any(isinstance(_innermost(one), _CROPS) for one in augmentations)
 

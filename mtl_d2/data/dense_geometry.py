@@ -8,20 +8,18 @@ it. What a pixel's depth becomes where the image is magnified is a matter of con
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import BlendTransform, ScaleTransform
-from torch.nn import functional as F
 
+from mtl_d2.data.dense_resampling import Affine, Size, resample
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.magnify import MagnifyTransform
 
 Array = npt.NDArray[Any]
-Size = tuple[int, int]  # height, width
 
 # What depth is multiplied by where the image is magnified s times, beside the size it is stored in. "divide" is MTAN's:
 # the camera is s times nearer; "multiply" is for disparity, its inverse. In the mean of both directions, and for
@@ -31,30 +29,6 @@ DEPTH_SCALINGS: dict[str, Callable[[float], float]] = {
     "divide": lambda s: 1 / s,
     "multiply": lambda s: s,
 }
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A map from points of an image to points of another; the first pixel is the square from (0, 0) to (1, 1).
-
-    Attributes:
-        matrix: (2, 3): (x, y) goes to ``matrix @ (x, y, 1)``.
-        size: of the image that it leads to; what lies outside the first has no label.
-    """
-
-    matrix: Array
-    size: Size
-
-    @property
-    def magnification(self) -> float:
-        """How much longer lines become, the geometric mean over directions."""
-        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
-
-    @property
-    def turn(self) -> Array:
-        """(2, 2) orthogonal: what the map does beside stretching, by its polar decomposition."""
-        left, _, right = np.linalg.svd(self.matrix[:, :2])
-        return left @ right
 
 
 def transform_depth(
@@ -94,12 +68,12 @@ def transform_normals(normals: Array, transforms: T.TransformList) -> Array:
         DataError: what a transform does to points is not known.
     """
     values, affines = _transformed(normals, transforms, bilinear=True)
-    turn = np.eye(2)
+    turn = np.eye(3, dtype=np.float32)  # nothing is done to z
     for affine in affines:
-        turn = affine.turn @ turn
-    turned = np.concatenate([values[..., :2] @ turn.T.astype(np.float32), values[..., 2:]], -1)
-    length = np.linalg.norm(turned, axis=-1, keepdims=True)
-    return np.where(length > 1e-3, turned / np.maximum(length, 1e-3), np.float32(0)).astype(np.float32)
+        turn[:2, :2] = affine.turn @ turn[:2, :2]
+    turned = values @ turn.T
+    length = np.sqrt(np.einsum("hwc,hwc->hw", turned, turned))[..., None]
+    return turned * np.where(length > 1e-3, 1 / np.maximum(length, np.float32(1e-3)), np.float32(0))
 
 
 def transform_ids(ids: Array, transforms: T.TransformList, ignored: int) -> Array:
@@ -120,7 +94,7 @@ def transform_ids(ids: Array, transforms: T.TransformList, ignored: int) -> Arra
         if type(transform).apply_segmentation in _WRONG_FOR_IDS or hasattr(transform, "affine"):
             affine = affine_of(transform, (ids.shape[0], ids.shape[1]))
             if affine is not None:
-                above_0 = _moved(ids[..., None] + np.float32(1), affine, bilinear=False)[..., 0]
+                above_0 = resample(ids[..., None] + np.float32(1), affine, bilinear=False)[..., 0]
                 ids = np.where(above_0 > 0, above_0 - 1, ignored).astype(np.uint8)
         elif type(transform) in _AFFINES:
             ids = transform.apply_segmentation(ids)
@@ -136,7 +110,7 @@ def _transformed(values: Array, transforms: T.TransformList, bilinear: bool) -> 
     for transform in transforms.transforms:
         affine = affine_of(transform, (values.shape[0], values.shape[1]))
         if affine is not None:
-            values = _moved(values, affine, bilinear)
+            values = resample(values, affine, bilinear)
             affines.append(affine)
     return np.ascontiguousarray(values, np.float32), affines
 
@@ -210,54 +184,10 @@ _AFFINES: dict[type, Callable[[Any, Size], Affine | None]] = {
     T.CropTransform: _cropped,
     T.PadTransform: _padded,
     T.ResizeTransform: _resized,
+    MagnifyTransform: _resized,
     ScaleTransform: _resized,
     T.ExtentTransform: _extended,
     T.RotationTransform: _rotated,
 }
 
 _WRONG_FOR_IDS = frozenset(kind.apply_segmentation for kind in (T.ExtentTransform, T.RotationTransform, T.PadTransform))
-
-
-def _moved(values: Array, affine: Affine, bilinear: bool) -> Array:
-    """Values (H, W, C) after an affine map. The nearest pixel decides whether a pixel is labelled, any value but 0."""
-    if np.array_equal(np.abs(affine.matrix[:, :2]), np.eye(2)) and not (affine.matrix[:, 2] % 1).any():
-        return _flipped_and_shifted(values, affine)
-    pixels = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]  # (1, C, H, W)
-    grid = _sources(affine, values.shape[:2])
-    nearest = F.grid_sample(pixels, grid, "nearest", "zeros", align_corners=False)
-    if bilinear:
-        labelled = (pixels != 0).any(1, keepdim=True)
-        share = F.grid_sample(labelled.to(pixels), grid, "bilinear", "zeros", align_corners=False)
-        mean = F.grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False) / share.clamp(min=0.1)
-        nearest = torch.where((nearest != 0).any(1, keepdim=True), mean, 0)
-    return nearest[0].permute(1, 2, 0).numpy()
-
-
-def _flipped_and_shifted(values: Array, affine: Affine) -> Array:
-    """Values (H, W, C) of which each pixel goes to one pixel."""
-    moved = np.zeros((*affine.size, values.shape[2]), values.dtype)
-    places = []
-    for axis, row in ((0, affine.matrix[1]), (1, affine.matrix[0])):
-        flipped = row[1 - axis] < 0
-        values = np.flip(values, axis) if flipped else values
-        shift = int(row[2]) - flipped * values.shape[axis]
-        first, end = max(shift, 0), min(shift + values.shape[axis], affine.size[axis])
-        places.append((slice(first, max(end, first)), slice(first - shift, max(end, first) - shift)))
-    (rows, from_rows), (columns, from_columns) = places
-    moved[rows, columns] = values[from_rows, from_columns]
-    return moved
-
-
-def _sources(affine: Affine, size: tuple[int, ...]) -> torch.Tensor:
-    """(1, H', W', 2) where each pixel comes from, as ``grid_sample`` counts: -1 to 1 from edge to edge.
-
-    Points are nudged by less than rounding can move them, so that the pixel on the right and below is the nearest one
-    where two are equally near, as in Pillow.
-    """
-    backward = np.linalg.inv(np.vstack([affine.matrix, [0, 0, 1]]))
-    (height, width), (rows, columns) = affine.size, size
-    x = np.arange(width) + 0.5
-    y = np.arange(height)[:, None] + 0.5
-    points = [row[0] * x + row[1] * y + row[2] + 1e-3 for row in backward[:2]]
-    grid = np.stack([points[0] * (2 / columns) - 1, points[1] * (2 / rows) - 1], -1)
-    return torch.from_numpy(grid.astype(np.float32))[None]

@@ -16,7 +16,7 @@ from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import generator_states
 from mtl_d2.engine.stop import StopRequest, StopTraining
 from mtl_d2.evaluation.errors import EvaluationError
-from mtl_d2.evaluation.results import EvaluationResults, add_results_row
+from mtl_d2.evaluation.results import EvaluationResults, add_results_row, number_of_parameters
 from mtl_d2.report import write_report
 from mtl_d2.report.pictures import write_pictures
 
@@ -161,7 +161,8 @@ class ReportHook(HookBase):
         results = getattr(self.trainer, "_last_eval_results", None)
         notes = [*self.failed.told(), *getattr(results, "notes", ())]
         if results is not None and (results or notes):
-            add_results_row(output, method_name(self.cfg), results, own=True, notes=notes)
+            parameters = number_of_parameters(self.trainer.model)
+            add_results_row(output, method_name(self.cfg), results, own=True, notes=notes, parameters=parameters)
         if self.trainer.iter + 1 >= self.trainer.max_iter and self.cfg.DATASETS.TEST:
             write_pictures(self.trainer.model, self.cfg, output)
         write_report(output)

@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from tabulate import tabulate
+from torch import nn
 
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.files import write_atomically
-from mtl_d2.results_file import DEFINITIONS, NOTES, OWN_ROW, rows_of
+from mtl_d2.results_file import DEFINITIONS, NOTES, OWN_ROW, PARAMETERS, rows_of
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -82,7 +83,13 @@ def flat_table(results: Results) -> str:
 
 
 def add_results_row(
-    output_dir: str | Path, name: str, results: Results, *, own: bool = False, notes: Sequence[str] = ()
+    output_dir: str | Path,
+    name: str,
+    results: Results,
+    *,
+    own: bool = False,
+    notes: Sequence[str] = (),
+    parameters: int = 0,
 ) -> None:
     """Writes ``results`` as the row ``name`` of ``OUTPUT_DIR/results.json``, keeping the other rows.
 
@@ -92,15 +99,22 @@ def add_results_row(
         results: metrics by group; NaN becomes null.
         own: whether it is the row that says what the run came to; the others are there to be compared with it.
         notes: with ``own``: what is to be known of it, a line each, in the place of what was noted before.
+        parameters: with ``own``: how many the model has; 0 = unknown.
     """
     path = Path(output_dir, "results.json")
     content = _read(path)
     rows = rows_of(content)
     rows[name] = {group: {k: _number(v) for k, v in metrics.items()} for group, metrics in results.items()}
-    known = {key: content.get(key) for key in (OWN_ROW, NOTES, DEFINITIONS)}
+    known = {key: content.get(key) for key in (OWN_ROW, NOTES, DEFINITIONS, PARAMETERS)}
     if own:
-        known = {OWN_ROW: name, NOTES: list(notes), DEFINITIONS: dict(getattr(results, "definitions", {}))}
+        definitions = dict(getattr(results, "definitions", {}))
+        known = {OWN_ROW: name, NOTES: list(notes), DEFINITIONS: definitions, PARAMETERS: parameters}
     write_atomically(path, json.dumps(rows | {key: value for key, value in known.items() if value}, indent=1))
+
+
+def number_of_parameters(model: nn.Module) -> int:
+    """How many parameters a model has, frozen ones included and shared ones once; buffers are none."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _read(path: Path) -> dict[str, Any]:

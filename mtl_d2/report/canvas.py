@@ -31,11 +31,14 @@ class Canvas:
         image: (H, W, 3) uint8, RGB.
         palette: colours of the classes.
         score_threshold: objects with a lower score, in [0, 1], are not drawn.
+        spans: by task, the numbers that its colours span. The first map that is drawn of it says them, for all
+            canvases that share the dict.
     """
 
     image: Image
     palette: Palette
     score_threshold: float = 0.0
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     _objects: tuple[Any, Any] | None = None
     _maps: list[tuple[str, ClassMap]] = field(default_factory=list)
     _panels: list[tuple[str, Image]] = field(default_factory=list)
@@ -77,6 +80,13 @@ class Canvas:
     def add_class(self, what: str, category: int, names: Sequence[str]) -> None:
         """The class of the whole image, as a line below it."""
         self._lines.append(f"{what}: {class_name([str(name) for name in names], category)}")
+
+    def of_one_task(self) -> tuple[str, Picture]:
+        """What a task that has the canvas for itself has drawn: its panel with the caption, or the image under it."""
+        if not self._panels:
+            return "", self.picture()
+        caption, pixels = self._panels[-1]
+        return caption, Picture(pixels, frozenset(), tuple(self._left_out))
 
     def picture(self) -> Picture:
         """All of it, from top to bottom."""

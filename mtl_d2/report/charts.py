@@ -79,7 +79,7 @@ def plot(
                 continue
             averages = running_average(s.values)[0] if style == "smooth" else s.values
             x, y = thinned(s.updates, averages, MAX_VERTICES)
-            axes.plot(*_broken(x, y, s.gaps), f"C{i}", linestyle=_dashes(i), gid="line")
+            axes.plot(*_broken(x, y, s.gaps), f"C{i}", linestyle=dashes(i), gid="line")
             if style == "marks" or len(x) == 1:
                 _dots(axes, x, y, size=7 if len(x) < FEW else 4, color=f"C{i}", gid="marks")
             if error is not None:
@@ -123,7 +123,7 @@ def histogram(
             if len(v) and filled:
                 axes.stairs(shares, edges, color=f"C{i}", fill=True, alpha=0.35, gid="bars")
             if len(v):
-                axes.stairs(shares, edges, color=f"C{i}", linewidth=2, linestyle=_dashes(i), gid="outline")
+                axes.stairs(shares, edges, color=f"C{i}", linewidth=2, linestyle=dashes(i), gid="outline")
 
     return _svg(draw, title, x_label)
 
@@ -179,7 +179,8 @@ def _broken(x: Floats, y: Floats, gaps: Floats) -> tuple[Floats, Floats]:
     return np.insert(x, places, np.nan), np.insert(y, places, np.nan)
 
 
-def _dashes(index: int) -> str:
+def dashes(index: int) -> str:
+    """Of the line of a colour that starts over."""
     return "-" if index < len(COLORS) else "--"
 
 

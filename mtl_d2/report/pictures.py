@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def write_pictures(
     folder = Path(output_dir) / PICTURE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     artist = _Artist(model, cfg, folder, score_threshold)
-    with _evaluating(model):
+    with evaluating(model):
         for name in cfg.DATASETS.TEST:
             artist.draw_some(cfg, name, count)
     seen = {name for entry in artist.entries for name in entry["classes"]}
@@ -83,8 +83,7 @@ class _Artist:
         self.model, self.folder, self.score_threshold = model, folder, score_threshold
         train, test = (tuple(names) for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
         self.kinds = first_of_each(kinds_of(cfg.MTL.TASKS))
-        keys = dict.fromkeys(kind.classes_key for kind in self.kinds if kind.classes_key)
-        self.palette = Palette((MetadataCatalog.get(name) for name in (*test, *train)), list(keys))
+        self.palette = palette_of(cfg, self.kinds)
         # A prediction's classes are those that were trained; a label's are those of its own data set, if it has any.
         self.names = (*train, *test)
         self.entries: list[dict[str, Any]] = []
@@ -120,10 +119,8 @@ class _Artist:
 
     def _write(self, record: dict, sample: dict, name: str, stem: str) -> dict[str, Any]:
         """Writes both pictures of an image; returns what the index says of them."""
-        held = "image" in record  # and labels with it
-        image = _shown(record["image"].numpy()) if held else read_file(record["file_name"], "RGB")  # (H, W, 3)
-        image = np.ascontiguousarray(image)
-        output = self.model([record if held else sample])[0]
+        image = image_of(record)
+        output = self.model([record if "image" in record else sample])[0]
         predicted, true = (Canvas(image, self.palette, self.score_threshold) for _ in range(2))
         labels = [kind for kind in self.kinds if kind.record_key in record]
         for kind in self.kinds:
@@ -142,18 +139,33 @@ class _Artist:
         }
 
     def _metadata(self, kind: TaskKind, *first: str) -> Any:
-        """Catalog metadata with the names of a task's classes, of the first data set that has them."""
-        names = (*first, *self.names)
-        return MetadataCatalog.get(next((name for name in names if kind.class_names(name)), names[0]))
+        return metadata_of(kind, (*first, *self.names))
 
 
-def _shown(image: npt.NDArray[np.uint8]) -> Image:
+def metadata_of(kind: TaskKind, names: Sequence[str]) -> Any:
+    """Catalog metadata with the names of a task's classes, of the first of some data sets that has them."""
+    return MetadataCatalog.get(next((name for name in names if kind.class_names(name)), names[0]))
+
+
+def palette_of(cfg: CfgNode, kinds: Sequence[TaskKind]) -> Palette:
+    """Colours of the classes of all data sets of a run."""
+    keys = dict.fromkeys(kind.classes_key for kind in kinds if kind.classes_key)
+    return Palette((MetadataCatalog.get(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)), list(keys))
+
+
+def image_of(record: Mapping[str, Any]) -> Image:
+    """(H, W, 3) RGB of a record, which may hold it itself, and labels with it."""
+    image = as_rgb(record["image"].numpy()) if "image" in record else read_file(record["file_name"], "RGB")
+    return np.ascontiguousarray(image)
+
+
+def as_rgb(image: npt.NDArray[np.uint8]) -> Image:
     """(1 or 3, H, W) grey or RGB -> (H, W, 3)."""
     return np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards the mode of every submodule is what it was."""
     was_training = [(module, module.training) for module in model.modules()]
     model.eval()

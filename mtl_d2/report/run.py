@@ -15,7 +15,7 @@ import yaml
 from mtl_d2.report.file_names import CONFIG, METRICS, PICTURE_FOLDER, PICTURE_INDEX, RESULTS
 from mtl_d2.report.precision import PERCENT_GROUPS, evaluator
 from mtl_d2.report.series import Series, is_number, read_series
-from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, rows_of
+from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, parameters_of, rows_of
 from mtl_d2.tasks.registry import kind_of_group
 
 Groups = dict[str, dict[str, float]]  # {group: {metric: value}}; NaN where the evaluator gave no number
@@ -40,6 +40,7 @@ class Run:
         definitions: by group, whose definition its numbers follow.
         pictures: the index that `write_pictures` wrote, empty if there is none.
         problems: one sentence for each thing that is missing or broken.
+        parameters: how many the model has; 0 where `results.json` does not say.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Run:
     definitions: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    parameters: int = 0
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Value of a dotted config key, e.g. `SOLVER.BASE_LR`."""
@@ -133,6 +135,7 @@ def read_run(folder: Path) -> Run:
         _words(results.get(DEFINITIONS)),
         pictures,
         [*problems, *complaints],
+        parameters_of(results),
     )
 
 

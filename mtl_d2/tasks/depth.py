@@ -125,6 +125,6 @@ class Depth(DenseTask):
         self._draw(canvas, prediction.float().cpu().numpy(), metadata)
 
     def _draw(self, canvas: Canvas, depth: Any, metadata: Any) -> None:
-        span = depth_range(depth)
+        span = canvas.spans.setdefault(self.task, depth_range(depth))
         caption = depth_caption(span, metadata.get(self.maps.unit, METRES))
         canvas.add_panel(f"{self.task}: {caption}", depth_picture(depth, span))

@@ -44,6 +44,7 @@ def write_run(
     metrics: dict[str, dict[str, float | None]] | None = None,
     outcome: Outcome | None = None,
     loss: float = 1.0,
+    parameters: int | None = None,
 ) -> Path:
     """A run's files, with ``UPDATES`` updates, a cosine and weights."""
     folder.mkdir(parents=True)
@@ -57,7 +58,8 @@ def write_run(
     (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "config.yaml").write_text(yaml.safe_dump({"SEED": 3, "SOLVER": {"MAX_ITER": UPDATES}}))
     if metrics is not None:
-        (folder / "results.json").write_text(json.dumps({"own": metrics, "constant": {"bbox": {"AP": 99.0}}}))
+        size = {} if parameters is None else {"parameters": parameters}
+        (folder / "results.json").write_text(json.dumps({"own": metrics, "constant": {"bbox": {"AP": 99.0}}, **size}))
     if outcome is not None:
         write_outcome(folder, outcome)
     return folder

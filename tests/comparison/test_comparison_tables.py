@@ -27,8 +27,8 @@ def gather(comparison, runs):
     folders = {}
     for entry in comparison.entries:
         folders[entry.name] = {str(seed): comparison.output / entry.slug / str(seed) for seed in comparison.seeds}
-        for seed, (metrics, outcome) in runs.get(entry.name, {}).items():
-            write_run(folders[entry.name][seed], metrics, outcome)
+        for seed, (metrics, outcome, *parameters) in runs.get(entry.name, {}).items():
+            write_run(folders[entry.name][seed], metrics, outcome, parameters=next(iter(parameters), None))
     return collect(comparison, folders)
 
 
@@ -93,6 +93,40 @@ def test_baselines_are_the_base_of_delta(tmp_path):
     equal = table.cells.loc["equal"]
     assert equal["Δ mclgs % ↓"].text == "-4.03"
     assert lines(table)["boxes"][2].text == "–"
+
+
+SEGNETS = {"semantic": 24_981_069, "depth": 24_980_289, "normals": 24_980_419}  # of one task, as MTAN has them
+MTAN = 44_229_073
+
+
+def sized(tmp_path, **sizes):
+    """Runs of models of some numbers of parameters; None: their results do not say it."""
+    names = [name for name in sizes if name not in SEGNETS]
+    comparison = made_up_comparison(
+        tmp_path, methods={name: {} for name in names}, baselines={n: {} for n in sizes if n in SEGNETS} or None
+    )
+    runs = {n: {seed: (scores(20.0, 50.0), DONE, size) for seed in ("1", "2")} for n, size in sizes.items()}
+    return gather(comparison, runs)
+
+
+def test_sizes_are_those_of_the_papers_table(tmp_path):
+    """MCLGS, table 3: 1.77 for MTAN, and 3 for the three single-task models together."""
+    collected = sized(tmp_path, mtan=MTAN, old=None, **SEGNETS)
+    table = main_table(collected)
+    assert list(table.cells.columns[:2]) == ["runs", "#P"]
+    assert [cell.whole for cell in table.cells["#P"]] == ["1.77", "–", "1.00", "1.00", "1.00"]
+    assert {cell.mark for cell in table.cells["#P"]} == {""}
+    rows = list(csv.DictReader(io.StringIO(methods_csv(collected))))
+    assert sum(float(row["#P"]) for row in rows if row["method"] in SEGNETS) == pytest.approx(3)
+    assert [row["parameters"] for row in csv.DictReader(io.StringIO(runs_csv(collected)))][:3] == [str(MTAN)] * 2 + [""]
+    assert r"\#P" in latex([table], [])
+
+
+@pytest.mark.parametrize("sizes", [{}, {"depth": None}, {"depth": 5, "normals": None}], ids=["no", "old", "one old"])
+def test_no_sizes_without_those_of_all_single_task_models(tmp_path, sizes):
+    table = main_table(sized(tmp_path, mtan=MTAN, **sizes))
+    assert "#P" not in table.cells
+    assert "#P" not in table.note
 
 
 def test_values_can_be_the_base_of_delta(tmp_path):

@@ -37,6 +37,8 @@ GEOMETRIC = [
     "ScaleJitter(0.5, 1.5)",
     "ScaleJitter(scales=(1.0, 1.2, 1.5))",
     "RandomApply(RandomRotation((90, 90)), 0.5)",
+    "RandomScaleCrop()",
+    "RandomCentreZoom((1.5,))",
 ]
 PHOTOMETRIC = [
     "RandomBrightness(0.5, 1.5)",
@@ -208,6 +210,8 @@ def test_class_of_ones_own_is_taken_by_its_name(cfg):
         ("RandomFlip(probability=1)", r"RandomFlip: got an unexpected keyword argument 'probability'.* are \(prob=0.5"),
         ("ResizeScale(0.5)", r"ResizeScale: missing a required argument: 'max_scale'"),
         ("ScaleJitter(2.0, 1.0)", r"ScaleJitter: factors must be > 0, the first <= the second"),
+        ("RandomScaleCrop((0.9, 1.2))", r"RandomScaleCrop: scales must be numbers >= 1.*got \(0\.9, 1\.2\)"),
+        ("RandomCentreZoom(())", r"RandomCentreZoom: scales must be numbers >= 1"),
         ("ColorJitter(hue=0.7)", "ColorJitter: hue values should be between"),
         ("RandomCrop('relative', (2.0, 2.0))", r"fails on a grey image of \(480, 640\)"),
         ("RandomCrop_CategoryAreaConstraint('relative', (0.5, 0.5), 0.75)", "fails on a grey image"),

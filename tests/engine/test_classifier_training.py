@@ -123,9 +123,11 @@ def own_results(output):
 
 
 def test_run_leaves_accuracies_pictures_and_a_report(cfg):
-    train(cfg)
+    model = train(cfg).model
     output = Path(cfg.OUTPUT_DIR)
     row = own_results(output)
+    content = json.loads(Path(output, "results.json").read_text())
+    assert content["parameters"] == sum(p.numel() for p in model.parameters())
     left, right = (row["accuracy"][task] for task in TASKS)
     assert row["accuracy"]["harmonic_mean"] == pytest.approx(2 * left * right / (left + right))
     assert set(row) == {"accuracy", "accuracy@bars_val"}

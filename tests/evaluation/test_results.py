@@ -1,9 +1,16 @@
 import json
 
 import pytest
+from torch import nn
 
-from mtl_d2.evaluation.results import EvaluationResults, add_results_row, flat_table, merge_results
-from mtl_d2.results_file import definitions_of, notes_of, own_row, rows_of
+from mtl_d2.evaluation.results import (
+    EvaluationResults,
+    add_results_row,
+    flat_table,
+    merge_results,
+    number_of_parameters,
+)
+from mtl_d2.results_file import definitions_of, notes_of, own_row, parameters_of, rows_of
 
 BOX, SEG = {"AP": 25.0, "AP-car": 30.0}, {"mIoU": 55.0}
 
@@ -63,6 +70,20 @@ def test_definitions_stay_beside_the_own_row(tmp_path):
     add_results_row(tmp_path, "another", {"bbox": BOX})
     assert definitions_of(written(tmp_path)) == {"bbox": "AP as by pycocotools"}
     assert list(rows_of(written(tmp_path))) == ["sum", "another"]
+
+
+def test_the_number_of_parameters_stays_beside_the_own_row(tmp_path):
+    frozen = nn.Linear(3, 2).requires_grad_(False)  # 8
+    model = nn.Sequential(frozen, nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2), frozen)  # and 4 and 4
+    add_results_row(tmp_path, "sum", {"bbox": BOX}, own=True, parameters=number_of_parameters(model))
+    add_results_row(tmp_path, "another", {"bbox": BOX})
+    assert parameters_of(written(tmp_path)) == 16
+    assert list(rows_of(written(tmp_path))) == ["sum", "another"]
+
+
+@pytest.mark.parametrize("said", [{}, {"parameters": None}, {"parameters": "many"}, {"parameters": True}])
+def test_files_that_say_no_number_of_parameters_have_none(said):
+    assert parameters_of({"sum": {"bbox": BOX}, **said}) == 0
 
 
 def test_run_that_goes_on_with_another_method_has_that_row_and_its_notes(tmp_path):
