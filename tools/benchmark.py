@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures what one update costs in time, memory and arithmetic, relative to detectron2's SimpleTrainer.
 
-tools/benchmark.py [--model r50|r18|small|rcnn-r50|rcnn-small|lenet] [--rounds R] [--flops] [--memory] [--json FILE]
+tools/benchmark.py [--model r50|r18|small|rcnn-r50|rcnn-small|segnet|mtan|lenet] [--rounds R] [--flops]
+                   [--memory] [--json FILE]
 tools/benchmark.py --all-methods [...]
 
 All variants update the same model in turn, round after round, so that a disturbance of the machine meets all of them;
@@ -180,10 +181,11 @@ def complete(args: argparse.Namespace) -> str:
     while not needed >= (further := {KNOWN[name].reference for name in needed}):
         needed |= further
     args.variants = [name for name in KNOWN if name in needed]
+    least = args.tasks if any(KNOWN[name].disjoint for name in args.variants) else 1
     rules = [
         (len(args.size) == 2 and min(args.size) >= 32, "--size must be HxW with both at least 32, e.g. 256x448"),
         (1 <= args.tasks <= most, f"--tasks must be 1 to {most}, got {args.tasks}"),
-        (args.batch >= args.tasks, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
+        (args.batch >= least, f"--batch must be at least --tasks ({args.tasks}), got {args.batch}"),
         (not args.all_methods or set(args.variants) <= set(METHODS), "--all-methods compares " + ", ".join(METHODS)),
         (args.rounds >= 0, f"--rounds must be at least 0, got {args.rounds}"),
         (args.threads >= 1, f"--threads must be at least 1, got {args.threads}"),

@@ -42,12 +42,33 @@ SMALL_RCNN = (
     *("MODEL.FPN.OUT_CHANNELS", "32", "MODEL.ROI_BOX_HEAD.FC_DIM", "64", "MODEL.ROI_MASK_HEAD.CONV_DIM", "32"),
     *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "100", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "32"),
 )
+DENSE = ("semantic", "depth", "normals")
+HEADS = ("SEM_SEG_HEAD", "DEPTH_HEAD", "NORMALS_HEAD")
+
+
+def segnet(trunk: str, layers: str, *widths: int) -> tuple[str, ...]:
+    """Overrides that make a SegNet for NYUv2 of a config: 13 classes, depth and normals, each at full size."""
+    head = {"LAYERS": layers, "IN_FEATURES": "['decoder1']", "COMMON_STRIDE": 1, "CONVS_DIM": widths[0], "NORM": ""}
+    return (
+        *("DATASETS.TRAIN", "('made-up',)", "MODEL.META_ARCHITECTURE", "MultiTaskDense", "MODEL.BACKBONE.NAME", trunk),
+        *("MODEL.SEGNET.WIDTHS", str(widths), "MODEL.SEM_SEG_HEAD.NAME", "SemSegMapHead"),
+        *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "13", "MTL.DATA.PER_DATASET", "()"),
+        *(word for node in HEADS for key, value in head.items() for word in (f"MODEL.{node}.{key}", str(value))),
+    )
+
+
+VGG, NARROW = (64, 128, 256, 512, 512), (8, 16, 32, 32, 32)
+SPLIT, MTAN = ("build_segnet_backbone", "split"), ("build_mtan_segnet_backbone", "mtan")
 MODELS = {
     "r50": Model("bdd100k_mclgs.yaml", (), (256, 448), 2, further=MAPS),
     "r18": Model("bdd100k_mclgs.yaml", RESNET18, (256, 448), 2, further=MAPS),
     "small": Model("sample_scenes_mclgs.yaml", (), (96, 160), 4, further=MAPS),
     "rcnn-r50": Model(*RCNN, (256, 448), 2, ("detection", "instance"), plain_rcnn),
     "rcnn-small": Model(RCNN[0], RCNN[1] + SMALL_RCNN, (96, 160), 4, ("detection", "instance"), plain_rcnn),
+    "segnet": Model("Base-SampleScenes.yaml", segnet(*SPLIT, *VGG), (288, 384), 2, DENSE),
+    "segnet-small": Model("Base-SampleScenes.yaml", segnet(*SPLIT, *NARROW), (64, 96), 3, DENSE),
+    "mtan": Model("Base-SampleScenes.yaml", segnet(*MTAN, *VGG), (288, 384), 2, DENSE),
+    "mtan-small": Model("Base-SampleScenes.yaml", segnet(*MTAN, *NARROW), (64, 96), 3, DENSE),
     "lenet": Model("multi_mnist_equal.yaml", (), (36, 36), 256, ("class_left", "class_right")),
 }
 

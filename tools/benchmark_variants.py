@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from benchmark_batches import make_batch
 from benchmark_models import MODELS, Setting
+from benchmark_retained import RetainedGraphTrainer
 from benchmark_torchjd import TorchJDTrainer
 from detectron2.config import get_cfg
 from detectron2.engine import AMPTrainer, SimpleTrainer, TrainerBase
@@ -104,6 +105,7 @@ VARIANTS = {
     "torchjd-lean": Variant(
         "the same with `optimize_gramian_computation`", build=lambda bench: bench.torchjd(sum_gramians=True)
     ),
+    "retained": Variant("one graph, T times backward(retain_graph), IMTL-G", build=lambda bench: bench.retained()),
     "simple-disjoint": Variant("SimpleTrainer, one task an image", "simple-disjoint", disjoint=True),
     "mclgs-disjoint": Variant(
         "our loop, MCLGS, exact, one task an image", "simple-disjoint", disjoint=True, overrides=MCLGS
@@ -170,6 +172,10 @@ class Bench:
         """detectron2's float16 training."""
         model = MODELS[self.setting.model].plain(self.model).train()
         return AMPTrainer(model, repeat(self.batches[False]), self.optimizer)
+
+    def retained(self) -> RetainedGraphTrainer:
+        """The update of libraries that keep the whole graph, of our model, on images that have all labels."""
+        return RetainedGraphTrainer(self.model, repeat(self.batches[False]), self.optimizer)
 
     def torchjd(self, **options: bool) -> TorchJDTrainer:
         """TorchJD's update of our model, on images that have all labels."""

@@ -7,7 +7,7 @@ Johns, Davison, "End-to-end multi-task learning with attention", CVPR 2019, http
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
@@ -20,6 +20,7 @@ from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.backbone.checked import checked_by
 from mtl_d2.options import Option, declare
 
+Layers = TypeVar("Layers", bound=nn.Module)
 STAGES = (1, 2, 3, 4, 5)
 # What a stage can give: the map after its first convolution, after its last one, pooled, and the places of the maxima;
 # the unpooled map of the decoder, and what its convolutions make of it.
@@ -56,7 +57,7 @@ def normalized(inputs: int, outputs: int) -> nn.Sequential:
     return initialized(layers)
 
 
-def initialized(layers: nn.Sequential) -> nn.Sequential:
+def initialized(layers: Layers) -> Layers:
     """``layers`` with the weights that SegNets begin with in MTAN's code: Xavier's, and biases of 0."""
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):

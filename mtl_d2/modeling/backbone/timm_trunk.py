@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import log2
 from typing import Any
 
@@ -37,6 +37,12 @@ OPTIONS = {
         "stride of its last map: below 32 its last stages are dilated in place of strided, where timm has it",
         "8, 16 or 32",
         lambda value: value in (8, 16, 32),
+    ),
+    "OUT_FEATURES": Option(
+        [],
+        "maps that heads look at where there is no pyramid: `res2`, ...; none = the one of OUTPUT_STRIDE",
+        "a list of texts",
+        lambda value: all(isinstance(name, str) for name in value),
     ),
 }
 declare("MODEL.TIMM", OPTIONS)
@@ -140,6 +146,16 @@ class TimmTrunk(Backbone):
             name: ShapeSpec(channels=self._channels[name], stride=self._strides[name]) for name in self._out_features
         }
 
+    @property
+    def size_divisibility(self) -> int:
+        """The stride of the coarsest map that it computes."""
+        return max(self._strides.values())
+
+    def last_layers(self, names: Sequence[str]) -> list[nn.Module]:
+        """The last convolution or linear layer of the network, which ends with its deepest map."""
+        layers: list[nn.Module] = [m for m in self.network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        return layers[-1:]
+
 
 def map_places(network: Any) -> dict[str, int]:
     """Where in what ``network`` gives the map of each name is: the last one of its stride.
@@ -193,13 +209,14 @@ def create_network(cfg: Any, channels: int, places: Sequence[int] | None = None)
         raise TrunkError(f"timm cannot build MODEL.TIMM.NAME {options.NAME!r} to give maps{where}: {said}") from error
 
 
-def build_trunk(cfg: Any, channels: int, wanted: Sequence[str]) -> TimmTrunk:
+def build_trunk(cfg: Any, channels: int, wanted: Sequence[str], option: str = "MODEL.FPN.IN_FEATURES") -> TimmTrunk:
     """The trunk of ``MODEL.TIMM`` with ``MODEL.BACKBONE.FREEZE_AT``.
 
     Args:
         cfg: of the run.
         channels: of the images.
         wanted: names of its maps that are used.
+        option: the key that says which they are.
 
     Raises:
         TrunkError: in one line, why it cannot be built.
@@ -213,7 +230,7 @@ def build_trunk(cfg: Any, channels: int, wanted: Sequence[str]) -> TimmTrunk:
             f"MODEL.TIMM.NORM {norm!r} takes the place of batch norms, and {cfg.MODEL.TIMM.NAME} has none: set it to "
             "'BN', which leaves its norms"
         )
-    keys = f"MODEL.TIMM.NAME {cfg.MODEL.TIMM.NAME!r} with MODEL.FPN.IN_FEATURES {list(wanted)}"
+    keys = f"MODEL.TIMM.NAME {cfg.MODEL.TIMM.NAME!r} with {option} {list(wanted)}"
     keys += f", MODEL.BACKBONE.FREEZE_AT {freeze_at} and MODEL.TIMM.OUTPUT_STRIDE {cfg.MODEL.TIMM.OUTPUT_STRIDE}"
     try:
         return TimmTrunk(create_network(cfg, channels, _down_to(needed, whole)), wanted, freeze_at, norm, channels)
@@ -238,12 +255,17 @@ def _down_to(names: Collection[str], whole: Any) -> Sequence[int]:
 
 
 def trunk_mistakes(cfg: Any, wanted: Sequence[str]) -> list[str]:
-    """Why the trunk cannot be built, if it cannot; no memory and no time is spent on its parameters."""
+    """Why the trunk of a pyramid on the maps ``wanted`` cannot be built, if it cannot."""
+    return mistakes_of(cfg, lambda: build_trunk(cfg, len(cfg.MODEL.PIXEL_MEAN), wanted))
+
+
+def mistakes_of(cfg: Any, build: Callable[[], object]) -> list[str]:
+    """Why ``build`` fails to build a trunk of ``MODEL.TIMM``, if it does; its parameters cost no memory and no time."""
     if wrong_values(OPTIONS, cfg.MODEL.TIMM):
         return []  # they are told with the key
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build_trunk(cfg, len(cfg.MODEL.PIXEL_MEAN), wanted)
+            build()
     except TrunkError as error:
         return [str(error)]
     return []

@@ -8,7 +8,7 @@ each of the map's; and ``predictor``, its last convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.aspp import DROPOUT, RATES
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.modeling.precision import not_half
 from mtl_d2.options import Option, choice, whole
@@ -30,9 +31,11 @@ Builder = Callable[[Any, Shapes, int], nn.Module]
 LAYERS_OPTION = Option(
     "fpn",
     'Layers of the head, see docs/dense_networks.md: "fpn" are Panoptic FPN\'s; "split" a 3x3 and a 1x1 convolution; '
-    '"segnet" a SegNet decoder of the task\'s own; "mtan" attention to a SegNet or ResNet; "deeplabv3" ASPP; "bifpn" '
-    "the dense head of the achievement paper; or layers of one's own.",
+    '"segnet" a SegNet decoder of the task\'s own; "mtan" attention to a SegNet, "mtan_deeplabv3" to a ResNet; '
+    '"deeplabv3" ASPP and convolutions, "after_aspp" these convolutions alone; "bifpn" the dense head of the '
+    "achievement paper; or layers of one's own.",
 )
+ASPP_OPTIONS = {"ASPP_RATES": RATES, "ASPP_DROPOUT": DROPOUT}  # of heads whose layers have an ASPP
 LOSS_SIZE = choice(
     "image",
     'Where the loss is taken: "image", of the output resized to the image; "map", of the output as the layers give it, '
@@ -46,7 +49,16 @@ LAYERS_OPTIONS = {  # of heads that make numbers; those of classes are detectron
     "COMMON_STRIDE": whole(4, "Pixels of the image for each of its map's, which is resized afterwards."),
     "NORM": Option("GN", 'Normalization of its convolutions: "", "GN", "BN", "SyncBN", ...'),
     "LOSS_SIZE": LOSS_SIZE,
+    **ASPP_OPTIONS,
 }
+
+
+@runtime_checkable
+class LooksIntoTrunk(Protocol):
+    """Layers that use modules of the trunk, which are shared."""
+
+    def look_into(self, trunk: nn.Module) -> None:
+        """Is called once, when the model is built; what is kept of ``trunk`` must not become a submodule."""
 
 
 def map_layers(name: str) -> Callable[[Builder], Builder]:

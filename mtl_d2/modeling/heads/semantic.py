@@ -12,7 +12,14 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_d2.modeling.heads.map_layers import LAYERS_OPTION, LOSS_SIZE, at_image_size, build_map_layers, every
+from mtl_d2.modeling.heads.map_layers import (
+    ASPP_OPTIONS,
+    LAYERS_OPTION,
+    LOSS_SIZE,
+    at_image_size,
+    build_map_layers,
+    every,
+)
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.options import declare, number
 from mtl_d2.parallel.reduction import Reduction
@@ -51,6 +58,7 @@ _MAP_HEAD_OPTIONS = {
     "LABEL_SMOOTHING": number(
         0.0, "Share of each pixel's target that is spread over all classes, in SemSegMapHead.", least=0, below=1
     ),
+    **ASPP_OPTIONS,
 }
 declare("MODEL.SEM_SEG_HEAD", _MAP_HEAD_OPTIONS)
 

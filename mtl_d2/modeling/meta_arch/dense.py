@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 
 
@@ -48,6 +49,9 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.set_heads(tasks, layers)
+        for module in self.modules():
+            if isinstance(module, LooksIntoTrunk):
+                module.look_into(backbone)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -60,6 +64,10 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    def before_losses(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """Of the head as well, which may use parameters that the trunk holds for all heads."""
+        return self.head_outputs(task, features)
 
     @property
     def device(self) -> torch.device:

@@ -188,7 +188,7 @@ class MultiTaskMixin:
         return [module for module in named if module is not None]
 
     def reached_parameters(self) -> dict[str, list[str]]:
-        """For each task the trainable parameters that the features it looks at depend on, in the order of their use.
+        """For each task the trainable parameters that what it looks at depends on, in the order of their use.
 
         A small black image crosses the trunk in evaluation mode, which leaves nothing behind.
         """
@@ -202,6 +202,7 @@ class MultiTaskMixin:
         try:
             model.eval()
             features = self.shared_features(self._black_image())
+            outputs = {task: self.before_losses(task, features) for task in self.task_heads}
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -209,7 +210,11 @@ class MultiTaskMixin:
                 hook.remove()
         place = {name: i for i, name in enumerate(order)}
         named = dict(sorted(named.items(), key=lambda item: place.get(item[0].rpartition(".")[0], -1)))
-        return {task: _reached(named, [features[n] for n in levels]) for task, levels in self.task_levels().items()}
+        return {task: _reached(named, tensors) for task, tensors in outputs.items()}
+
+    def before_losses(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
+        """Tensors that depend on all shared parameters which the loss of ``task`` depends on."""
+        return [features[name] for name in self.task_levels()[task]]
 
     def _black_image(self) -> Tensor:
         like = next(cast(nn.Module, self).parameters())
@@ -244,9 +249,9 @@ class MultiTaskMixin:
         return tuple(task.name for task in self.tasks)
 
 
-def _reached(parameters: dict[str, nn.Parameter], features: list[Tensor]) -> list[str]:
-    """Names of the ``parameters`` that one of the ``features`` depends on."""
-    moving = [f.sum() for f in features if f.requires_grad]
+def _reached(parameters: dict[str, nn.Parameter], tensors: list[Tensor]) -> list[str]:
+    """Names of the ``parameters`` that one of the ``tensors`` depends on."""
+    moving = [t.sum() for t in tensors if t.requires_grad]
     if not moving:
         return []
     gradients = torch.autograd.grad(moving, list(parameters.values()), retain_graph=True, allow_unused=True)
