@@ -24,7 +24,14 @@ declare(
             "the keys MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, CROP and RANDOM_FLIP, which they otherwise replace",
             "a list of texts, each a name with arguments",
             lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
-        )
+        ),
+        "TEST_SIZE": Option(
+            (),
+            "height and width that test images are resized to, whatever their own are; empty = by MIN_SIZE_TEST and "
+            "MAX_SIZE_TEST, which keep the aspect ratio",
+            "empty, or 2 whole numbers >= 1",
+            lambda value: len(value) in (0, 2) and all(isinstance(n, int) and n >= 1 for n in value),
+        ),
     },
 )
 _CROPS = (T.RandomCrop, T.FixedSizeCrop, T.RandomCrop_CategoryAreaConstraint, RandomScaleCrop)
@@ -42,6 +49,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """
     if is_train and cfg.INPUT.AUGMENTATIONS:
         return [_built(parse_call(text), cfg) for text in cfg.INPUT.AUGMENTATIONS]
+    if not is_train and cfg.INPUT.TEST_SIZE:
+        return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))]
     augmentations = utils.build_augmentation(cfg, is_train)
     if is_train and cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))

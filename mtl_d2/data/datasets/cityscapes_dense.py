@@ -33,26 +33,30 @@ PARTS = {"": 1, "_half": 2, "_quarter": 4, "_eighth": 8}
 
 
 def register(root: str) -> None:
-    """Put ``cityscapes_dense_{7,19}[_half|_quarter|_eighth]_{train,val}`` into detectron2's catalogs.
+    """Put ``cityscapes_{dense_7,dense_19,disparity_19}[_half|_quarter|_eighth]_{train,val}`` into detectron2's catalogs.
+
+    Depth is MTAN's in the first two, disparity / 65535; in the last it is the disparity in pixels of the full width.
 
     Args:
         root: the folder that holds ``cityscapes/``. Names registered before are registered anew.
     """
+    mtan = {"depth_encoding": "cityscapes_raw", "depth_unit": "disparity / 65535"}
+    pixels = {"depth_encoding": "cityscapes_disparity", "depth_unit": "pixels"}
     categories = (CATEGORIES, CATEGORY_COLORS, category_table(), "detectron2")
     classes = (STUFF_CLASSES, STUFF_COLORS, semantic_table(), "cityscapes")
-    for names, colors, table, convention in (categories, classes):
+    sets = (("dense_7", *categories, mtan), ("dense_19", *classes, mtan), ("disparity_19", *classes, pixels))
+    for title, names, colors, table, convention, depth in sets:
         for ending, factor in PARTS.items():
             for split in SPLITS:
                 register_anew(
-                    f"cityscapes_dense_{len(names)}{ending}_{split}",
+                    f"cityscapes_{title}{ending}_{split}",
                     functools.cache(functools.partial(load, root, split, table, factor)),
                     stuff_classes=list(names),
                     stuff_colors=list(map(list, colors.values())),
                     ignore_label=IGNORE_LABEL,
                     semantic_convention=convention,
                     evaluator_type="sem_seg",
-                    depth_encoding="cityscapes_raw",
-                    depth_unit="disparity / 65535",
+                    **depth,
                 )
 
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from mtl_d2.modeling.backbone.checked import trunk_check
 from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.tasks.registry import kinds_of
 
 
 @META_ARCH_REGISTRY.register()
@@ -68,6 +70,19 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
     def before_losses(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
         """Of the head as well, which may use parameters that the trunk holds for all heads."""
         return self.head_outputs(task, features)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> list[str]:
+        """Of the tasks; then what building the network says, which costs nothing without memory for its numbers."""
+        mistakes = super().check(cfg)
+        if mistakes or trunk_check(cfg) or any(list(kind.check_config(cfg)) for kind in kinds_of(cfg.MTL.TASKS)):
+            return mistakes  # others say the rest
+        try:
+            with torch.device("meta"):
+                cls(cfg)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
     @property
     def device(self) -> torch.device:
