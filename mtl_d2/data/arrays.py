@@ -124,15 +124,12 @@ def _is_matlab(file: str) -> bool:
 
 
 def _numpy_array(file: str) -> Array:
-    """Mapped, not read: what is made of it reads each page once. It may be written to, which the file never sees."""
-    local = PathManager.get_local_path(file)
-    with open(local, "rb") as opened:
+    with open(PathManager.get_local_path(file), "rb") as opened:
         header = _read_numpy_header(opened)
-        order = "F" if header.fortran_order else "C"
-        if not math.prod(header.shape):
-            return np.zeros(header.shape, header.dtype)
-        mapped = np.memmap(opened, header.dtype, "c", opened.tell(), header.shape, order)  # type: ignore[call-overload]
-    return np.asarray(mapped)
+        numbers = np.fromfile(opened, header.dtype, math.prod(header.shape))
+    if numbers.size < math.prod(header.shape):
+        raise ValueError(f"it has {numbers.size} of its {math.prod(header.shape)} numbers")
+    return numbers.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
 def _numpy_form(file: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -2,11 +2,13 @@
 
 In a pinhole camera the inverse depth of a plane is an affine function of the pixel: n . X = d with X = z (u, v, 1)
 gives 1 / z = n . (u, v, 1) / d. So the plane around each pixel is a least-squares fit of three numbers in a window,
-which box filters do for all windows at once, and it is exact on planes.
+which filters do for all windows at once. On planes it is exact but for the rounding of 32 bits.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,6 +19,7 @@ Array = npt.NDArray[Any]
 # Pixels; with 21 the result is nearest to the published normals of NYUv2's image 433, 2.2 degrees in the median. Across
 # the edge of a surface the fit is of neither side.
 WINDOW = 21
+PLACES = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))  # powers of x and y
 FEWEST = 0.5  # share of a window's pixels that must have depth
 
 
@@ -40,32 +43,42 @@ def normals_from_depth(depth: Array, camera: Intrinsics, window: int = WINDOW) -
     Returns:
         (H, W, 3) float32; all 0 where there is no depth, or too little around.
     """
-    known = (depth > 0).astype(np.float64)
-    inverse = known / np.where(depth > 0, depth, 1)
-    height, width = depth.shape
-    u = np.broadcast_to((np.arange(width) - camera.cx) / camera.fx, depth.shape)
-    v = np.broadcast_to(((np.arange(height) - camera.cy) / camera.fy)[:, None], depth.shape)
-
-    def mean(values: Array) -> Array:
-        return cv2.boxFilter(values, cv2.CV_64F, (window, window), borderType=cv2.BORDER_CONSTANT)
-
-    share = mean(known)  # of the window, beyond the border too
-    counted = np.maximum(share, 1e-9)
-    mean_u, mean_v, mean_w = (mean(known * values) / counted for values in (u, v, inverse))
-    uu, vv, uv = (mean(known * a * b) / counted - p * q for a, b, p, q in (
-        (u, u, mean_u, mean_u), (v, v, mean_v, mean_v), (u, v, mean_u, mean_v)
-    ))  # fmt: skip
-    uw, vw = (mean(inverse * a) / counted - p * mean_w for a, p in ((u, mean_u), (v, mean_v)))
-    determinant = uu * vv - uv * uv
-    along_u, along_v = uw * vv - vw * uv, vw * uu - uw * uv  # both times the determinant
-    at_center = determinant * mean_w - along_u * mean_u - along_v * mean_v
-    vectors = -np.stack([along_u, along_v, at_center], -1)
-    length = np.linalg.norm(vectors, axis=-1)
-    labelled = (known > 0) & (share >= FEWEST) & (determinant > 1e-3 * _full(window, camera)) & (length > 0)
-    return np.where(labelled[..., None], vectors / np.where(length > 0, length, 1)[..., None], 0).astype(np.float32)
+    known = (depth > 0).astype(np.float32)
+    inverse = known / np.where(depth > 0, depth, 1).astype(np.float32)
+    inverse /= max(float(inverse.max()), 1e-30)  # the unit does not matter
+    places = _moments_of_all(known.shape, window) if known.all() else _moments(known, window, PLACES)
+    count, x, y, xx, yy, xy = places
+    w, xw, yw = _moments(inverse, window, ((0, 0), (1, 0), (0, 1)))
+    counted = np.maximum(count, 1)
+    x, y, w, xx, yy, xy, xw, yw = (moment / counted for moment in (x, y, w, xx, yy, xy, xw, yw))
+    xx, yy, xy, xw, yw = xx - x * x, yy - y * y, xy - x * y, xw - x * w, yw - y * w  # covariances
+    determinant = xx * yy - xy * xy
+    labelled = (known > 0) & (count >= FEWEST * window * window) & (determinant > 1e-3 * _full(window))
+    along_x, along_y = xw * yy - yw * xy, yw * xx - xw * xy  # slopes, both times the determinant
+    columns = camera.cx - np.arange(depth.shape[1], dtype=np.float32)  # to the optical axis
+    rows = (camera.cy - np.arange(depth.shape[0], dtype=np.float32))[:, None]
+    at_axis = determinant * w + along_x * (columns - x) + along_y * (rows - y)
+    vectors = cv2.merge([along_x * np.float32(-camera.fx), along_y * np.float32(-camera.fy), -at_axis])
+    length = np.sqrt(cv2.transform(vectors * vectors, np.ones((1, 3))))
+    factors = np.where(labelled & (length > 0), 1 / np.where(length > 0, length, 1), np.float32(0))
+    return cv2.multiply(vectors, cv2.merge([factors] * 3))  # several times as fast as numpy's, for three channels
 
 
-def _full(window: int, camera: Intrinsics) -> float:
+def _moments(values: Array, window: int, powers: Sequence[tuple[int, int]]) -> list[Array]:
+    """Of each pair of powers the sums over windows of values times offsets (x^p, y^q) from the middle, (H, W) each."""
+    offsets = np.arange(window, dtype=np.float32) - window // 2
+    return [
+        cv2.sepFilter2D(values, cv2.CV_32F, offsets**p, offsets**q, borderType=cv2.BORDER_CONSTANT) for p, q in powers
+    ]
+
+
+@functools.lru_cache(maxsize=4)
+def _moments_of_all(shape: tuple[int, int], window: int) -> list[Array]:
+    """Those of a map without gaps, which are the same for all of them."""
+    return _moments(np.ones(shape, np.float32), window, PLACES)
+
+
+def _full(window: int) -> float:
     """The determinant of a window that has depth everywhere."""
     variance = (window * window - 1) / 12
-    return variance / camera.fx**2 * variance / camera.fy**2
+    return variance * variance

@@ -152,6 +152,16 @@ def test_files_that_are_no_arrays_are_one_line(tmp_path, kind):
         assert read_header(name) is None
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numpys_formats_and_both_orders(tmp_path, version, order):
+    numbers = np.asarray(np.arange(24, dtype=np.int16).reshape(2, 3, 4), order=order)
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array(file, numbers, version)
+    assert np.array_equal(read_array(str(tmp_path / "a.npy")), numbers)
+    assert read_form(str(tmp_path / "a.npy")) == ((2, 3, 4), numbers.dtype)
+
+
 def test_numbers_of_another_byte_order_and_truth_values(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(6, dtype=">f4").reshape(2, 3))
     found = read_array(str(tmp_path / "a.npy"))
