@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -16,7 +17,7 @@ from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
-from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, trained_on
+from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, pictures, trained_on
 from mtl_d2.tasks.base import first_of_each
 from mtl_d2.tasks.registry import kinds_of
 
@@ -48,6 +49,7 @@ def check_data(cfg: CfgNode) -> None:
     if known.keys() >= set(cfg.DATASETS.TRAIN):
         _look_at_all(cfg, known, findings)
     _compare_images(cfg, known, findings)
+    _compare_pictures(cfg, known, findings)
     for line in findings.warned if speaks() else ():
         logger.warning("%s", line)
     if findings.refused:
@@ -118,13 +120,15 @@ def _compare_images(cfg: CfgNode, known: dict[str, Examination], findings: Findi
     for name in dict.fromkeys(cfg.DATASETS.TEST):
         if name in known:
             findings.warn(files.shared_images(train, known[name].places), name)
-            _compare_pictures(cfg, known, name, findings)
 
 
-def _compare_pictures(cfg: CfgNode, known: dict[str, Examination], test: str, findings: Findings) -> None:
-    """Refuses other training sets that have pictures of a test set, unless they say that they do."""
-    for name in dict.fromkeys(cfg.DATASETS.TRAIN):
-        if name in known and name != test:
-            says_so = known[name].metadata.get(TEST_IMAGES) == TRAINED_ON
+def _compare_pictures(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:
+    """Refuses training sets that have pictures of another one that is tested on, unless they say that they do."""
+    if not cfg.DATASETS.TEST:
+        return
+    shown = {name: pictures(examination.records) for name, examination in known.items()}
+    for train, test in product(dict.fromkeys(cfg.DATASETS.TRAIN), dict.fromkeys(cfg.DATASETS.TEST)):
+        if train != test and shown.keys() >= {train, test}:
+            says_so = known[train].metadata.get(TEST_IMAGES) == TRAINED_ON
             tell = findings.warn if says_so else findings.refuse
-            tell(trained_on(known[name].records, test, known[test].records), name)
+            tell(trained_on(shown[train], test, shown[test]), train)

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-Records = Iterable[Mapping[str, Any]]
-
 TEST_IMAGES = "test_images"  # of the metadata of a training set
 TRAINED_ON = "trained_on"  # it has images of test sets, as its protocol is published
 
@@ -31,23 +29,20 @@ def picture(file_name: str) -> str | None:
     return None
 
 
-def pictures(records: Records) -> dict[str, str]:
+def pictures(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Files of the records by what they show, as far as that is known."""
     shown = ((picture(record["file_name"]), record["file_name"]) for record in records if "image" not in record)
     return {name: file for name, file in shown if name is not None}
 
 
-def trained_on(
-    train: Iterable[Mapping[str, Any]], test: str, test_records: Iterable[Mapping[str, Any]]
-) -> Iterator[str]:
+def trained_on(seen: Mapping[str, str], test: str, tested: Mapping[str, str]) -> Iterator[str]:
     """What is said of a training set that has pictures of a test set.
 
     Args:
-        train: its records.
+        seen: the ``pictures`` of the training set.
         test: the name of the test set.
-        test_records: its records.
+        tested: its ``pictures``.
     """
-    seen, tested = pictures(train), pictures(test_records)
     shared = sorted(seen.keys() & tested.keys())
     if shared:
         yield (

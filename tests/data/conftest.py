@@ -8,6 +8,7 @@ from mtl_d2.config import add_mtl_config
 from mtl_d2.data import register_all
 
 from .tiny_bdd100k import write_tiny_bdd100k
+from .tiny_voc import write_tiny_voc
 
 
 @pytest.fixture
@@ -50,3 +51,22 @@ def own_sets():
     for name in names:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    """A folder with a tiny VOC of both years and SBD."""
+    write_tiny_voc(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def voc_cfg(cfg, voc_root):
+    """Detection and segmentation on the images of both, and the catalog pointing to them."""
+    register_all(str(voc_root))
+    cfg.MODEL.FCOS.NUM_CLASSES = 20
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 21
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("voc_det_seg_train",), ("voc_det_07_test", "voc_det_seg_12_val")
+    cfg.MTL.TASKS = ("detection", "semantic")
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    return cfg
