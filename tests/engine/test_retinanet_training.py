@@ -34,11 +34,11 @@ def light_cfg(cfg):
 
 def test_resumed_run_equals_one_that_never_stopped(light_cfg, tmp_path):
     light_cfg.MTL.GRADIENT.AGGREGATOR, light_cfg.DATASETS.TEST = "pcgrad", ()
-    whole = train(light_cfg, until=4)
+    whole = train(light_cfg, until=3)
     light_cfg.OUTPUT_DIR = str(tmp_path / "stopped")
     light_cfg.SOLVER.CHECKPOINT_PERIOD = 1
-    train(light_cfg, until=3)
-    resumed = train(light_cfg, resume=True, until=4)
+    train(light_cfg, until=2)
+    resumed = train(light_cfg, resume=True, until=3)
     for key, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], value), key
     assert whole.model.loss_normalizer != 100
