@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 
 from mtl_d2.comparison.angle_figures import angles_between_tasks, angles_of_consecutive_updates, cosines_and_weights
 from mtl_d2.comparison.collect import Collected, collect_all
+from mtl_d2.comparison.delta_figure import delta_over_time
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.figure_files import FOLDER, PAGE, write_figures
-from mtl_d2.comparison.loss_figures import delta_over_time, inner_step_shares, loss_shares
+from mtl_d2.comparison.loss_figures import inner_step_shares, loss_shares
 from mtl_d2.comparison.notes import unfinished
 from mtl_d2.comparison.paper_figure import SILENT, PaperFigure
 from mtl_d2.comparison.qualitative import qualitative_rows

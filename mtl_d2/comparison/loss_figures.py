@@ -1,4 +1,4 @@
-"""What a method costs and brings, and what share of the loss each task has, as the papers draw them."""
+"""What share of the loss each task has, as the papers draw it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from mtl_d2.comparison.collect import Collected, Row
 from mtl_d2.comparison.curves import mean_curve
-from mtl_d2.comparison.notes import delta_gaps
 from mtl_d2.comparison.paper_figure import (
     PaperFigure,
     legend_of_methods,
@@ -16,77 +15,10 @@ from mtl_d2.comparison.paper_figure import (
     style,
     tasks_of,
 )
-from mtl_d2.comparison.statistics import summarize
-from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Series, running_average
 
-MARKERS = "osD^vP*X"
 BEFORE, AFTER = "share_before/", "share_after/"
-USUAL = "acc"  # the convention of the paper that draws Delta over time
-
-
-def delta_over_time(collected: Collected, updates: int = 1) -> PaperFigure:
-    """The achievement poster's plot: what a method brings, by what an epoch of it takes.
-
-    Args:
-        collected: the runs.
-        updates: in an epoch; 1 = seconds are those of an update.
-    """
-    conventions = collected.comparison.conventions
-    convention = next((name for name in (USUAL, *conventions) if name in conventions), USUAL)
-    kind = CONVENTIONS[convention]
-    unit = "update" if updates == 1 else f"epoch of {updates} updates"
-    caption = (
-        f"Δ {convention} against {collected.base_name}, {kind.what}, by the seconds of an {unit}, the median of a run; "
-        "mean ± standard error over the finished runs. Up and left is better."
-        if kind.higher
-        else f"Δ {convention} against {collected.base_name}, {kind.what}, by the seconds of an {unit}, the median of a "
-        "run; mean ± standard error over the finished runs. Down and left is better."
-    )
-    name, title = "delta_over_time", f"Δ {convention} over the time of an {unit.partition(' ')[0]}"
-    rows = of_several_tasks(collected)
-    counted = [metric.name for metric in collected.metrics if metric.task]
-    if not counted or any(metric not in collected.base for metric in counted):
-        lack = "there is no Delta: name a `delta: base`, or `baselines` that have every metric"
-        return PaperFigure(name, title, caption, None, (lack,))
-    lacks = [f"no Δ of {gap}" for gap in delta_gaps(collected) if not _is_baseline(collected, gap)]
-    points = {
-        row.entry.name: (
-            summarize(record.seconds_per_update * updates for record in row.finished),
-            collected.delta(row, convention),
-        )
-        for row in rows
-    }
-    drawn = [row for row in rows if all(summary.count for summary in points[row.entry.name])]
-    lacks += [f"{row.entry.name} logs no `time`" for row in rows if not points[row.entry.name][0].count]
-    if not drawn:
-        return PaperFigure(name, title, caption, None, tuple(lacks))
-    with style():
-        figure, ((axes,),) = panels(1)
-        axes.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-        for i, row in enumerate(drawn):
-            seconds, delta = points[row.entry.name]
-            axes.errorbar(
-                seconds.mean,
-                delta.mean,
-                xerr=np.nan_to_num(seconds.error),
-                yerr=np.nan_to_num(delta.error),
-                fmt=MARKERS[i % len(MARKERS)],
-                capsize=2,
-                color=look(collected, row)["color"],
-                label=row.entry.name,
-            )
-        axes.margins(0.12)
-        axes.set(xlabel=f"seconds per {unit}", ylabel=f"Δ {convention} {kind.unit}".strip())
-        figure.set_size_inches(5, 3.6)
-        figure.legend(loc="outside right upper", frameon=False)
-    return PaperFigure(name, title, caption, figure, tuple(lacks))
-
-
-def _is_baseline(collected: Collected, gap: str) -> bool:
-    """Whether a line of ``delta_gaps`` is about a single-task run, which has no Delta by its nature."""
-    return any(row.entry.baseline and gap.startswith(f"{row.entry.name} (") for row in collected.rows)
 
 
 def loss_shares(collected: Collected) -> PaperFigure:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.coverage import WHY_UNDEFINED, remarks, why_nothing
 
 if TYPE_CHECKING:
-    from mtl_d2.comparison.collect import Collected, Record
+    from mtl_d2.comparison.collect import Collected, Record, Row
 
 
 def unfinished(collected: Collected) -> list[str]:
@@ -58,10 +58,15 @@ def remarks_of_runs(collected: Collected) -> list[str]:
     return lines
 
 
-def delta_gaps(collected: Collected) -> list[str]:
-    """Why rows have no Delta, or one of fewer runs: for each row that has a finished run, what the others lack."""
+def delta_gaps(collected: Collected, rows: Sequence[Row] | None = None) -> list[str]:
+    """Why rows have no Delta, or one of fewer runs: for each row that has a finished run, what the others lack.
+
+    Args:
+        collected: all of them.
+        rows: those that are told of; None = all.
+    """
     gaps = []
-    for row in collected.rows:
+    for row in collected.rows if rows is None else rows:
         reasons = dict.fromkeys(reason for record in row.finished for reason in _gaps(collected, record))
         if reasons:
             gaps.append(f"{row.entry.name} ({', '.join(reasons)})")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from detectron2.data import transforms as T
@@ -71,9 +72,10 @@ def transform_normals(normals: Array, transforms: T.TransformList) -> Array:
     turn = np.eye(3, dtype=np.float32)  # nothing is done to z
     for affine in affines:
         turn[:2, :2] = affine.turn @ turn[:2, :2]
-    turned = values @ turn.T
-    length = np.sqrt(np.einsum("hwc,hwc->hw", turned, turned))[..., None]
-    return turned * np.where(length > 1e-3, 1 / np.maximum(length, np.float32(1e-3)), np.float32(0))
+    if not np.array_equal(turn, np.eye(3)):
+        values = np.asarray(cv2.transform(values, turn))
+    squares = np.asarray(cv2.transform(values * values, np.ones((1, 3), np.float32))).reshape(*values.shape[:2], 1)
+    return values * np.where(squares > 1e-6, 1 / np.sqrt(np.maximum(squares, np.float32(1e-6))), np.float32(0))
 
 
 def transform_ids(ids: Array, transforms: T.TransformList, ignored: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,18 +95,28 @@ def nearest(values: Array, size: Size) -> Array:
 
 
 def _flipped_and_shifted(values: Array, affine: Affine) -> Array:
-    """Values (H, W, C) of which each pixel goes to one pixel."""
-    moved = np.zeros((*affine.size, values.shape[2]), values.dtype)
+    """Values (H, W, C) of which each pixel goes to one pixel; a part of ``values`` itself where that is all."""
+    flips = [axis for axis in (0, 1) if affine.matrix[1 - axis, 1 - axis] < 0]
+    if flips:
+        values = _flip(values, flips)
     places = []
     for axis, row in ((0, affine.matrix[1]), (1, affine.matrix[0])):
-        flipped = row[1 - axis] < 0
-        values = np.flip(values, axis) if flipped else values
-        shift = int(row[2]) - flipped * values.shape[axis]
+        shift = int(row[2]) - (axis in flips) * values.shape[axis]
         first, end = max(shift, 0), min(shift + values.shape[axis], affine.size[axis])
         places.append((slice(first, max(end, first)), slice(first - shift, max(end, first) - shift)))
     (rows, from_rows), (columns, from_columns) = places
-    moved[rows, columns] = values[from_rows, from_columns]
+    taken = values[from_rows, from_columns]
+    if taken.shape[:2] == affine.size:
+        return taken
+    moved = np.zeros((*affine.size, values.shape[2]), values.dtype)
+    moved[rows, columns] = taken
     return moved
+
+
+def _flip(values: Array, axes: Sequence[int]) -> Array:
+    """(H, W, C) mirrored along some of the first two axes, by OpenCV, which is several times as fast as numpy."""
+    code = axes[0] if len(axes) == 1 else -1
+    return np.asarray(cv2.flip(values, code)).reshape(values.shape)
 
 
 def _sources(affine: Affine, size: tuple[int, ...]) -> torch.Tensor:

@@ -16,8 +16,9 @@ from mtl_d2.comparison.angle_figures import (
     pair_weights,
 )
 from mtl_d2.comparison.collect import collect_all
+from mtl_d2.comparison.delta_figure import delta_over_time
 from mtl_d2.comparison.figure_files import write_figures
-from mtl_d2.comparison.loss_figures import delta_over_time, inner_step_shares, loss_shares, shares_of
+from mtl_d2.comparison.loss_figures import inner_step_shares, loss_shares, shares_of
 from mtl_d2.comparison.paper_figure import PaperFigure
 from mtl_d2.comparison.state import FAILED, FINISHED, Outcome
 
