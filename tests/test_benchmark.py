@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,38 @@ def test_five_tasks_pay_one_pruned_trunk_backward_each():
     assert list(used) == ["detection", "semantic", "depth", "normals", "depth/disparity"]
     expected = trunk + sum(heads.values()) + sum(map(backward_from, used.values()))
     assert counted_update(bench, "mclgs") == expected
+
+
+def forward_operations(bench, name):
+    """Operations of the forward passes of one update, by convolution: its name, and a number for each pass."""
+    passes = {}
+
+    def note(layer, given, made, key):
+        passes.setdefault(key, []).append(2 * layer.weight[0].numel() * made.numel())  # with a 1 for each output
+
+    layers = {key: layer for key, layer in bench.model.named_modules() if isinstance(layer, torch.nn.Conv2d)}
+    hooks = [layer.register_forward_hook(partial(note, key=key)) for key, layer in layers.items()]
+    make_update(bench.trainer(VARIANTS[name]))
+    for hook in hooks:
+        hook.remove()
+    return passes
+
+
+@pytest.mark.parametrize("name", ["segnet-small", "mtan-small"])
+def test_a_segnet_pays_one_trunk_forward_and_as_many_backwards_as_tasks(name):
+    """A backward pass of a convolution costs two forward ones: for its input and for its weights."""
+    bench = Bench(Setting(name, (64, 96), 2, 3, "cpu"))
+    passes = forward_operations(bench, "mclgs")
+    blocks = {key for key in passes if key.startswith("backbone.attention_blocks.")}
+    trunk = {key for key in passes if key.startswith("backbone.")} - blocks
+    assert {len(passes[key]) for key in blocks} == ({3} if name == "mtan-small" else set())
+    assert {len(passes[key]) for key in passes.keys() - blocks} == {1}
+    first = passes["backbone.bottom_up.features.0"][0]  # nobody asks for the gradient of the images
+    heads = 3 * sum(sum(passes[key]) for key in passes.keys() - trunk)
+    whole = sum(passes[key][0] for key in trunk)
+    for variant, backwards in (("mclgs", 3), ("joint", 1), ("simple", 1), ("retained", 3)):
+        expected = heads + (1 + 2 * backwards) * whole - backwards * first
+        assert counted_update(bench, variant) == pytest.approx(expected, rel=0.01)
 
 
 def test_one_backward_with_equal_weights_does_no_more_than_simple_trainer(bench):

@@ -55,8 +55,15 @@ def mtan_resnet(tasks=TASKS, **keys):
     return resnet("build_mtan_resnet_backbone", "mtan_deeplabv3", "stage4", tasks, **keys)
 
 
+def own_decoders(tasks=TASKS, stride=1, **keys):
+    indices = [f"indices{stage}" for stage in ((2, 3, 4, 5) if stride == 4 else (1, 2, 3, 4, 5))]
+    keys = {"SEGNET__OUT_FEATURES": ["pool5", *indices], **keys}
+    return dense_cfg("build_segnet_backbone", "segnet", "pool5", stride, tasks, **keys)
+
+
 PUBLISHED = {
     "split": lambda tasks=TASKS, **keys: dense_cfg("build_segnet_backbone", "split", "decoder1", 1, tasks, **keys),
+    "segnet": own_decoders,
     "mtan": mtan_segnet,
     "deeplabv3": deeplab,
     "shared_aspp": shared_aspp,
@@ -66,7 +73,7 @@ PUBLISHED = {
 
 def small_dense_cfg(name, tasks=TASKS, classes=5, dropout=0.0, **keys):
     """The network ``name`` of ``PUBLISHED`` with few channels, without dropout."""
-    small = {"SEGNET__WIDTHS": WIDTHS} if name in ("split", "mtan") else {"TIMM__NAME": SMALL_RESNET}
+    small = {"SEGNET__WIDTHS": WIDTHS} if name in ("split", "segnet", "mtan") else {"TIMM__NAME": SMALL_RESNET}
     small |= {f"{head}__CONVS_DIM": 8 for head in HEADS.values()} | {"SEM_SEG_HEAD__NUM_CLASSES": classes}
     small |= {f"{head}__ASPP_RATES": [2, 3] for head in HEADS.values()}
     small |= {f"{head}__ASPP_DROPOUT": dropout for head in HEADS.values()}

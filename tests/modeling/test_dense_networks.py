@@ -1,31 +1,37 @@
 """The dense networks of the papers: parameters as published, weights of torchvision, passes on odd batches."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 from dense_networks import (
+    HEADS,
     PUBLISHED,
     TASKS,
     deeplab,
     dense_batch,
     mtan_segnet,
     on_meta,
+    own_decoders,
     parameters,
     small_dense,
     small_dense_cfg,
 )
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from torchvision.models import vgg
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.exact.precision import Precision
-from mtl_d2.config import ConfigError
+from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.trunk_weights import as_named_in
 from mtl_d2.modeling.aspp import PooledNorm
 
+PAGE = Path(__file__).resolve().parents[2] / "docs/dense_networks.md"
 each_network = pytest.mark.parametrize("name", PUBLISHED)
 
 
@@ -33,10 +39,33 @@ def published(name, tasks=TASKS, classes=13):
     return on_meta(PUBLISHED[name](tasks, SEM_SEG_HEAD__NUM_CLASSES=classes))
 
 
-def test_segnet_split_has_the_parameters_of_its_authors_code():
-    model = published("split")
-    assert parameters(model.backbone) == 24_943_296
-    assert parameters(model) == 25_055_185
+SNIPPETS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+COUNTED = (25_055_185, 45_495_505, 24_980_689, 44_229_073, 92_347_921, 71_888_721, 40_818_513)
+
+
+@pytest.mark.parametrize("place", range(len(COUNTED)))
+def test_snippets_of_the_page_build_networks_with_the_parameters_that_it_says(place, tmp_path):
+    assert len(SNIPPETS) == len(COUNTED)
+    file = tmp_path / "config.yaml"
+    file.write_text(SNIPPETS[place])
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    merge_config(cfg, str(file), ["MTL.TASKS", TASKS, "DATASETS.TRAIN", ("any",)])
+    check_mtl_config(cfg)
+    assert parameters(on_meta(cfg)) == COUNTED[place]
+    assert f"{COUNTED[place]:,}" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_decoder_of_a_tasks_own_is_the_shared_one(stride):
+    """The same layers as where all tasks share it, from the encoder to the same stride."""
+    last = f"decoder{1 if stride == 1 else 3}"
+    keys = {f"{head}__{key}": value for head in HEADS.values() for key, value in
+            (("IN_FEATURES", [last]), ("COMMON_STRIDE", stride))}  # fmt: skip
+    shared = on_meta(PUBLISHED["split"](SEGNET__OUT_FEATURES=[last], **keys))
+    own = on_meta(own_decoders(stride=stride))
+    assert parameters(own.depth_head.layers.decoder) == parameters(shared.backbone.decoder)
+    assert parameters(own) - parameters(shared) == 2 * parameters(shared.backbone.decoder)
 
 
 def test_mtan_has_the_parameters_of_its_authors_code_part_by_part():
@@ -49,7 +78,6 @@ def test_mtan_has_the_parameters_of_its_authors_code_part_by_part():
     assert sum(parameters(head.encoder) for head in heads) == 5_506_944
     assert sum(parameters(head.decoder) for head in heads) == 3_446_784
     assert [parameters(head.output) for head in heads] == [37_773, 36_993, 37_123]
-    assert parameters(model) == 44_229_073
 
 
 def test_deeplab_has_the_parameters_of_its_published_code():
@@ -57,14 +85,14 @@ def test_deeplab_has_the_parameters_of_its_published_code():
     assert parameters(model.backbone) == 23_508_032
     assert parameters(model.depth_head.layers) == 16_125_697
     assert parameters(model.sem_seg_head.layers) == 16_125_697 + 257 * 12
-    assert parameters(model) == 71_888_721
     assert parameters(published("deeplabv3", ("semantic", "depth"), 40)) == 55_769_449
 
 
 def test_shared_aspp_is_one_aspp():
-    shared, own = published("shared_aspp"), published("deeplabv3")
-    aspp = parameters(own.depth_head.layers.aspp)
-    assert parameters(own) - parameters(shared) == 2 * aspp
+    model = published("shared_aspp")
+    aspp = parameters(model.backbone) - 23_508_032
+    assert parameters(model.depth_head.layers) == 16_125_697 - aspp
+    assert parameters(model) == 71_888_721 - 2 * aspp
 
 
 def test_mtan_on_a_resnet_has_the_parameters_of_its_layers():
@@ -169,6 +197,13 @@ def test_the_last_shared_layer_is_reached_by_every_task_and_moves(name):
     assert names
     for reached in model.reached_parameters().values():
         assert names <= set(reached)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "shared_aspp", "mtan_deeplabv3"])
+def test_group_norm_everywhere_does_not_mix_images(name):
+    model = small_dense(name, TIMM__NORM="GN", **{f"{head}__NORM": "GN" for head in HEADS.values()})
+    assert not model.mixes_samples()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
 
 
 def test_one_value_a_channel_is_normalized_by_the_running_statistics():

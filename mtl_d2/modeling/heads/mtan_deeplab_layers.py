@@ -14,6 +14,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_d2.modeling.aspp import with_norm
 from mtl_d2.modeling.backbone.mtan_resnet import ATTENDED, STAGES
 from mtl_d2.modeling.heads.attention import SharedBlocks, attention, beside
 from mtl_d2.modeling.heads.deeplab_layers import deeplab_layers
@@ -30,15 +31,14 @@ class MTANDeepLabLayers(nn.Module):
     for all tasks; f_4 is none.
     """
 
-    def __init__(self, shapes: Mapping[str, ShapeSpec], output: nn.Module) -> None:
-        """Args: of the trunk's features; ``output``, layers on the feature "attended"."""
+    def __init__(self, shapes: Mapping[str, ShapeSpec], output: nn.Module, norm: str = "BN") -> None:
+        """Args: of the trunk's features; ``output``, layers on the feature "attended"; a key of ``NORMS``."""
         super().__init__()
         self.in_features, self.common_stride = ATTENDED, output.common_stride
         self.blocks = SharedBlocks()
         widths = {stage: int(shapes[f"stage{stage}"].channels or 0) for stage in STAGES}
-        self.masks = nn.ModuleDict(
-            {str(stage): attention(n * (1 if stage == 1 else 2), n // 4, n) for stage, n in widths.items()}
-        )
+        masks = {str(stage): attention(n * (1 if stage == 1 else 2), n // 4, n) for stage, n in widths.items()}
+        self.masks = with_norm(nn.ModuleDict(masks), norm)
         strides = [int(shapes[f"stage{stage}"].stride or 1) for stage in STAGES]
         self.pooling = dict(zip(STAGES, [after // before for before, after in pairwise(strides)], strict=False))
         self.output = output
@@ -76,4 +76,4 @@ def build_mtan_deeplab_layers(options: Any, shapes: Shapes, channels: int) -> MT
             f"LAYERS 'mtan_deeplabv3' needs MODEL.BACKBONE.NAME 'build_mtan_resnet_backbone' and IN_FEATURES {[LAST]}, "
             f"got {list(options.IN_FEATURES)} of {', '.join(shapes)}"
         )
-    return MTANDeepLabLayers(shapes, deeplab_layers(options, "attended", shapes[LAST], channels))
+    return MTANDeepLabLayers(shapes, deeplab_layers(options, "attended", shapes[LAST], channels), options.NORM)
