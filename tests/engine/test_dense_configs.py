@@ -1,5 +1,5 @@
 """Every config of the dense papers as a user runs it, with narrow layers on tiny copies of its data sets: two updates,
-and its paper's metrics and Delta."""
+and its paper's metrics and Delta. That of VOC + NYU has a test of its own."""
 
 import math
 import sys
@@ -13,9 +13,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 import train_net  # noqa: E402
 from data.tiny_cityscapes import write_tiny_cityscapes  # noqa: E402
 from data.tiny_dense import write_mtan, write_nyud_mt, write_official_nyu  # noqa: E402
-from data.tiny_nyu_depth import write_tiny_nyu_depth  # noqa: E402
 from data.tiny_sun_rgbd import write_tiny_sun_rgbd  # noqa: E402
-from data.tiny_voc import write_tiny_voc  # noqa: E402
 
 from mtl_d2.evaluation.delta import Metric, delta, direction  # noqa: E402
 
@@ -55,11 +53,6 @@ def cityscapes_arrays(root):
     write_mtan(root / "cityscapes", {"train": 4, "val": 2}, (0, 2), ("image", "depth", "label_7"))
 
 
-def voc_nyu(root):
-    write_tiny_voc(root)
-    write_tiny_nyu_depth(root)
-
-
 # By config: what writes its data, the metrics of its table, and the convention of its Delta.
 MTAN = (nyu_arrays, [CLASSES, PIXELS, DEPTH, RELATIVE, *NORMALS], "mclgs")
 STA = ([CLASSES, RMSE], "sta")
@@ -80,7 +73,6 @@ SETUPS = {
     "cityscapes_dense_sta": (write_tiny_cityscapes, [CLASSES, DEPTH], "sta"),
     "cityscapes_dense_ista": (write_tiny_cityscapes, [CLASSES, DEPTH], "sta"),
     "nyud_mt_achievement": (nyud_mt, [CLASSES, ("depth", "delta_1.25"), ("normals", "within_11.25")], "acc"),
-    "voc_nyu_achievement": (voc_nyu, [("bbox", "AP"), CLASSES, ("depth", "delta_1.25")], "acc"),
 }
 IN_CI = ("nyuv2_mtan_mclgs", "nyuv2_cosreg", "sun_rgbd_cosreg", "nyud_mt_achievement")
 
@@ -90,7 +82,7 @@ EACH = [pytest.param(name, marks=() if name in IN_CI else pytest.mark.slow) for 
 
 def test_each_config_of_a_dense_paper_has_a_setup():
     leaves = {path.stem for path in (ROOT / "configs").glob("[!B]*.yaml")}
-    of_papers = {name for name in leaves if name.startswith(("nyu", "sun", "voc", "cityscapes_7", "cityscapes_dense"))}
+    of_papers = {name for name in leaves if name.startswith(("nyu", "sun", "cityscapes_7", "cityscapes_dense"))}
     assert of_papers == SETUPS.keys()
 
 
