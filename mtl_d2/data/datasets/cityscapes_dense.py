@@ -33,7 +33,7 @@ PARTS = {"": 1, "_half": 2, "_quarter": 4, "_eighth": 8}
 
 
 def register(root: str) -> None:
-    """Put ``cityscapes_{dense_7,dense_19,disparity_19}[_half|_quarter|_eighth]_{train,val}`` into detectron2's catalogs.
+    """Put ``cityscapes_{dense_7,dense_19,disparity_19}[_half|_quarter|_eighth]_{train,val}`` into the catalogs.
 
     Depth is MTAN's in the first two, disparity / 65535; in the last it is the disparity in pixels of the full width.
 
