@@ -36,7 +36,7 @@ BATCH = 2
 WARM_UP = 1  # rounds that do not count
 KINDS = ("image", "label", "depth", "normal")
 SCALES = (1.0, 1.2, 1.5)
-AUGMENTATIONS = ["RandomCrop('relative_range', (0.6667, 0.6667))", f"Resize(({HEIGHT}, {WIDTH}))", "RandomFlip()"]
+AUGMENTATIONS = ["RandomScaleCrop((1.0, 1.2, 1.5))", "RandomFlip()"]
 
 
 class PublishedArrays(Dataset):
