@@ -17,6 +17,7 @@ from mtl_d2.comparison.collect import Collected, Record
 from mtl_d2.comparison.paper_figure import PaperFigure, of_several_tasks, style
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.data import DataError, build_test_loader, register_all
+from mtl_d2.data.addresses import shown_name
 from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.reading import read_records
 from mtl_d2.engine import MultiTaskTrainer
@@ -103,8 +104,8 @@ def qualitative_rows(collected: Collected, images: int = 2, score_threshold: flo
         f"same in a row. Boxes have a score of at least {score_threshold:g}."
     )
     return [
-        PaperFigure(f"predictions_{s.dataset}_{s.index}", f"{Path(s.record['file_name']).name} of {s.dataset}", caption,
-                    draw_sheet(s, columns, palette), tuple(lacks) if s is sheets[0] else ())
+        PaperFigure(f"predictions_{s.dataset}_{s.index}", f"{shown_name(s.record['file_name'])} of {s.dataset}",
+                    caption, draw_sheet(s, columns, palette), tuple(lacks) if s is sheets[0] else ())
         for s in sheets
     ]  # fmt: skip
 

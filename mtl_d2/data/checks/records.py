@@ -16,7 +16,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from mtl_d2.data.annotations import image_key
-from mtl_d2.data.datasets.cityscapes import NAMES as CITYSCAPES
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.reading import read_records
@@ -32,11 +31,10 @@ def read(name: str) -> tuple[Records | None, list[str]]:
     """The records of a data set, or None and why not; read twice where that is quick, to see whether they change."""
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        known = [n for n in DatasetCatalog.list() if n.startswith(("bdd100k_", "multi_")) or n in CITYSCAPES]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         return None, [
-            f"no data set of this name is registered: {meant}There are {', '.join(known)}, detectron2's own, and "
-            "what the files in MTL.DATA.MODULES register"
+            f"no data set of this name is registered: {meant}There are those of docs/datasets.md, detectron2's own, "
+            "and what the files in MTL.DATA.MODULES register"
         ]
     try:
         start = time.monotonic()
