@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from mtl_d2.data.errors import DataError
 
-_ARRAY = re.compile(r"\.(?:npy|mat)$|\.mat::[^/]*$", re.IGNORECASE)
-_SHRUNK = re.compile(r"(?<=\.(?:png|jpg))::shrunk\[(\d+)\]$", re.IGNORECASE)
+_ARRAY = re.compile(r"\.(?:npy|mat)(?:::[^/]*)?$", re.IGNORECASE)
+_SHRUNK = re.compile(r"(?:(?<=\.(?:png|jpg))|(?<=\.jpeg))::shrunk\[(\d+)\]$", re.IGNORECASE)
 _INSIDE = re.compile(r"(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*)*)(?:\[(?P<index>\d+)\])?")
 SEPARATOR = "::"
 
@@ -62,6 +62,8 @@ def parse_address(path: str) -> Address:
     file = file_of(path)
     if file == path:
         return Address(path)
+    if file[-4:].lower() == ".npy":
+        raise DataError(f"{path}: an .npy holds one array, which has no name: leave out what follows the file")
     inside = _INSIDE.fullmatch(path[len(file) + len(SEPARATOR) :])
     if inside is None:
         raise DataError(

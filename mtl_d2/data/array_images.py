@@ -42,7 +42,7 @@ def image_of_array(array: Array, path: str) -> Array:
     form = Form(array.shape, array.dtype)
     if not is_image_form(form):
         raise DataError(f"{path}: is {form}, but an image is {IMAGE_RULE}: write it so, or correct its record")
-    pixels = one_channel(channels_last(array))
+    pixels = one_channel(array) if form.channels == 1 else channels_last(array)
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
     least, most = float(pixels.min()), float(pixels.max())
@@ -52,8 +52,8 @@ def image_of_array(array: Array, path: str) -> Array:
             "255, or write them as 8 bits"
         )
     inside = pixels if least >= 0 and most <= 1 else np.clip(pixels, 0, 1)
-    single = np.ascontiguousarray(inside, np.float32) if inside.dtype.itemsize < 4 else np.ascontiguousarray(inside)
-    return cv2.convertScaleAbs(single, alpha=255)  # which rounds
+    known = inside.dtype if inside.dtype.itemsize in (4, 8) else np.float32  # to OpenCV
+    return cv2.convertScaleAbs(np.ascontiguousarray(inside, known), alpha=255)  # which rounds
 
 
 def ids_of_array(array: Array, path: str, ignored: int, table: bytes | None) -> Array:
@@ -77,6 +77,11 @@ def ids_of_array(array: Array, path: str, ignored: int, table: bytes | None) -> 
             values = labels.astype(np.int32)
         if not np.array_equal(values.astype(labels.dtype), labels):
             raise DataError(f"{path}: holds floats that are no whole numbers, where class ids are: write ids")
+    if table is not None and not isinstance(table, bytes):
+        raise DataError(
+            f"{path}: its `sem_seg_table` must be bytes, a class for each value, found {type(table).__name__}: correct "
+            "the reader"
+        )
     least, most = int(values.min()), int(values.max())
     count = 256 if table is None else len(table)
     if least < -1 or most >= count:

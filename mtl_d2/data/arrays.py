@@ -168,5 +168,6 @@ def _parsed_header(version: tuple[int, int], content: bytes) -> _NumpyHeader:
 
 def _require_numbers(form: Form, path: str) -> Form:
     if form.dtype.kind not in "fiub" or len(form.shape) < 2:
-        raise DataError(f"{path}: expected a map of numbers, found {form}: write the map itself")
+        advice = "name one of its cells, such as NAME[0]" if form.dtype == object else "write the map itself"
+        raise DataError(f"{path}: expected a map of numbers, found {form}: {advice}")
     return form

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,10 +145,10 @@ class NormalsMaps:
         return read_normals(record[self.file], array, axes)
 
     def _of_depth(self, record: Record, metadata: Any, camera: Any) -> DenseLabel:
-        if not (isinstance(camera, list | tuple) and len(camera) == 4 and all(np.isfinite(camera))):
+        if not _is_camera(camera):
             raise DataError(
-                f"{record[self.file]}: `{self.intrinsics}` must be fx, fy, cx, cy in pixels, found {camera!r}: correct "
-                "its record or its metadata"
+                f"{record[self.file]}: `{self.intrinsics}` must be fx, fy, cx, cy in pixels, the first two above 0, "
+                f"found {camera!r}: correct its record or its metadata"
             )
         array, encoding = (
             _said(record, metadata, key, usual) for key, usual in ((self.array, ""), (self.encoding, METRES))
@@ -196,6 +197,13 @@ def other_size(path: str, values: Array, size: tuple[int, int]) -> str:
     return (
         f"{path}: size {values.shape[:2]} (height, width), but its image has {tuple(size)}: give the map of this image"
     )
+
+
+def _is_camera(values: Any) -> bool:
+    """Whether they are the numbers of ``Intrinsics``, focal lengths above 0."""
+    if not isinstance(values, list | tuple) or len(values) != 4 or not all(isinstance(v, Real) for v in values):
+        return False
+    return all(np.isfinite(values)) and min(values[:2]) > 0
 
 
 def _said(record: Record, metadata: Any, key: str, usual: Any) -> Any:

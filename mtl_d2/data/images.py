@@ -87,19 +87,19 @@ def read_header(path: str) -> Header | None:
             orientation = image.getexif().get(ORIENTATION, 1) if has_exif else 1
             packing = str(image.tile[0][3]) if image.tile else ""
             width, height = _stored_size(image)
-            size = width // factor, height // factor
+            size = (width // factor, height // factor) if factor else (0, 0)
             return Header(size, orientation, image.mode, image.format or "", packing)
     except UNREADABLE:
         return None
 
 
 def why_not_opened(path: str) -> str:
-    """The line about a file that ``read_header`` could not open."""
+    """Which file ``read_header`` could not open, and what to do; the end of a line."""
     try:
         if names_array(path):
             read_form(path)
     except DataError as error:
-        return str(error)
+        return str(error).removeprefix("cannot read ")
     return f"{path}: fetch them again, or take them out of the data set"
 
 

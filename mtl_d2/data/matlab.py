@@ -16,6 +16,7 @@ import numpy.typing as npt
 from detectron2.utils.file_io import PathManager
 from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
+from scipy.sparse import issparse
 
 from mtl_d2.data.addresses import Address
 from mtl_d2.data.errors import DataError
@@ -88,14 +89,21 @@ def _of_version_7(address: Address) -> Array:
             raise _no_such(address, [name for name, _, _ in whosmat(opened)])
     value = known[top]
     for field in fields:
-        if value.dtype.names is None or field not in value.dtype.names or value.size != 1:
+        if value.dtype.names is None or field not in value.dtype.names:
             raise _no_such(address, list(value.dtype.names or ()))
-        value = value[field].reshape(-1)[0]
+        value = value[field]  # a cell for each of several structs
+        if value.size == 1:
+            value = value.flat[0]
     if address.index is None:
-        return value
+        return _full(value)
     in_cells = value.dtype == object
     _require_index(address, value.size if in_cells else value.shape[-1])
-    return np.asarray(value.reshape(-1, order="F")[address.index] if in_cells else value[..., address.index])
+    return _full(value.reshape(-1, order="F")[address.index] if in_cells else value[..., address.index])
+
+
+def _full(value: Any) -> Array:
+    """With the zeros that MATLAB's sparse matrices leave out."""
+    return np.asarray(value.toarray() if issparse(value) else value)
 
 
 def _is_map(value: Array) -> bool:
@@ -167,6 +175,6 @@ def _require_index(address: Address, count: int) -> None:
     index = address.index or 0
     if index >= count:
         raise DataError(
-            f"{address.file}: {address.name} has {count} samples, of which there is no number {index}, counted from 0: "
-            "correct its record"
+            f"{address.file}::{address.name}[{index}]: {address.name} has {count} samples, counted from 0, and none of "
+            "this number: correct its record"
         )

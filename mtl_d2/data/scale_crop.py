@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,11 +36,11 @@ class RandomScaleCrop(T.Augmentation):
             scales: one of these is s, each as likely as the others; >= 1.
 
         Raises:
-            ValueError: there is none, or one below 1.
+            ValueError: there is none, or one that is no number from 1.
         """
         super().__init__()
-        if not len(scales) or any(scale < 1 for scale in scales):
-            raise ValueError(f"scales must be numbers >= 1, of which one is drawn, got {scales}")
+        if not isinstance(scales, Sequence) or not scales or not all(map(_is_scale, scales)):
+            raise ValueError(f"scales must be numbers >= 1 in brackets, such as (1.0, 1.2, 1.5), got {scales!r}")
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -56,6 +57,10 @@ class RandomScaleCrop(T.Augmentation):
     def place(self, rows: int, columns: int) -> tuple[int, int]:
         """Where the window begins, (y, x), of the ``rows`` + 1 by ``columns`` + 1 places where it can."""
         return np.random.randint(rows + 1), np.random.randint(columns + 1)
+
+
+def _is_scale(value: object) -> bool:
+    return isinstance(value, int | float) and 1 <= value < math.inf
 
 
 @AUGMENTATIONS.register()

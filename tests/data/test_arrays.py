@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 from mtl_d2.data.addresses import Address, file_of, names_array, parse_address, shown_name
 from mtl_d2.data.arrays import read_array, read_form
@@ -89,7 +90,7 @@ def test_matlab_arrays_are_as_matlab_shows_them(tmp_path, version, inside, expec
     [
         ("::imgs", "has no array 'imgs'; it holds .*'images'.*: name the one that is meant"),
         ("::gt.outer", "has no array 'gt.outer'; it holds 'inner'"),
-        ("::images[5]", "images has 5 samples, of which there is no number 5, counted from 0"),
+        ("::images[5]", "images has 5 samples, counted from 0, and none of this number"),
         ("::cells[3]", "cells has 3 samples"),
         ("::gt.inner", "is a struct|expected a map of numbers"),
     ],
@@ -262,3 +263,43 @@ def test_listings_look_for_the_file_and_tell_its_samples_apart(tmp_path):
     places = listing.places(Paths(names[:3]))
     assert places[str(tmp_path / "real")] == {f"a.mat::images[{i}]" for i in range(3)}
     assert pickle.loads(pickle.dumps(parse_address(names[1]))) == parse_address(names[1])
+
+
+@pytest.mark.parametrize("version", [7, 7.3])
+def test_one_of_several_structs_is_named_by_its_number(tmp_path, version):
+    path = tmp_path / "a.mat"
+    if version == 7.3:  # which has a struct of cells instead
+        save_73(path, {"seg": {"label": CELLS}})
+    else:
+        structs = np.empty((1, 3), [("label", object)])
+        structs["label"][0, :] = CELLS
+        savemat(path, {"seg": structs})
+    assert np.array_equal(read_array(f"{path}::seg.label[2]"), CELLS[2])
+    with pytest.raises(DataError, match=r"\(1, 3\) of object: name one of its cells, such as NAME\[0\]"):
+        read_form(f"{path}::seg.label")
+
+
+def test_matlabs_sparse_matrices_have_their_zeros(tmp_path):
+    ids = np.array([[0, 3, 0], [2, 0, 0]], float)
+    savemat(tmp_path / "a.mat", {"ids": csc_matrix(ids)})
+    assert np.array_equal(read_ids(f"{tmp_path}/a.mat::ids"), ids)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 3), (4, 1, 3), (4, 5, 3)])
+@pytest.mark.parametrize("kind", ["u1", "f2", "f4", "f8", "longdouble"])
+def test_an_image_of_any_size_and_float_is_read(tmp_path, shape, kind):
+    pixels = np.random.default_rng(0).choice(np.array([0, 255, 51], np.uint8), shape)
+    np.save(tmp_path / "a.npy", pixels if kind == "u1" else (pixels / 255).astype(kind))
+    assert np.array_equal(read_file(f"{tmp_path}/a.npy", "RGB"), pixels)
+
+
+def test_a_table_that_is_no_bytes_is_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), np.uint8))
+    with pytest.raises(DataError, match=r"a.npy: its `sem_seg_table` must be bytes, .* found list: correct the reader"):
+        read_ids(f"{tmp_path}/a.npy", [255, 0])
+
+
+def test_an_npy_holds_no_names(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), np.uint8))
+    with pytest.raises(DataError, match=r"a.npy::depth\[0\]: an .npy holds one array, which has no name"):
+        read_form(f"{tmp_path}/a.npy::depth[0]")

@@ -11,7 +11,7 @@ from mtl_d2.data.addresses import file_of, shrinking
 from mtl_d2.data.datasets.cityscapes import LABEL_IDS
 from mtl_d2.data.datasets.cityscapes_categories import CATEGORIES, category_table
 from mtl_d2.data.image_size import stored_size
-from mtl_d2.data.images import read_file, read_ids
+from mtl_d2.data.images import read_file, read_header, read_ids
 from mtl_d2.data.loader import training_records
 from mtl_d2.evaluation import rehearsal
 
@@ -61,12 +61,14 @@ def test_parts_of_the_size_are_means_of_images_and_single_pixels_of_labels(root,
 def test_what_a_shrunk_address_says(tmp_path):
     assert shrinking("/d/a.png::shrunk[8]") == ("/d/a.png", 8)
     assert file_of("/d/a.JPG::shrunk[2]") == "/d/a.JPG"
+    assert shrinking("/d/a.jpeg::shrunk[2]") == ("/d/a.jpeg", 2)
     assert shrinking("/d/a.png") == ("/d/a.png", 1)
     Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6)).save(tmp_path / "a.png")
     path = f"{tmp_path}/a.png::shrunk[2]"
     assert stored_size(path) == (3, 2)
     assert np.array_equal(read_ids(path), [[7, 9, 11], [19, 21, 23]])
     assert read_file(path, "L").shape == (2, 3, 1)
+    assert read_header(f"{tmp_path}/a.png::shrunk[0]").size == (0, 0)  # which no map has: said when it is read
     with pytest.raises(DataError, match=r"4 x 6 \(height, width\) cannot be divided by 4"):
         read_file(f"{tmp_path}/a.png::shrunk[4]", "RGB")
 

@@ -54,8 +54,11 @@ def test_a_file_of_depth_is_read_as_normals_where_the_camera_is_given(tmp_path):
     found, odd = NormalsMaps().read(record, {"normals_intrinsics": tuple(HERE)})
     assert odd == 0
     np.testing.assert_allclose(found[20, 30], [0.6, 0, -0.8], atol=1e-3)
-    with pytest.raises(DataError, match="`normals_intrinsics` must be fx, fy, cx, cy in pixels, found \\(1, 2\\)"):
-        NormalsMaps().read(record, {"normals_intrinsics": (1, 2)})
+    for wrong in ((1, 2), (0.0, 50, 20, 10), (-50, 50, 20, 10), ("50", 50, 20, 10), (50, 50, float("nan"), 10), 50):
+        with pytest.raises(
+            DataError, match="`normals_intrinsics` must be fx, fy, cx, cy in pixels, the first two above"
+        ):
+            NormalsMaps().read(record, {"normals_intrinsics": wrong})
 
 
 @pytest.mark.data

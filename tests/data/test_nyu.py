@@ -116,7 +116,7 @@ def test_the_two_archives_are_not_mixed_up(tmp_path):
     with pytest.raises(DataError, match=r"segmentation must hold \.png or \.mat files, found several of them"):
         DatasetCatalog.get("nyud_mt_train")
     (tmp_path / "NYUD_MT" / "gt_sets" / "val.txt").unlink()
-    with pytest.raises(DataError, match=r"val\.txt is missing: unpack NYUD_MT's gt_sets there"):
+    with pytest.raises(DataError, match=r"val\.txt not found: unpack NYUD_MT's gt_sets there"):
         DatasetCatalog.get("nyud_mt_val")
 
 

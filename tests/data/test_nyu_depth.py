@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 from mtl_d2.data import DataError, build_train_loader, check_data, register_all
 from mtl_d2.data.datasets import nyu_depth
@@ -97,7 +99,7 @@ def test_missing_depth_maps_are_counted_and_the_first_named(root):
     [
         (None, r"list .*train_files_with_gt.txt not found"),
         ("\n", r"names no image"),
-        ("/a/rgb_1.jpg\n", r"line 1: expected an image, its depth map and a focal length, found '/a/rgb_1.jpg'"),
+        ("/a/rgb_1.jpg\n", r"expected lines of an image, its depth map and a focal length, found '/a/rgb_1.jpg'"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_one_line(root, content, said):
@@ -110,3 +112,19 @@ def test_what_is_wrong_with_a_list_is_one_line(root, content, said):
 def test_a_wrong_root_names_the_variable(tmp_path):
     with pytest.raises(DataError, match=r"nyu_depth_v2 not found .*DETECTRON2_DATASETS"):
         nyu_depth.load(str(tmp_path), "train")
+
+
+def test_a_depth_map_of_another_size_than_its_image_is_found_before_the_training(nyu_cfg, root):
+    path = root / "nyu_depth_v2/sync/attic_0001/sync_depth_00001.png"
+    Image.fromarray(np.full((20, 60), 2000, np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"00001.png: size \(20, 60\) \(height, width\), but its image has \(40, 60\)"):
+        check_data(nyu_cfg)
+
+
+def test_lists_that_windows_wrote_are_read(root):
+    before = nyu_depth.load(str(root), "train")
+    (root / LIST).write_bytes((root / LIST).read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    assert nyu_depth.load(str(root), "train") == before
+    (root / LIST).write_bytes((root / LIST).read_text().encode("utf-16"))
+    with pytest.raises(DataError, match=r"train_files_with_gt.txt is no text in UTF-8 .*: fetch it again, or save"):
+        nyu_depth.load(str(root), "train")

@@ -137,3 +137,9 @@ def test_resizing_with_holes_is_what_a_grid_of_places_gives(size):
 def test_polygons_are_cut(cfg):
     cfg.INPUT.AUGMENTATIONS = ("RandomScaleCrop()",)
     assert cuts_polygons(cfg)
+
+
+@pytest.mark.parametrize("scales", [1.5, (), (0.5,), (1.0, "a"), (1.0, float("nan")), (float("inf"),), "1.5"])
+def test_scales_that_are_none_are_one_line(scales):
+    with pytest.raises(ValueError, match=r"scales must be numbers >= 1 in brackets, such as \(1.0, 1.2, 1.5\), got"):
+        RandomScaleCrop(scales)

@@ -176,7 +176,7 @@ def test_a_file_of_another_version_is_told_by_what_it_lacks(root):
 
 def test_label_maps_fewer_than_images_are_said_with_their_number(sun_cfg, root):
     save_73(root / TOOLBOX / "Metadata/SUNRGBD2Dseg.mat", {"SUNRGBD2Dseg": {"seglabel": [label_map()]}})
-    with pytest.raises(DataError, match=r"SUNRGBD2Dseg.seglabel has 1 samples, of which there is no number"):
+    with pytest.raises(DataError, match=r"SUNRGBD2Dseg.seglabel has 1 samples, counted from 0, and none of"):
         check_data(use(sun_cfg, root, "sun_rgbd"))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from mtl_d2.data.checks.files import THREADS, spread
 from mtl_d2.data.dense_maps import METRES, DenseMaps, DepthMaps, other_size
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.image_size import image_size
 
 SAMPLE = 32  # maps that are looked at
 USUAL_METRES = (0.1, 1000.0)  # that the median of depths lies in
@@ -70,7 +71,7 @@ def look_at_maps(records: Records, keys: DenseMaps, metadata: Any) -> DenseFindi
     """Reads ``SAMPLE`` maps at equal distances.
 
     Args:
-        records: of a data set, with or without such a map; their height and width are compared where they say them.
+        records: of a data set, with or without such a map; maps are compared with the size of their image.
         keys: of the maps.
         metadata: of the data set.
     """
@@ -92,9 +93,9 @@ def _look(keys: DenseMaps, metadata: Any, record: dict[str, Any]) -> _Map | tupl
         values, odd = keys.read(record, metadata)
     except DataError as error:
         return str(error), file
-    size = (record.get("height"), record.get("width"))
-    if None not in size and values.shape[:2] != size:
-        return other_size(file, values, (int(record["height"]), int(record["width"]))), file
+    size = _size(record)
+    if size is not None and values.shape[:2] != size:
+        return other_size(file, values, size), file
     labelled = (values != 0).reshape(*values.shape[:2], -1).any(-1)
     stored = values[labelled]  # (N,) or (N, 3)
     if not len(stored):
@@ -107,6 +108,14 @@ def _look(keys: DenseMaps, metadata: Any, record: dict[str, Any]) -> _Map | tupl
     return _Map(
         file, float(labelled.mean()), odd / labelled.size, float(np.median(stored)), float(stored.max()), **found
     )
+
+
+def _size(record: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the image, by its record or its file; None where neither says it."""
+    if "height" in record and "width" in record:
+        return int(record["height"]), int(record["width"])
+    size = image_size(record) if {"image", "file_name"} & record.keys() else None
+    return size[::-1] if size else None
 
 
 def unusable_maps(findings: DenseFindings) -> Iterator[str]:

@@ -121,6 +121,10 @@ def wrong_images(records: Records, headers: Headers) -> Iterator[str]:
             f"{len(forms)} of {len(seen)} arrays looked at are no images, the first is {forms[0][0]}, {forms[0][1]}: "
             f"an image is {IMAGE_RULE}"
         )
+    floats = [
+        r["file_name"] for r, h in opened if h.form is not None and is_image_form(h.form) and h.form.dtype.kind == "f"
+    ]
+    yield from _beyond_white(floats[:LOOKED_AT])
     without = [(r["file_name"], header.mode) for r, header in opened if header.bits == 32]
     if without:
         yield (
@@ -146,6 +150,18 @@ def _other_sizes(opened: list[tuple[dict[str, Any], Header]]) -> Iterator[str]:
                 f"{len(affected)} of {len(sized)} images looked at have another size than their record says, the first "
                 f"is {record['file_name']}, {_by(header.size)} and not {said}: {advice}"
             )
+
+
+def _beyond_white(files: Sequence[str]) -> Iterator[str]:
+    """Images in floats that do not lie in 0..1, or are not finite."""
+    lines = []
+    for file in files:
+        try:
+            read_file(file, "RGB")
+        except DataError as error:
+            lines.append(str(error))
+    if lines:
+        yield lines[0] + (f" (so are {len(lines)} of the {len(files)} looked at)" if len(lines) > 1 else "")
 
 
 def _dark(files: Sequence[str]) -> Iterator[str]:

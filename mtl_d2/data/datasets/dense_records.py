@@ -8,7 +8,6 @@ from typing import Any
 
 from mtl_d2.data.addresses import file_of
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.images import read_header, why_not_opened
 from mtl_d2.data.listing import Listing, Paths
 
 Records = list[dict[str, Any]]
@@ -18,7 +17,7 @@ IMAGE, LABEL, DEPTH, NORMALS = "file_name", "sem_seg_file_name", "depth_file_nam
 def dense_records(
     names: Sequence[str], places: Mapping[str, Callable[[str], str]], said: Mapping[str, Any] | None = None
 ) -> Records:
-    """Records of images, of the size of the first.
+    """Records of images, whose size the images say.
 
     Args:
         names: of the images, in their order.
@@ -29,18 +28,15 @@ def dense_records(
         detectron2's dataset dicts, with the names as ``image_id``.
 
     Raises:
-        DataError: a file is missing, one line for each key, or the first image cannot be opened.
+        DataError: a file is missing, one line for each key.
     """
     listing, paths = Listing(), {key: [place(name) for name in names] for key, place in places.items()}
     missing = [line for of in paths.values() if (line := _missing(of, listing))]
     if missing:
         raise DataError("\n".join(missing))
-    header = read_header(paths[IMAGE][0])
-    if header is None:
-        raise DataError(f"the first image cannot be opened, {why_not_opened(paths[IMAGE][0])}")
-    width, height = header.size
-    common = {"height": height, "width": width, **(said or {})}
-    return [{**{key: of[i] for key, of in paths.items()}, "image_id": name, **common} for i, name in enumerate(names)]
+    return [
+        {**{key: of[i] for key, of in paths.items()}, "image_id": name, **(said or {})} for i, name in enumerate(names)
+    ]
 
 
 def _missing(paths: Sequence[str], listing: Listing) -> str:

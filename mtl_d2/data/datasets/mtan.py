@@ -81,20 +81,21 @@ def load(folder: str, kinds: Mapping[str, Sequence[str]]) -> Records:
     base = Path(folder)
     require_folder(base / kinds[IMAGE][0], f"{base.parent.name}/{base.name}/{kinds[IMAGE][0]} with MTAN's arrays")
     folders = {key: there for key, names in kinds.items() if (there := _first_there(base, names))}
-    numbers = sorted(set().union(*map(_numbers, folders.values())))
-    if not numbers:
+    names = sorted(set().union(*map(_numbers, folders.values())), key=lambda name: (int(name), name))
+    if not names:
         raise DataError(f"folder {folders[IMAGE]} has no NUMBER.npy: unpack MTAN's arrays there")
     places: dict[str, Any] = {key: functools.partial(_place, there) for key, there in folders.items()}
-    return dense_records(list(map(str, numbers)), places)
+    return dense_records(names, places)
 
 
 def _first_there(base: Path, names: Sequence[str]) -> str:
     return next((str(base / name) for name in names if (base / name).is_dir()), "")
 
 
-def _numbers(folder: str) -> set[int]:
+def _numbers(folder: str) -> set[str]:
+    """As the names of files have them: ``7``, or ``0007``."""
     stems = (name[:-4] for name in os.listdir(folder) if name.endswith(".npy"))
-    return {int(stem) for stem in stems if stem.isdecimal()}
+    return {stem for stem in stems if stem.isdecimal()}
 
 
 def _place(folder: str, name: str) -> str:

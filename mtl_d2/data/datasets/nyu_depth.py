@@ -17,6 +17,7 @@ from typing import Any
 
 from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.lists import read_lines
 from mtl_d2.data.missing_labels import require_files
 from mtl_d2.data.roots import require_folder
 
@@ -55,22 +56,17 @@ def load(root: str, split: str) -> list[dict[str, Any]]:
     """
     base = require_folder(Path(root, "nyu_depth_v2"), "nyu_depth_v2/sync and nyu_depth_v2/official_splits/test")
     path, folder = base / f"nyudepthv2_{split}_files_with_gt.txt", base / FOLDERS[split]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"list {path} not found: put it there, it comes with BTS's code in train_test_inputs") from None
-    records = [_record(path, folder, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not records:
-        raise DataError(f"list {path} names no image: fetch it again")
+    lines = read_lines(path, "put it there, it comes with BTS's code in train_test_inputs")
+    records = [_record(path, folder, line) for line in lines]
     require_files([r["depth_file_name"] for r in records], f"unpack BTS's {FOLDERS[split]} in {base}")
     return records
 
 
-def _record(path: Path, folder: Path, number: int, line: str) -> dict[str, Any]:
+def _record(path: Path, folder: Path, line: str) -> dict[str, Any]:
     words = line.split()
     if len(words) not in (2, 3):
         raise DataError(
-            f"{path}, line {number}: expected an image, its depth map and a focal length, found {line!r}: fetch "
+            f"{path}: expected lines of an image, its depth map and a focal length, found {line!r}: fetch "
             "the list again"
         )
     image, depth = (word.lstrip("/") for word in words[:2])  # the list of the training set begins lines with a slash

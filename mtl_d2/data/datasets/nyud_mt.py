@@ -24,6 +24,7 @@ from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.dense_records import DEPTH, IMAGE, LABEL, NORMALS, Records, dense_records
 from mtl_d2.data.datasets.nyu_classes import CLASSES_40, IGNORED, table_of_40, table_of_41
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.lists import read_lines
 from mtl_d2.data.roots import require_folder
 
 SPLITS = ("train", "val")
@@ -73,12 +74,7 @@ def load(root: str, split: str, table: bytes) -> Records:
         DataError: the list, the images or single files are missing, or a folder holds neither archive's files.
     """
     base = require_folder(Path(root, "NYUD_MT"), "NYUD_MT/images and NYUD_MT/gt_sets")
-    listed = base / "gt_sets" / f"{split}.txt"
-    if not listed.is_file():
-        raise DataError(f"{listed} is missing: unpack NYUD_MT's gt_sets there")
-    names = listed.read_text(encoding="utf-8").split()
-    if not names:
-        raise DataError(f"{listed} lists no image: unpack NYUD_MT's gt_sets again")
+    names = read_lines(base / "gt_sets" / f"{split}.txt", "unpack NYUD_MT's gt_sets there")
     require_folder(base / "images", "NYUD_MT/images")
     places: dict[str, Any] = {
         key: functools.partial(_place, str(base / folder), _ending(base / folder, endings))

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from detectron2.structures import BoxMode
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.lists import read_lines
 from mtl_d2.data.missing_labels import require_files
 from mtl_d2.data.roots import root_advice
 
@@ -100,16 +101,8 @@ def read_list(path: Path) -> list[str]:
     Raises:
         DataError: it is not there, or empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise DataError(
-            f"list {path} not found: unpack the archive that it comes in, see docs/voc_sun_nyu_depth.md"
-        ) from None
-    stems = list(dict.fromkeys(Path(line.split()[0]).stem for line in lines if line.strip()))
-    if not stems:
-        raise DataError(f"list {path} names no image: fetch it again")
-    return stems
+    lines = read_lines(path, "unpack the archive that it comes in, see docs/voc_sun_nyu_depth.md")
+    return list(dict.fromkeys(Path(line.split()[0]).stem for line in lines))
 
 
 def label_maps(root: str, name: str) -> dict[str, str]:
