@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
@@ -15,4 +17,14 @@ def check_model(cfg: CfgNode) -> list[str]:
     models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
     name = cfg.MODEL.META_ARCHITECTURE
     known = [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))] if name not in models else models[name].check(cfg)
-    return [*known, *trunk_check(cfg)]
+    return [*known, *_check_pixels(cfg), *trunk_check(cfg)]
+
+
+def _check_pixels(cfg: CfgNode) -> list[str]:
+    mean, std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+    lines = []
+    if len(mean) != len(std):
+        lines.append(f"MODEL.PIXEL_MEAN and MODEL.PIXEL_STD must have as many numbers, got {mean} and {std}")
+    if not all(0 < deviation < math.inf for deviation in std):
+        lines.append(f"MODEL.PIXEL_STD must be numbers > 0, which images are divided by, got {std}")
+    return lines

@@ -33,7 +33,7 @@ from mtl_d2.engine.generators import restore_generators
 from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
-from mtl_d2.engine.model_check import check_model, said_of_keys
+from mtl_d2.engine.model_check import check_model
 from mtl_d2.engine.optimizer import add_weighting_parameters, clips_globally, of_checkpoint, set_rates
 from mtl_d2.engine.resume import compare_configs, require_keys, require_same_data, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
@@ -44,6 +44,7 @@ from mtl_d2.evaluation.evaluate import evaluate_test_sets
 from mtl_d2.evaluation.independent import IndependentEvaluators
 from mtl_d2.evaluation.results import EvaluationResults
 from mtl_d2.files import WriteError, refusal
+from mtl_d2.modeling.build_errors import said_of_keys
 from mtl_d2.optimizers import build_optimizer
 from mtl_d2.parallel.all_ranks import AllRanks, broadcast_model
 from mtl_d2.parallel.replicas import ReplicaCheck

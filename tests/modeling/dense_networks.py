@@ -75,8 +75,9 @@ def small_dense_cfg(name, tasks=TASKS, classes=5, dropout=0.0, **keys):
     """The network ``name`` of ``PUBLISHED`` with few channels, without dropout."""
     small = {"SEGNET__WIDTHS": WIDTHS} if name in ("split", "segnet", "mtan") else {"TIMM__NAME": SMALL_RESNET}
     small |= {f"{head}__CONVS_DIM": 8 for head in HEADS.values()} | {"SEM_SEG_HEAD__NUM_CLASSES": classes}
-    small |= {f"{head}__ASPP_RATES": [2, 3] for head in HEADS.values()}
-    small |= {f"{head}__ASPP_DROPOUT": dropout for head in HEADS.values()}
+    if name in ("deeplabv3", "mtan_deeplabv3"):
+        small |= {f"{head}__ASPP_RATES": [2, 3] for head in HEADS.values()}
+        small |= {f"{head}__ASPP_DROPOUT": dropout for head in HEADS.values()}
     small |= {"ASPP__CHANNELS": 8, "ASPP__RATES": [2, 3], "ASPP__DROPOUT": dropout}
     return PUBLISHED[name](tasks, **{**small, **keys})
 

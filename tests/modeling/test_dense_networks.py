@@ -29,7 +29,7 @@ from mtl_d2.balancing.exact.precision import Precision
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.trunk_weights import as_named_in
-from mtl_d2.modeling.aspp import PooledNorm
+from mtl_d2.modeling.aspp import PooledNorm, build_aspp
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/dense_networks.md"
 each_network = pytest.mark.parametrize("name", PUBLISHED)
@@ -201,9 +201,18 @@ def test_the_last_shared_layer_is_reached_by_every_task_and_moves(name):
 
 @pytest.mark.parametrize("name", ["deeplabv3", "shared_aspp", "mtan_deeplabv3"])
 def test_group_norm_everywhere_does_not_mix_images(name):
-    model = small_dense(name, TIMM__NORM="GN", **{f"{head}__NORM": "GN" for head in HEADS.values()})
+    keys = {f"{head}__{key}": value for head in HEADS.values() for key, value in (("NORM", "GN"), ("CONVS_DIM", 16))}
+    model = small_dense(name, TIMM__NORM="GN", ASPP__CHANNELS=16, **keys)
     assert not model.mixes_samples()
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN_N"])
+def test_a_single_image_trains_an_aspp_of_any_batch_norm(norm):
+    aspp = build_aspp(4, 8, [2], 0.0, norm).train()
+    aspp(torch.rand(1, 4, 6, 6)).sum().backward()
+    assert all(p.grad is not None for p in aspp.parameters())
+    assert set(aspp.state_dict()) == set(build_aspp(4, 8, [2], 0.0).state_dict())
 
 
 def test_one_value_a_channel_is_normalized_by_the_running_statistics():

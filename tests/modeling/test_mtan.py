@@ -8,7 +8,8 @@ import pytest
 import torch
 from dense_networks import TASKS, dense_batch, mtan_segnet, small_dense, small_dense_cfg
 from detectron2.modeling import build_model
-from small import Ranks, of_two_processes
+from detectron2.utils.events import EventStorage
+from small import Ranks, of_two_processes, sample, small_cfg
 from torch.nn import functional as F
 
 from mtl_d2.balancing import Oracle
@@ -240,3 +241,21 @@ def test_a_regularizers_second_derivatives_go_through_attention_and_unpooling():
     build_balancer(with_cosreg())(oracle, 0, lambda: None)
     for p, wanted in zip(oracle.shared, expected, strict=True):
         assert (p.grad - wanted).norm() <= 1e-9 * wanted.norm() + 1e-11
+
+
+def test_layers_on_a_detector_find_the_blocks_of_its_trunk():
+    cfg = small_cfg("detection", "semantic", "depth")
+    cfg.MODEL.BACKBONE.NAME = "build_mtan_segnet_backbone"
+    cfg.MODEL.SEGNET.WIDTHS, cfg.MODEL.SEGNET.OUT_FEATURES = (8, 16, 16, 16, 16), ["decoder3"]
+    cfg.MODEL.FCOS.IN_FEATURES = ["decoder4", "decoder5"]
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "SemSegMapHead"
+    for head in (cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.DEPTH_HEAD):
+        head.LAYERS, head.IN_FEATURES, head.COMMON_STRIDE = "mtan", ["decoder3"], 4
+    model = build_model(cfg).train()
+    with EventStorage():
+        losses = model([sample("detection", "semantic", "depth", seed=i) for i in range(2)])
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.backbone.attention_blocks.parameters())
+    block = "backbone.attention_blocks.encoder1.0.weight"
+    reached = model.reached_parameters()
+    assert [block in reached[task] for task in ("detection", "semantic", "depth")] == [False, True, True]

@@ -18,7 +18,7 @@ from torchvision.models.resnet import Bottleneck
 
 from mtl_d2.modeling.backbone.checked import checked_by
 from mtl_d2.modeling.backbone.norms import NORMS
-from mtl_d2.modeling.backbone.timm_plain import build_deepest
+from mtl_d2.modeling.backbone.timm_plain import build_deepest, no_choice_of_maps
 from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk, TrunkError, mistakes_of
 
 STAGES = (1, 2, 3, 4)
@@ -98,7 +98,7 @@ def _bottleneck(inputs: int, outputs: int) -> Bottleneck:
 
 def check(cfg: Any) -> list[str]:
     """Of the ResNet."""
-    return mistakes_of(cfg, lambda: _build(cfg, len(cfg.MODEL.PIXEL_MEAN)))
+    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, lambda: _build(cfg, len(cfg.MODEL.PIXEL_MEAN)))]
 
 
 @BACKBONE_REGISTRY.register()

@@ -14,7 +14,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from mtl_d2.modeling.backbone.checked import checked_by
-from mtl_d2.modeling.backbone.segnet import STAGES, SegNet, normalized, outputs_of
+from mtl_d2.modeling.backbone.segnet import STAGES, SegNet, check_images, normalized, outputs_of
 
 LAST_MAPS = tuple(f"decoder{stage}" for stage in STAGES)
 
@@ -44,12 +44,13 @@ def attended_maps(until: int) -> list[str]:
 
 def check(cfg: Any) -> list[str]:
     """Where the decoder ends is to be one of its stages."""
-    wanted = cfg.MODEL.SEGNET.OUT_FEATURES
+    wanted, mistakes = cfg.MODEL.SEGNET.OUT_FEATURES, check_images(cfg)
     if len(wanted) == 1 and wanted[0] in LAST_MAPS:
-        return []
+        return mistakes
     return [
+        *mistakes,
         "MODEL.SEGNET.OUT_FEATURES of build_mtan_segnet_backbone must be the decoder's last map alone, one of "
-        f"{', '.join(LAST_MAPS)}, got {list(wanted)}"
+        f"{', '.join(LAST_MAPS)}, got {wanted!r}",
     ]
 
 

@@ -19,6 +19,8 @@ from torchvision.models.vgg import make_layers
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.backbone.checked import checked_by
 from mtl_d2.options import Option, declare
+from mtl_d2.tasks.options import option_key, task_options
+from mtl_d2.tasks.registry import is_known, kinds_of
 
 Layers = TypeVar("Layers", bound=nn.Module)
 STAGES = (1, 2, 3, 4, 5)
@@ -27,6 +29,7 @@ STAGES = (1, 2, 3, 4, 5)
 KINDS = ("first", "last", "pool", "indices", "unpool", "decoder")
 FEATURES = tuple(f"{kind}{stage}" for kind in KINDS for stage in STAGES)
 IN_DECODER = ("unpool", "decoder")
+CHANNELS = 3  # of images
 
 declare(
     "MODEL.SEGNET",
@@ -173,11 +176,38 @@ def _stage(name: str) -> int:
 
 
 def check(cfg: Any) -> list[str]:
-    """Names of features that there are not."""
-    wanted = cfg.MODEL.SEGNET.OUT_FEATURES
-    if not wanted:
-        return [unknown("MODEL.SEGNET.OUT_FEATURES", list(wanted), FEATURES)]
-    return [unknown("MODEL.SEGNET.OUT_FEATURES", name, FEATURES) for name in wanted if name not in FEATURES]
+    """Names of features that there are not, and what ``check_images`` says."""
+    key, wanted = "MODEL.SEGNET.OUT_FEATURES", cfg.MODEL.SEGNET.OUT_FEATURES
+    mistakes = check_images(cfg)
+    if not wanted or isinstance(wanted, str):
+        return [*mistakes, f"{key} must be a list of names, such as ['decoder1'], got {wanted!r}"]
+    mistakes += [unknown(key, name, FEATURES) for name in wanted if name not in FEATURES]
+    mistakes += [
+        f"{option_key(cfg, kind, 'IN_FEATURES')} names {name!r}, the places of a pooling's maxima, which are for "
+        "LAYERS 'segnet' with IN_FEATURES ['pool5']: name a map"
+        for kind in kinds_of(filter(is_known, cfg.MTL.TASKS))
+        if kind.options
+        for name in task_options(cfg, kind).get("IN_FEATURES", ())
+        if name.startswith("indices")
+    ]
+    mistakes += [f"{key} names {name!r} twice: leave one out" for name in FEATURES if list(wanted).count(name) > 1]
+    return mistakes
+
+
+def check_images(cfg: Any) -> list[str]:
+    """What a SegNet of either kind does not do."""
+    mistakes, frozen = [], cfg.MODEL.BACKBONE.FREEZE_AT
+    if len(cfg.MODEL.PIXEL_MEAN) != CHANNELS:
+        mistakes.append(
+            f"{cfg.MODEL.BACKBONE.NAME} takes images of {CHANNELS} channels, MODEL.PIXEL_MEAN has "
+            f"{len(cfg.MODEL.PIXEL_MEAN)}: give it {CHANNELS} numbers, and INPUT.FORMAT 'RGB' or 'BGR'"
+        )
+    if frozen:
+        mistakes.append(
+            f"MODEL.BACKBONE.FREEZE_AT is {frozen}, which {cfg.MODEL.BACKBONE.NAME} does not follow, all of it learns: "
+            "set it to 0"
+        )
+    return mistakes
 
 
 @BACKBONE_REGISTRY.register()

@@ -72,7 +72,18 @@ def check(cfg: Any) -> list[str]:
 
 def check_deepest(cfg: Any) -> list[str]:
     """Of the network under an ASPP."""
-    return mistakes_of(cfg, lambda: build_deepest(cfg, len(cfg.MODEL.PIXEL_MEAN)))
+    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, lambda: build_deepest(cfg, len(cfg.MODEL.PIXEL_MEAN)))]
+
+
+def no_choice_of_maps(cfg: Any) -> list[str]:
+    """A sentence where maps are chosen for a trunk that has its own."""
+    wanted = list(cfg.MODEL.TIMM.OUT_FEATURES)
+    if not wanted:
+        return []
+    name = cfg.MODEL.BACKBONE.NAME
+    return [
+        f"MODEL.TIMM.OUT_FEATURES is {wanted}, which {name} does not follow, whose maps are its own: leave it at []"
+    ]
 
 
 @BACKBONE_REGISTRY.register()

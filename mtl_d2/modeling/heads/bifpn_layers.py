@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_d2.modeling.bottleneck import norm_layer, output_bottleneck, separable_convolution
-from mtl_d2.modeling.heads.map_layers import map_layers
+from mtl_d2.modeling.heads.map_layers import NO_ASPP, map_layers
 
 
 class BiFPNLayers(nn.Module):
@@ -44,7 +44,7 @@ class BiFPNLayers(nn.Module):
         return self.bottleneck(self.fusion(torch.cat([finest, *resized], dim=1)))
 
 
-@map_layers("bifpn")
+@map_layers("bifpn", NO_ASPP)
 def build_bifpn_layers(options: Any, shapes: Mapping[str, ShapeSpec], channels: int) -> BiFPNLayers:
     """On the levels ``IN_FEATURES``; ``COMMON_STRIDE`` is that of the finest."""
     return BiFPNLayers({name: shapes[name] for name in options.IN_FEATURES}, options.CONVS_DIM, channels, options.NORM)

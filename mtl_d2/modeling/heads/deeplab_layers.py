@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from mtl_d2.modeling.aspp import build_aspp, with_norm
-from mtl_d2.modeling.heads.map_layers import Shapes, map_layers, the_feature
+from mtl_d2.modeling.heads.map_layers import NO_ASPP, Shapes, map_layers, the_feature
 
 
 class AfterASPPLayers(nn.Module):
@@ -79,7 +79,7 @@ def build_deeplab_layers(options: Any, shapes: Shapes, channels: int) -> DeepLab
     return deeplab_layers(options, feature, shapes[feature], channels)
 
 
-@map_layers("after_aspp")
+@map_layers("after_aspp", NO_ASPP)
 def build_after_aspp_layers(options: Any, shapes: Shapes, channels: int) -> AfterASPPLayers:
     """On the one feature of ``IN_FEATURES``, such as the "aspp" of a trunk with one."""
     feature = the_feature(options)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DenseLoss, depth_loss, normals_loss, unit_vectors
 from mtl_d2.modeling.heads.map_head import MapHead
-from mtl_d2.modeling.heads.map_layers import at_image_size, build_map_layers, every
+from mtl_d2.modeling.heads.map_layers import at_image_size, build_map_layers, every, require
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size
 
@@ -138,9 +138,10 @@ class DepthHead(DenseHead):
     @classmethod
     def from_config(cls, cfg: Any, shapes: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """Arguments of ``__init__`` from ``cfg.MODEL.DEPTH_HEAD``."""
-        options = cfg.MODEL.DEPTH_HEAD
+        options, head = cfg.MODEL.DEPTH_HEAD, _head_options(cfg.MODEL.DEPTH_HEAD, shapes, 1)
+        require(head["layers"], options.LAYERS, "predictor")
         depth = {"activation": options.ACTIVATION, "si_lambda": options.SI_LAMBDA, "scaling": options.SCALING}
-        return {**_head_options(options, shapes, 1), **depth}
+        return {**head, **depth}
 
     def values(self, output: Tensor) -> Tensor:
         """(N, 1, H, W)."""

@@ -81,6 +81,9 @@ class MapHead:
         key = option_key(cfg, kind, "IGNORE_VALUE")
         if not 0 <= options.IGNORE_VALUE <= LARGEST_ID:
             yield f"{key} must be a value of label maps, 0 to {LARGEST_ID}, got {options.IGNORE_VALUE}"
+        for name in ("NUM_CLASSES", "CONVS_DIM", "COMMON_STRIDE"):  # detectron2's, which has no ranges
+            if options[name] < 1:
+                yield f"{option_key(cfg, kind, name)} must be a whole number >= 1, got {options[name]}"
         heads = {name: cls for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses")}
         if options.NAME not in heads:
             yield (

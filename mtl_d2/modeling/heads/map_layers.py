@@ -7,7 +7,7 @@ each of the map's; and ``predictor``, its last convolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
@@ -27,6 +27,8 @@ from mtl_d2.tasks.options import option_key, task_options
 MAP_LAYERS = Registry("MAP_LAYERS")
 Shapes = Mapping[str, ShapeSpec]
 Builder = Callable[[Any, Shapes, int], nn.Module]
+NO_ASPP = ("ASPP_RATES", "ASPP_DROPOUT")  # keys that layers without an ASPP do not follow
+BATCH_NORM_ALONE = ("NORM", *NO_ASPP)
 
 LAYERS_OPTION = Option(
     "fpn",
@@ -61,14 +63,19 @@ class LooksIntoTrunk(Protocol):
         """Is called once, when the model is built; what is kept of ``trunk`` must not become a submodule."""
 
 
-def map_layers(name: str) -> Callable[[Builder], Builder]:
+def map_layers(name: str, not_followed: Sequence[str] = ()) -> Callable[[Builder], Builder]:
     """A decorator that registers what builds layers of this ``name``.
 
     It is called with a head's node of the config, the features' shapes, and the number of channels of the map.
+
+    Args:
+        name: for ``LAYERS``.
+        not_followed: keys of ``LAYERS_OPTIONS`` that mean nothing to these layers; set, they are refused.
     """
 
     def register(builder: Builder) -> Builder:
         MAP_LAYERS._do_register(name, builder)
+        vars(builder)["not_followed"] = tuple(not_followed)
         return builder
 
     return register
@@ -86,6 +93,7 @@ def build_map_layers(options: Any, shapes: Shapes, channels: int) -> nn.Module:
         ValueError: they cannot be built on these features, or are of another stride.
     """
     layers = MAP_LAYERS.get(options.LAYERS)(options, shapes, channels)
+    require(layers, options.LAYERS, "in_features", "common_stride")
     if layers.common_stride != options.COMMON_STRIDE:
         raise ValueError(
             f"COMMON_STRIDE of a head must be the stride of its layers, which is {layers.common_stride} of "
@@ -94,11 +102,46 @@ def build_map_layers(options: Any, shapes: Shapes, channels: int) -> nn.Module:
     return layers
 
 
+def require(layers: Any, name: str, *attributes: str) -> None:
+    """Says what layers of one's own lack.
+
+    Raises:
+        ValueError: they have not all of ``attributes``.
+    """
+    missing = [attribute for attribute in attributes if not hasattr(layers, attribute)]
+    if missing:
+        raise ValueError(
+            f"what LAYERS {name!r} build, {type(layers).__name__}, has no {' and no '.join(map(repr, missing))}: "
+            "docs/dense_networks.md says under 'Layers of one's own' what they are"
+        )
+
+
 def check_layers(cfg: Any, kind: TaskKind) -> Iterator[str]:
-    """Whether there are layers of the name that a task's options have."""
-    name = task_options(cfg, kind).LAYERS
-    if name not in MAP_LAYERS:
-        yield unknown(option_key(cfg, kind, "LAYERS"), name, tuple(known for known, _ in MAP_LAYERS))
+    """Whether there are layers of the name that a task's options have, and what they make of the other options."""
+    options = task_options(cfg, kind)
+    names, levels = tuple(known for known, _ in MAP_LAYERS), list(options.IN_FEATURES)
+    if options.LAYERS not in names:
+        yield unknown(option_key(cfg, kind, "LAYERS"), options.LAYERS, names)
+    else:
+        yield from _not_followed(cfg, kind)
+    if not levels:
+        yield f"{option_key(cfg, kind, 'IN_FEATURES')} is empty; name a feature of MODEL.BACKBONE.NAME"
+    for level in sorted({level for level in levels if levels.count(level) > 1}):
+        yield f"{option_key(cfg, kind, 'IN_FEATURES')} names {level!r} twice: leave one out"
+
+
+def _not_followed(cfg: Any, kind: TaskKind) -> Iterator[str]:
+    """Keys that would have no effect on the layers; norms that they have anyway may be named."""
+    options = task_options(cfg, kind)
+    for key in getattr(MAP_LAYERS.get(options.LAYERS), "not_followed", ()):
+        default, value = LAYERS_OPTIONS[key].default, options[key]
+        same = (default, "", "BN") if key == "NORM" else (default,)
+        if (tuple(value) if isinstance(value, list) else value) not in same:
+            have = "; they have batch norm" if key == "NORM" else ""
+            yield (
+                f"{option_key(cfg, kind, key)} is {value!r}, which LAYERS {options.LAYERS!r} do not follow{have}: "
+                "leave it out, or choose other LAYERS"
+            )
 
 
 def the_feature(options: Any) -> str:
@@ -139,7 +182,7 @@ class FPNLayers(SemSegFPNHead):
         return self.layers(features)
 
 
-@map_layers("fpn")
+@map_layers("fpn", NO_ASPP)
 def build_fpn_layers(options: Any, shapes: Shapes, channels: int) -> FPNLayers:
     """Panoptic FPN's."""
     return FPNLayers(
@@ -173,7 +216,7 @@ class SplitLayers(nn.Module):
         return self.predictor(self.convolution(features[self.in_features[0]]))
 
 
-@map_layers("split")
+@map_layers("split", NO_ASPP)
 def build_split_layers(options: Any, shapes: Shapes, channels: int) -> SplitLayers:
     """On the one feature of ``IN_FEATURES``."""
     feature = the_feature(options)

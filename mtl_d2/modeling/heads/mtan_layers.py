@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mtl_d2.modeling.backbone.mtan_segnet import LAST_MAPS, attended_maps
 from mtl_d2.modeling.backbone.segnet import STAGES, initialized, outputs_of
 from mtl_d2.modeling.heads.attention import SharedBlocks, attention, beside
-from mtl_d2.modeling.heads.map_layers import Shapes, SplitLayers, map_layers, the_feature
+from mtl_d2.modeling.heads.map_layers import BATCH_NORM_ALONE, Shapes, SplitLayers, map_layers, the_feature
 
 
 class MTANLayers(nn.Module):
@@ -68,7 +68,7 @@ class MTANLayers(nn.Module):
         return self.output({self.last: x})  # type: ignore[dict-item]
 
 
-@map_layers("mtan")
+@map_layers("mtan", BATCH_NORM_ALONE)
 def build_mtan_layers(options: Any, shapes: Shapes, channels: int) -> MTANLayers:
     """Attention as far as the map of ``IN_FEATURES``, the last one of the trunk's decoder.
 

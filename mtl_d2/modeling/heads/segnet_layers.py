@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from mtl_d2.modeling.backbone.segnet import STAGES, SegNetDecoder
-from mtl_d2.modeling.heads.map_layers import Shapes, SplitLayers, map_layers
+from mtl_d2.modeling.heads.map_layers import BATCH_NORM_ALONE, Shapes, SplitLayers, map_layers
 
 STRIDES = tuple(2 ** (stage - 1) for stage in STAGES)
 
@@ -38,7 +38,7 @@ class SegNetLayers(nn.Module):
         return self.output(self.decoder(features))
 
 
-@map_layers("segnet")
+@map_layers("segnet", BATCH_NORM_ALONE)
 def build_segnet_layers(options: Any, shapes: Shapes, channels: int) -> SegNetLayers:
     """On ``pool5`` and the indices of the stages that are unpooled, and of one more, whose channels the last map has.
 

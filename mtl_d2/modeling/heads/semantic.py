@@ -21,7 +21,7 @@ from mtl_d2.modeling.heads.map_layers import (
     every,
 )
 from mtl_d2.modeling.norm import narrow_norm
-from mtl_d2.options import declare, number
+from mtl_d2.options import Options, declare, number
 from mtl_d2.parallel.reduction import Reduction
 
 
@@ -37,7 +37,8 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
     @classmethod
     def check(cls, cfg: Any) -> list[str]:
         """One sentence for each setting of ``cfg`` that this head does not follow."""
-        return _of_map_head_alone(cfg)
+        dice = _of_another(cfg, "SemSegFPNDiceHead", _DICE_HEAD_OPTIONS)
+        return [*_of_another(cfg, "SemSegMapHead", _MAP_HEAD_OPTIONS), *dice]
 
     def task_losses(
         self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
@@ -61,17 +62,27 @@ _MAP_HEAD_OPTIONS = {
     **ASPP_OPTIONS,
 }
 declare("MODEL.SEM_SEG_HEAD", _MAP_HEAD_OPTIONS)
+_DICE_HEAD_OPTIONS = {
+    "CE_WEIGHT": number(0.5, "Factor of the cross entropy of SemSegFPNDiceHead, which has no LOSS_WEIGHT.", least=0),
+    "DICE_WEIGHT": number(0.5, "Factor of its dice loss.", least=0),
+}
+declare("MODEL.SEM_SEG_HEAD", _DICE_HEAD_OPTIONS)
 
 
-def _of_map_head_alone(cfg: Any) -> list[str]:
-    """A sentence for each option of ``SemSegMapHead`` that another head does not follow and a config sets."""
+def _of_another(cfg: Any, head: str, options_of_it: Options) -> list[str]:
+    """A sentence for each of the options of ``head`` that a config sets for another one, which does not follow it."""
     options = cfg.MODEL.SEM_SEG_HEAD
     return [
         f"MODEL.SEM_SEG_HEAD.{key} is {options[key]!r}, which {options.NAME} does not follow: leave it at "
-        f"{option.default!r}, or set MODEL.SEM_SEG_HEAD.NAME to 'SemSegMapHead'"
-        for key, option in _MAP_HEAD_OPTIONS.items()
-        if options[key] != option.default
+        f"{option.default!r}, or set MODEL.SEM_SEG_HEAD.NAME to {head!r}"
+        for key, option in options_of_it.items()
+        if options[key] not in (option.default, _listed(option.default))
     ]
+
+
+def _listed(value: Any) -> Any:
+    """As YAML has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -120,6 +131,11 @@ class SemSegMapHead(nn.Module):
             "label_smoothing": options.LABEL_SMOOTHING,
         }
 
+    @classmethod
+    def check(cls, cfg: Any) -> list[str]:
+        """One sentence for each setting of ``cfg`` that this head does not follow."""
+        return _of_another(cfg, "SemSegFPNDiceHead", _DICE_HEAD_OPTIONS)
+
     def task_losses(
         self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
     ) -> dict[str, Tensor]:
@@ -139,17 +155,6 @@ class SemSegMapHead(nn.Module):
     def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
         return at_image_size(self.layers(features), self.common_stride), {}
-
-
-declare(
-    "MODEL.SEM_SEG_HEAD",
-    {
-        "CE_WEIGHT": number(
-            0.5, "Factor of the cross entropy of SemSegFPNDiceHead, which has no LOSS_WEIGHT.", least=0
-        ),
-        "DICE_WEIGHT": number(0.5, "Factor of its dice loss.", least=0),
-    },
-)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -183,7 +188,7 @@ class SemSegFPNDiceHead(SemSegFPNHead):
     @classmethod
     def check(cls, cfg: Any) -> list[str]:
         """One sentence for each setting of ``cfg`` that this head does not follow."""
-        factor, mistakes = cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT, _of_map_head_alone(cfg)
+        factor, mistakes = cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT, _of_another(cfg, "SemSegMapHead", _MAP_HEAD_OPTIONS)
         if factor == 1.0:
             return mistakes
         return [

@@ -11,10 +11,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from mtl_d2.config import ConfigError
+from mtl_d2.config_checks.declared import check_declared
 from mtl_d2.modeling.backbone.checked import trunk_check
-from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
+from mtl_d2.modeling.build_errors import said_of_keys
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
-from mtl_d2.tasks.registry import kinds_of
+from mtl_d2.tasks.options import task_config
+from mtl_d2.tasks.registry import is_known, kinds_of
 
 
 @META_ARCH_REGISTRY.register()
@@ -51,9 +54,6 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.set_heads(tasks, layers)
-        for module in self.modules():
-            if isinstance(module, LooksIntoTrunk):
-                module.look_into(backbone)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -67,20 +67,19 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
-    def before_losses(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
-        """Of the head as well, which may use parameters that the trunk holds for all heads."""
-        return self.head_outputs(task, features)
-
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
         """Of the tasks; then what building the network says, which costs nothing without memory for its numbers."""
         mistakes = super().check(cfg)
-        if mistakes or trunk_check(cfg) or any(list(kind.check_config(cfg)) for kind in kinds_of(cfg.MTL.TASKS)):
+        of_heads = (
+            list(kind.check_config(task_config(cfg, kind))) for kind in kinds_of(filter(is_known, cfg.MTL.TASKS))
+        )
+        if mistakes or trunk_check(cfg) or any(of_heads) or any(check_declared(cfg)):
             return mistakes  # others say the rest
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), said_of_keys(cfg):
                 cls(cfg)
-        except ValueError as error:
+        except ConfigError as error:
             return [str(error)]
         return []
 

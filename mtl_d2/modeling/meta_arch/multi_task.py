@@ -13,10 +13,12 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mtl_d2.config import ConfigError
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
 from mtl_d2.modeling.norm import synchronizes, without_samples
 from mtl_d2.parallel.reduction import Reduction
-from mtl_d2.tasks.base import TaskHead
+from mtl_d2.tasks.base import TaskHead, TaskKind
 from mtl_d2.tasks.options import option_key, task_config, task_options
 from mtl_d2.tasks.registry import all_kinds, available_tasks, is_known, kind_of, kinds_of
 from mtl_d2.tasks.task import Task, head_parameters
@@ -60,14 +62,14 @@ class MultiTaskMixin:
         """The layers of each task that has its own on the pyramid, whose features have ``shapes``.
 
         Raises:
-            ValueError: a head is to look at a level that is not there.
+            ConfigError: a head is to look at a level that is not there, or its layers cannot be built on those.
         """
         for kind in kinds_of(cfg.MTL.TASKS):
             levels = task_options(cfg, kind).get("IN_FEATURES", ()) if kind.builds_layers() and kind.options else ()
             for level in levels:
                 if level not in shapes:  # of which detectron2's heads say nothing
-                    raise ValueError(unknown(option_key(cfg, kind, "IN_FEATURES"), level, tuple(shapes)))
-        built = {kind.task: kind.build_layers(task_config(cfg, kind), shapes) for kind in kinds_of(cfg.MTL.TASKS)}
+                    raise ConfigError(unknown(option_key(cfg, kind, "IN_FEATURES"), level, tuple(shapes)))
+        built = {kind.task: _layers_of(cfg, kind, shapes) for kind in kinds_of(cfg.MTL.TASKS)}
         return {task: layers for task, layers in built.items() if layers is not None}
 
     def set_heads(self, tasks: Sequence[str], layers: Mapping[str, nn.Module]) -> None:
@@ -89,6 +91,8 @@ class MultiTaskMixin:
                     f"`module` of {type(kind).__name__} must be a name that nothing else in the model has"
                 )
             setattr(self, kind.module, module)
+            for part in _looking(module):
+                part.look_into(self.backbone)
             heads[task] = kind.build_head(module)
         self.task_heads = {task: heads[task] for task in tasks}
         self.tasks = tuple(head.task for head in self.task_heads.values())
@@ -214,6 +218,8 @@ class MultiTaskMixin:
 
     def before_losses(self, task: str, features: dict[str, Tensor]) -> list[Tensor]:
         """Tensors that depend on all shared parameters which the loss of ``task`` depends on."""
+        if _looking(getattr(self.task_heads[task], "layers", None)):
+            return self.head_outputs(task, features)
         return [features[name] for name in self.task_levels()[task]]
 
     def _black_image(self) -> Tensor:
@@ -247,6 +253,19 @@ class MultiTaskMixin:
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks, in their order."""
         return tuple(task.name for task in self.tasks)
+
+
+def _looking(layers: nn.Module | None) -> list[LooksIntoTrunk]:
+    """The parts of a head's layers that use parameters which the trunk holds for all heads."""
+    return [] if layers is None else [part for part in layers.modules() if isinstance(part, LooksIntoTrunk)]
+
+
+def _layers_of(cfg: CfgNode, kind: TaskKind, shapes: Mapping[str, Any]) -> nn.Module | None:
+    """The layers of a task; what they say of their options names the node that has them."""
+    try:
+        return kind.build_layers(task_config(cfg, kind), shapes)
+    except ValueError as error:
+        raise ConfigError(f"{kind.options} of task {kind.task!r}: {error}") from error
 
 
 def _reached(parameters: dict[str, nn.Parameter], tensors: list[Tensor]) -> list[str]:
