@@ -271,7 +271,7 @@ def test_inference_is_detectron2s():
         (["MODEL.META_ARCHITECTURE", "MultiTaskFCOS"], "MultiTaskFCOS has no task 'instance'"),
         (
             ["MTL.TASKS", ALL, "MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead"],
-            "'SemSegFPNEntropyHead' or 'SemSegFPNDiceHead'",
+            "set it to 'SemSegFPNEntropyHead' or 'SemSegMapHead' or 'SemSegFPNDiceHead'",
         ),
     ],
 )
