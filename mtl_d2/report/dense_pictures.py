@@ -43,8 +43,10 @@ def depth_picture(depth: Array, span: tuple[float, float]) -> Array:
     return np.where(labelled[..., None], colors, np.uint8(EMPTY))
 
 
-def depth_caption(span: tuple[float, float], unit: str) -> str:
+def depth_caption(depth: Array, span: tuple[float, float], unit: str) -> str:
     """What the colours of ``depth_picture`` mean, in words."""
+    if not (np.isfinite(depth) & (depth > 0)).any():
+        return "no depth above 0"
     return f"{span[0]:.3g} (bright) to {span[1]:.3g} {unit} (dark)"
 
 

@@ -126,5 +126,5 @@ class Depth(DenseTask):
 
     def _draw(self, canvas: Canvas, depth: Any, metadata: Any) -> None:
         span = canvas.spans.setdefault(self.task, depth_range(depth))
-        caption = depth_caption(span, metadata.get(self.maps.unit, METRES))
+        caption = depth_caption(depth, span, metadata.get(self.maps.unit, METRES))
         canvas.add_panel(f"{self.task}: {caption}", depth_picture(depth, span))

@@ -32,7 +32,9 @@ def test_a_flat_wall_has_a_picture():
 
 
 def test_the_caption_has_range_and_unit():
-    assert depth_caption((0.514, 80), "metres") == "0.514 (bright) to 80 metres (dark)"
+    assert depth_caption(np.ones((2, 2)), (0.514, 80), "metres") == "0.514 (bright) to 80 metres (dark)"
+    for nothing in (-1, 0, np.nan, np.inf):  # as a network may predict that has hardly been trained
+        assert depth_caption(np.full((2, 2), nothing), (0, 1), "metres") == "no depth above 0"
 
 
 def test_normals_are_colours():
