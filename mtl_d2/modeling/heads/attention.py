@@ -45,3 +45,23 @@ class SharedBlocks:
 def beside(shared: Tensor, attended: Tensor | None) -> Tensor:
     """What a mask is made of: a map of the trunk and, after the first stage, the task's own map."""
     return shared if attended is None else torch.cat([shared, attended], 1)
+
+
+class AttendingLayers(nn.Module):
+    """Layers of a task that attend to a trunk, with blocks that are the trunk's; ``output`` are its last layers."""
+
+    output: nn.Module
+
+    def __init__(self) -> None:
+        """Knows no trunk yet."""
+        super().__init__()
+        self.blocks = SharedBlocks()
+
+    @property
+    def predictor(self) -> Any:
+        """The last convolution."""
+        return self.output.predictor
+
+    def look_into(self, trunk: nn.Module) -> None:
+        """Uses the ``attention_blocks`` of ``trunk`` from now on."""
+        self.blocks.of(trunk)

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from mtl_d2.modeling.aspp import with_norm
 from mtl_d2.modeling.backbone.mtan_resnet import ATTENDED, STAGES
-from mtl_d2.modeling.heads.attention import SharedBlocks, attention, beside
+from mtl_d2.modeling.heads.attention import AttendingLayers, attention, beside
 from mtl_d2.modeling.heads.deeplab_layers import deeplab_layers
 from mtl_d2.modeling.heads.map_layers import Shapes, map_layers, the_feature
 
 LAST = f"stage{STAGES[-1]}"
 
 
-class MTANDeepLabLayers(nn.Module):
+class MTANDeepLabLayers(AttendingLayers):
     """Masks of a task for the last map of each stage of a ResNet; DeepLabV3's layers on the last one.
 
     With p_j the trunk's map before the last block of stage j, u_j after it, a_0 left out: a_j = f_j(mask_j([p_j,
@@ -35,22 +35,12 @@ class MTANDeepLabLayers(nn.Module):
         """Args: of the trunk's features; ``output``, layers on the feature "attended"; a key of ``NORMS``."""
         super().__init__()
         self.in_features, self.common_stride = ATTENDED, output.common_stride
-        self.blocks = SharedBlocks()
         widths = {stage: int(shapes[f"stage{stage}"].channels or 0) for stage in STAGES}
         masks = {str(stage): attention(n * (1 if stage == 1 else 2), n // 4, n) for stage, n in widths.items()}
         self.masks = with_norm(nn.ModuleDict(masks), norm)
         strides = [int(shapes[f"stage{stage}"].stride or 1) for stage in STAGES]
         self.pooling = dict(zip(STAGES, [after // before for before, after in pairwise(strides)], strict=False))
         self.output = output
-
-    @property
-    def predictor(self) -> Any:
-        """The last convolution."""
-        return self.output.predictor
-
-    def look_into(self, trunk: nn.Module) -> None:
-        """Uses the ``attention_blocks`` of ``trunk`` from now on."""
-        self.blocks.of(trunk)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """The map (N, C, h, w)."""

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from mtl_d2.modeling.backbone.mtan_segnet import LAST_MAPS, attended_maps
 from mtl_d2.modeling.backbone.segnet import STAGES, initialized, outputs_of
-from mtl_d2.modeling.heads.attention import SharedBlocks, attention, beside
+from mtl_d2.modeling.heads.attention import AttendingLayers, attention, beside
 from mtl_d2.modeling.heads.map_layers import BATCH_NORM_ALONE, Shapes, SplitLayers, map_layers, the_feature
 
 
-class MTANLayers(nn.Module):
+class MTANLayers(AttendingLayers):
     """Masks of a task for the last map of each stage of a SegNet; a 3x3 and a 1x1 convolution after the last one.
 
     Encoder, with p_j the trunk's map after the first convolution of stage j, u_j after its last, a_0 left out:
@@ -34,7 +34,6 @@ class MTANLayers(nn.Module):
         super().__init__()
         self.until, self.last = until, f"decoder{until}"
         self.in_features, self.common_stride = tuple(attended_maps(until)), 2 ** (until - 1)
-        self.blocks = SharedBlocks()
         outputs = outputs_of(widths)
         encoder = {stage: (widths[stage - 1] * (1 if stage == 1 else 2), widths[stage - 1]) for stage in STAGES}
         decoder = {stage: (widths[stage - 1] + outputs[stage], outputs[stage]) for stage in STAGES[until - 1 :]}
@@ -44,15 +43,6 @@ class MTANLayers(nn.Module):
         )
         shape = ShapeSpec(channels=outputs[until], stride=self.common_stride)
         self.output = initialized(SplitLayers(self.last, shape, width, channels))
-
-    @property
-    def predictor(self) -> Any:
-        """The last convolution."""
-        return self.output.predictor
-
-    def look_into(self, trunk: nn.Module) -> None:
-        """Uses the ``attention_blocks`` of ``trunk`` from now on."""
-        self.blocks.of(trunk)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """The map (N, C, h, w)."""
