@@ -43,6 +43,7 @@ JOINT = ["MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "sum"]
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", "1.0"]
 CHANNELS_LAST = ["MTL.CHANNELS_LAST", "True"]
 COMPILE = ["MTL.COMPILE", "True"]
+RECOMPUTE = ["MTL.RECOMPUTE", "True"]
 FLOAT16 = ["SOLVER.AMP.ENABLED", "True"]
 BFLOAT16 = [*FLOAT16, "MTL.AMP_DTYPE", "bfloat16"]
 
@@ -117,6 +118,8 @@ SPEED = {
     "mclgs-channels-last": Variant("mclgs with MTL.CHANNELS_LAST", "mclgs", overrides=[*MCLGS, *CHANNELS_LAST]),
     "joint-compiled": Variant("joint with MTL.COMPILE", "joint", overrides=[*JOINT, *COMPILE]),
     "mclgs-compiled": Variant("mclgs with MTL.COMPILE", "mclgs", overrides=[*MCLGS, *COMPILE]),
+    "joint-recompute": Variant("joint with MTL.RECOMPUTE", "joint", overrides=[*JOINT, *RECOMPUTE]),
+    "mclgs-recompute": Variant("mclgs with MTL.RECOMPUTE", "mclgs", overrides=[*MCLGS, *RECOMPUTE]),
     "simple-float16": Variant("detectron2's AMPTrainer, which needs a GPU", build=lambda bench: bench.amp()),
     "joint-float16": Variant("joint in float16", "simple-float16", overrides=[*JOINT, *FLOAT16]),
     "mclgs-float16": Variant("mclgs in float16", "simple-float16", overrides=[*MCLGS, *FLOAT16]),
@@ -182,9 +185,9 @@ class Bench:
         return TorchJDTrainer(self.model, repeat(self.batches[False]), self.optimizer, **options)
 
 
-def speed_settings(cfg: Any) -> tuple[bool, bool]:
+def speed_settings(cfg: Any) -> tuple[bool, bool, bool]:
     """What ``speed_up`` looks at."""
-    return cfg.MTL.CHANNELS_LAST, cfg.MTL.COMPILE
+    return cfg.MTL.CHANNELS_LAST, cfg.MTL.COMPILE, cfg.MTL.RECOMPUTE
 
 
 def make_update(trainer: TrainerBase) -> None:

@@ -91,6 +91,8 @@ def _check_shares(cfg: CfgNode) -> list[str]:
 
 
 def _check_compile(cfg: CfgNode) -> list[str]:
+    if cfg.MTL.COMPILE and cfg.MTL.RECOMPUTE:
+        return ["MTL.COMPILE and MTL.RECOMPUTE do not go together: set one of them to False"]
     name = cfg.MTL.REGULARIZER.NAME
     if not cfg.MTL.COMPILE or name not in REGULARIZERS.names():
         return []

@@ -6,7 +6,7 @@ Johns, Davison, "End-to-end multi-task learning with attention", CVPR 2019, http
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from detectron2.layers import ShapeSpec
@@ -82,22 +82,30 @@ class SegNetEncoder(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 layer.return_indices = True
+        self._stages = tuple(map(tuple, _divided(self.features)))  # in tuples, which do not name parameters once more
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """All features of images (N, 3, H, W), those of the decoder left out."""
         maps: dict[str, Tensor] = {}
-        stage = 1
-        for layer in self.features:
-            if isinstance(layer, nn.MaxPool2d):
-                maps[f"last{stage}"] = x
-                x, maps[f"indices{stage}"] = layer(x)
-                maps[f"pool{stage}"] = x
-                stage += 1
-            else:
-                x = layer(x)
-                if isinstance(layer, nn.ReLU):
-                    maps.setdefault(f"first{stage}", x)
+        for stage, (first, others, pooling) in zip(STAGES, self._stages, strict=True):
+            x = maps[f"first{stage}"] = first(x)
+            x = maps[f"last{stage}"] = others(x)
+            x, maps[f"indices{stage}"] = pooling(x)
+            maps[f"pool{stage}"] = x
         return maps
+
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """The first layer of each stage, and its others; see ``mtl_d2.modeling.recompute``."""
+        return [block for first, others, _ in self._stages for block in (first, others)]
+
+
+def _divided(layers: nn.Sequential) -> Iterator[tuple[nn.Module, nn.Module, nn.Module]]:
+    """Of each stage: its first convolution with norm and ReLU, the others, and its pooling."""
+    begin = 0
+    for end, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d):
+            yield layers[begin : begin + 3], layers[begin + 3 : end], layer
+            begin = end + 1
 
 
 class SegNetDecoder(nn.Module):
@@ -113,6 +121,10 @@ class SegNetDecoder(nn.Module):
             layers += [normalized(outputs, outputs) for _ in range(convolutions(stage) - 1)]
             self.add_module(f"stage{stage}", nn.Sequential(*layers))
         self.channels = outputs_of(widths)[until]
+
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """Its stages; see ``mtl_d2.modeling.recompute``."""
+        return list(self.children())
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The maps ``unpool5``, ``decoder5``, ..., of the encoder's ``pool5`` and ``indices5`` ..."""
