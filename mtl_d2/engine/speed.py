@@ -12,7 +12,7 @@ from mtl_d2.modeling.recompute import recompute
 
 
 def speed_up(model: Any, cfg: Any) -> None:
-    """Applies ``MTL.CHANNELS_LAST``, ``RECOMPUTE`` and ``COMPILE`` to a ``MultiTaskMixin``, whose ``backbone`` all share.
+    """Applies ``MTL.CHANNELS_LAST``, ``RECOMPUTE`` and ``COMPILE`` to the trunk of a ``MultiTaskMixin``.
 
     Names and values of its parameters and buffers stay, so that checkpoints go from one setting to the other.
 
