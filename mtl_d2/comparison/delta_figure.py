@@ -11,7 +11,7 @@ from mtl_d2.comparison.paper_figure import PaperFigure, look, of_several_tasks, 
 from mtl_d2.comparison.statistics import Summary, summarize
 from mtl_d2.evaluation.delta import CONVENTIONS
 
-MARKERS = "osD^vP*X"
+MARKERS = "osD^vP*"  # their number has no divisor in common with that of the colours: 56 looks
 SIZE = (5.0, 3.6)  # inches
 USUAL = "acc"  # the convention of the paper that draws it
 NO_BASE = "there is no Delta: name a `delta: base`, or `baselines` that have every metric"
