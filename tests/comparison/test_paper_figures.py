@@ -183,7 +183,7 @@ def test_single_task_runs_have_no_delta_and_need_none(gather, tmp_path):
 
 
 def test_no_two_of_many_methods_look_alike(gather):
-    runs = {"base": delta_runs()["base"]} | {f"method {i}": delta_runs()["equal"] for i in range(20)}
+    runs = {"base": delta_runs()["base"]} | {f"method{i}": delta_runs()["equal"] for i in range(20)}
     (axes,) = delta_over_time(gather(runs, seeds=[1])).figure.axes
     looks = {(c.lines[0].get_marker(), c.lines[0].get_color()) for c in axes.containers}
     assert len(looks) == len(axes.containers) == 21
