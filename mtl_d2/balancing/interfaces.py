@@ -125,6 +125,9 @@ class MultiTaskModel(Protocol):
     def sample_tasks(self, sample: dict) -> tuple[str, ...]:
         """Names of the model's tasks that supervise ``sample``."""
 
+    def sample_sources(self, sample: dict, task: str) -> tuple[bool, ...]:
+        """Whether ``sample`` has a label of ``task`` from each of its sources; asked of tasks with several."""
+
     def batch_images(self, samples: list[dict]) -> Tensor:
         """(N, C, H, W) normalized images, padded at the right and the bottom with zeros; N > 0.
 
@@ -137,7 +140,7 @@ class MultiTaskModel(Protocol):
     def task_losses(
         self, task: str, features: Features, samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
-        """The terms of one task's loss over ``samples``, by name.
+        """The terms of one task's loss over ``samples``, by name; of each source of labels over those that have one.
 
         With no sample it takes part in the collectives and returns nothing. Normalizers go through ``reduction.count``.
         What tasks share beyond features, such as proposals, is constant in an update: the first task that needs it

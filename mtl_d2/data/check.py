@@ -14,6 +14,7 @@ from mtl_d2.data.checks import classes, coco_file, files, records
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.checks.labels import unlabelled
+from mtl_d2.data.checks.pseudo_labels import look_at_folders
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
@@ -99,7 +100,7 @@ def _look_into_files(examination: Examination, map_keys: Sequence[str]) -> None:
 def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:
     """What is wrong with the data sets taken together."""
     labelled = {name: examination.labelled for name, examination in known.items()}
-    findings.refuse(unlabelled(cfg, labelled))
+    findings.refuse(unlabelled(cfg, look_at_folders(cfg, labelled, findings)))
     findings.refuse(classes.different_classes(cfg, labelled))
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
     kinds = [

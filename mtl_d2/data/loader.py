@@ -25,6 +25,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
+from mtl_d2.data.pseudo_labelled import has_content, with_pseudo_labels
 from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.repeat import repeat_factors
 from mtl_d2.data.sampler import FixedShares, Order, RankBatches, RepeatedStream, ShuffledStream
@@ -132,8 +133,9 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     """Records of one training set, less those held out, cleaned of annotations that nothing can be learnt from.
 
     They are in the order of their files' names, so that no training depends on the order that a reader finds them in.
-    ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` drops images that
-    are labelled for detection, show no object, and have no label for another task; without it they are background.
+    ``MTL.DATA.VALIDATION_SHARE`` says how many are held out. They have the pseudo labels of ``MTL.PSEUDO_LABELS``.
+    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` drops images that are labelled for detection, show no object, and have no
+    label for another task; without it they are background.
     """
     kinds = kinds_of(cfg.MTL.TASKS)
     keys = {kind.record_key for kind in kinds}
@@ -145,8 +147,9 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     records = cleaned.records
     for line in cleaned.lines(cleaned.changes) if "annotations" in keys else ():
         logger.warning("%s: %s", name, line)
+    records = with_pseudo_labels(cfg, name, records)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in keys:
-        kept = [r for r in records if _has_content(r, keys)]
+        kept = [r for r in records if has_content(r, keys)]
         logger.info("%s: %d of %d images kept, the others show no object", name, len(kept), len(records))
         records = kept
     if not records:
@@ -156,11 +159,6 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
         print_instances_class_histogram(with_objects, MetadataCatalog.get(name).thing_classes)
     defaults = {key: value for kind in kinds for key, value in kind.record_defaults(cfg, name).items()}
     return [{**defaults, **record} for record in records] if defaults else records
-
-
-def _has_content(record: dict[str, Any], keys: set[str]) -> bool:
-    other_labels = any(k in record for k in keys - {"annotations"})
-    return other_labels or "annotations" not in record or any(not a.get("iscrowd", 0) for a in record["annotations"])
 
 
 def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) -> Order:

@@ -19,6 +19,7 @@ from mtl_d2.data.images import read_file
 from mtl_d2.tasks.base import Reader, TaskKind, first_of_each, hidden_keys
 from mtl_d2.tasks.options import task_config
 from mtl_d2.tasks.registry import all_kinds, kinds_of
+from mtl_d2.tasks.sources import PSEUDO, has_pseudo_labels, supervision, unprefixed
 
 
 class MultiTaskMapper:
@@ -26,7 +27,8 @@ class MultiTaskMapper:
 
     A sample has ``image`` (3, H, W) uint8 in the channel order of ``INPUT.FORMAT``, ``height`` and ``width`` as stored,
     and for training the labels, each under the ``sample_key`` of its kind of task (``instances``, with ``gt_masks`` for
-    the task instance; ``sem_seg`` (H, W) int64; ...), ``tasks`` and ``position``.
+    the task instance; ``sem_seg`` (H, W) int64; ...), ``tasks`` and ``position``. What teachers say of it stands under
+    the same keys with ``PSEUDO`` before them, and is read by the same readers.
     """
 
     @configurable
@@ -38,6 +40,7 @@ class MultiTaskMapper:
         image_format: str,
         readers: Mapping[str, Reader | None],
         seed: int = -1,
+        draw_all: bool = True,
     ) -> None:
         """Args as :meth:`from_config` takes them from the config.
 
@@ -47,13 +50,14 @@ class MultiTaskMapper:
             image_format: channel order, as ``detection_utils.read_image`` takes it.
             readers: what reads the labels of each task, by its name.
             seed: augmentation at a position is drawn from (seed, position); negative = from the global generators.
+            draw_all: ``MTL.PSEUDO_LABELS.ALLOCATE``.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.kinds = kinds_of(readers)
         self.readers = readers
-        self.seed = seed
+        self.seed, self.draw_all = seed, draw_all
         # Keys of a record that are labels of any task, or say how to read one: samples have what is made of them.
         kinds: list[TaskKind | type[TaskKind]] = [*all_kinds(), *self.kinds]
         self._hidden = {key for kind in kinds for key in hidden_keys(kind)}
@@ -67,6 +71,7 @@ class MultiTaskMapper:
             "image_format": cfg.INPUT.FORMAT,
             "readers": {kind.task: kind.reader(task_config(cfg, kind)) for kind in kinds_of(cfg.MTL.TASKS)},
             "seed": cfg.SEED,
+            "draw_all": cfg.MTL.PSEUDO_LABELS.ALLOCATE,
         }
 
     def __call__(self, record: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -80,7 +85,7 @@ class MultiTaskMapper:
             DataError: the image or a label file cannot be read or does not fit; the message names the file.
             SizeMismatchError: the image has another size than the record says.
         """
-        sample = {k: v for k, v in record.items() if k not in self._hidden}
+        sample = {k: v for k, v in record.items() if k.removeprefix(PSEUDO) not in self._hidden}
         image = read_file(record["file_name"], self.image_format)
         utils.check_image_size(sample, image)
         seen = T.AugInput(image)
@@ -92,14 +97,23 @@ class MultiTaskMapper:
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])
-        for kind in first_of_each(kind for kind in self.kinds if kind.is_in_record(record)):
-            read = self.readers[kind.task]
-            if read is not None:
-                sample.update(_label(kind, read(record, geometry)))
-        sample["tasks"] = tuple(kind.task for kind in self.kinds if kind.is_in(sample))
+        sample.update(self._labels(record, geometry))
+        if has_pseudo_labels(record):
+            taught = {k: v for k, v in record.items() if k not in self._hidden} | unprefixed(record, PSEUDO)
+            sample.update({PSEUDO + key: value for key, value in self._labels(taught, geometry).items()})
+        sample.update(supervision(sample, self.kinds, self.draw_all))
         if position is not None:
             sample["position"] = position
         return sample
+
+    def _labels(self, record: dict[str, Any], geometry: Geometry) -> dict[str, Any]:
+        """What the readers make of the labels of one source."""
+        labels: dict[str, Any] = {}
+        for kind in first_of_each(kind for kind in self.kinds if kind.is_in_record(record)):
+            read = self.readers[kind.task]
+            if read is not None:
+                labels.update(_label(kind, read(record, geometry)))
+        return labels
 
 
 def _label(kind: TaskKind, given: Mapping[str, Any]) -> Mapping[str, Any]:

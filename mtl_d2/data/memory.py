@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mtl_d2.data.errors import DataError
 from mtl_d2.tasks.registry import kinds_of
+from mtl_d2.tasks.sources import supervision
 
 TEST_BATCH = 256  # images
 
@@ -54,7 +55,7 @@ class MemorySamples(Dataset):
             {
                 **record,
                 "image": image,
-                "tasks": tuple(kind.task for kind in self._kinds if kind.is_in(record)),
+                **supervision(record, self._kinds),
                 "position": position,
             }
             for record, image, (position, _) in zip(records, images, places, strict=True)

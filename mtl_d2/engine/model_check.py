@@ -33,6 +33,7 @@ def check_model(model: Any, balancer: Balancer, cfg: Any) -> None:
         *_wrong_strides(model, cfg),
         *_features_apart(model, cfg),
         *_wrong_norms(model, cfg),
+        *_wrong_sources(model, cfg),
     ]
     if mistakes:
         raise ConfigError("the config does not fit its model:\n" + "\n".join(f"  - {line}" for line in mistakes))
@@ -106,3 +107,22 @@ def _no_second_derivative(cfg: Any, norms: dict[str, nn.Module]) -> list[str]:
         f"MTL.REGULARIZER.NAME {name!r} needs second derivatives, and SyncBN ({next(iter(norms))}, ...) has none "
         f"between processes: set MTL.REGULARIZER.{name.upper()}.DOUBLE_BACKWARD to 'finite'"
     ]
+
+
+def _wrong_sources(model: Any, cfg: Any) -> Iterator[str]:
+    """Pseudo labels need a model that gives its tasks two sources of labels; SyncBN, layers that run once for both."""
+    if not cfg.MTL.PSEUDO_LABELS.FOLDERS:
+        return
+    key = "MTL.PSEUDO_LABELS.FOLDERS"
+    if any(len(task.sources) == 1 for task in model.tasks):
+        yield (
+            f"{key} is set, but {type(model).__name__} learns from the ground truth alone: have it give `set_heads` "
+            "the `label_sources(cfg)`, or empty the list"
+        )
+    elif comm.get_world_size() > 1:
+        for task, head in model.task_heads.items():
+            if model.synchronizes(task) and getattr(head, "losses_of_outputs", None) is None:
+                yield (
+                    f"{key}: the head of task {task!r} runs once for each source of labels, and its SyncBN would wait "
+                    "for processes that have none from one of them: take 'GN' or 'FrozenBN' for its norm"
+                )

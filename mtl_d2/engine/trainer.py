@@ -25,6 +25,7 @@ from mtl_d2.config_scaling import follow_processes, scaled_counts
 from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.holdout import register_held_out
+from mtl_d2.data.pseudo_labelled import changed_folders, folder_digests
 from mtl_d2.data.reading import changed_records, digests
 from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer, build_precision, build_reduction
@@ -225,6 +226,7 @@ class MultiTaskTrainer(DefaultTrainer):
         state["config"] = self.cfg.dump()
         state["world_size"] = comm.get_world_size()
         state["records"] = digests(self.cfg.DATASETS.TRAIN, label_files(self.cfg.MTL.TASKS))
+        state["pseudo_labels"] = folder_digests(self.cfg)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -238,7 +240,8 @@ class MultiTaskTrainer(DefaultTrainer):
         warn_of_ranks(state_dict["world_size"], comm.get_world_size(), self.cfg.SOLVER.REFERENCE_WORLD_SIZE)
         compare_configs(state_dict["config"], self.cfg, state_dict["iteration"] + 1)
         records = state_dict.get("records", {})  # earlier versions kept none
-        require_same_data(changed_records(records, label_files(self.cfg.MTL.TASKS)))
+        changed = changed_records(records, label_files(self.cfg.MTL.TASKS))
+        require_same_data([*changed, *changed_folders(self.cfg, state_dict.get("pseudo_labels", []))])
         rates = list(self.scheduler.base_lrs)
         try:
             self._load_loop(state_dict["loop"], state_dict["config"])

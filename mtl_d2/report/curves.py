@@ -12,6 +12,7 @@ from mtl_d2.report.charts import COLORS, angle_histogram, histogram, plot
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Floats, Series
+from mtl_d2.tasks.sources import PSEUDO
 
 # Prefixes that have a section of their own, and names that are shown somewhere else or say nothing.
 KNOWN_PREFIXES = ("task_loss/", "cosine/", "weight/", "grad_norm/")
@@ -31,8 +32,10 @@ def loss_section(run: Run) -> Section:
     body = paragraph(f"{POINTS_AND_LINE}; lower is better.")
     body += grid(_chart(label, [s]) for label, s in tasks) if tasks else ""
     if terms:
-        body += "<h3>Each term</h3>" + paragraph("The terms of a task add up to its loss.")
-        body += grid(_chart(name, [s]) for name, s in terms)
+        taught = any(name.startswith(PSEUDO) for name, _ in terms)
+        what = ", each times the weight of its source of labels" if taught else ""
+        body += "<h3>Each term</h3>" + paragraph(f"The terms of a task add up to its loss{what}.")
+        body += grid(_chart(_term_title(name, taught), [s]) for name, s in terms)
     return Section("losses", "Losses", body)
 
 
@@ -168,7 +171,16 @@ def _chart(title: str, series: Sequence[Series], caption: str = "", legend: Sequ
 
 
 def _is_term(name: str) -> bool:
-    return name.startswith("loss") and "/" not in name
+    term = name.removeprefix(PSEUDO)
+    return term.startswith("loss") and "/" not in term
+
+
+def _term_title(name: str, taught: bool) -> str:
+    """A term's name and, where some are of pseudo labels, whose labels it is of."""
+    if not taught:
+        return name
+    term = name.removeprefix(PSEUDO)
+    return f"{term} of {'the ground truth' if term == name else 'pseudo labels'}"
 
 
 def _logged(run: Run) -> dict[str, Series]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # none of them is needed to define a kind
     from mtl_d2.evaluation.tools import Tool
     from mtl_d2.evaluation.truth import Truth
     from mtl_d2.parallel.reduction import Reduction
+    from mtl_d2.pseudo_labels.form import Form
     from mtl_d2.report.canvas import Canvas
     from mtl_d2.tasks.task import Task
 
@@ -245,6 +246,12 @@ class TaskKind:
     def definition(self, dataset: str) -> str:
         """What the metrics are and whose tool says so; "" where only one definition is in use."""
         return ""
+
+    # Predictions as labels of a further training.
+
+    def pseudo_labels(self) -> Form | None:
+        """What makes labels of a teacher's predictions, and reads them; None where the kind has no pseudo labels."""
+        return None
 
     # Pictures.
 

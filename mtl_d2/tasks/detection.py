@@ -18,6 +18,7 @@ from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
+from mtl_d2.pseudo_labels.objects import ObjectForm
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, Sample, TaskKind
 from mtl_d2.tasks.registry import task_kind
@@ -94,6 +95,10 @@ class Detection(TaskKind):
     def definition(self, dataset: str) -> str:
         """Pycocotools'."""
         return "AP as by pycocotools: precision is the highest at any recall from there on"
+
+    def pseudo_labels(self) -> ObjectForm:
+        """Boxes, and masks where predictions have them."""
+        return ObjectForm(self.record_key)
 
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """Boxes, and masks where annotations have them."""

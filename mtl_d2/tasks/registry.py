@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 
 from fvcore.common.registry import Registry
 
-from mtl_d2.tasks.base import Sample, TaskKind
+from mtl_d2.tasks.base import TaskKind
 
 KINDS = Registry("TASK_KINDS")
 
@@ -81,8 +81,3 @@ def kind_of_group(group: str) -> type[TaskKind] | None:
 def label_files(tasks: Iterable[str]) -> tuple[str, ...]:
     """The keys of records that name the files which these tasks read."""
     return tuple(key for kind in kinds_of(tasks) for key in kind.file_keys)
-
-
-def available_tasks(sample: Sample, tasks: Sequence[str]) -> tuple[str, ...]:
-    """The tasks among ``tasks`` that a mapped sample has a label for, in the order of ``tasks``."""
-    return tuple(task for task in tasks if kind_of(task).is_in(sample))

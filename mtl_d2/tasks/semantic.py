@@ -22,6 +22,7 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import LabelMap
 from mtl_d2.modeling.heads.map_head import MapHead
 from mtl_d2.modeling.heads.map_layers import check_layers
+from mtl_d2.pseudo_labels.maps import MapForm
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
@@ -111,6 +112,10 @@ class Semantic(TaskKind):
         if SEMANTIC not in self.tools(self.metadata(dataset).get("evaluator_type")):
             return CONVENTIONS["cityscapes"].definition
         return CONVENTIONS[semantic_convention(dataset, self.keys)].definition
+
+    def pseudo_labels(self) -> MapForm:
+        """The class of each pixel that the teacher is sure of."""
+        return MapForm(self.keys)
 
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """The class of each pixel."""

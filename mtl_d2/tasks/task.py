@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Whose labels a term of a loss is of.
+
+    Attributes:
+        prefix: of the keys of records and samples that hold the labels, and of the terms of losses over them.
+        weight: >= 0, what those terms count in their task's loss.
+    """
+
+    prefix: str = ""
+    weight: float = 1.0
+
+
+GROUND_TRUTH = LabelSource()
 
 
 @dataclass(frozen=True)
@@ -15,14 +31,30 @@ class Task:
 
     Attributes:
         name: the task's name in configs, logs and reports, e.g. ``detection``.
-        loss_keys: the keys under which the model returns the terms of this task's loss; their sum is L_i.
+        loss_keys: the keys under which the model returns the terms of this task's loss; their sum is L_i, each times
+            the weight of its source of labels.
         head_modules: dotted names of the submodules whose parameters belong to this task alone, unless another task
             names them as well. Whatever belongs to no task, or to two, is shared.
+        sources: of its labels, the ground truth first.
     """
 
     name: str
     loss_keys: tuple[str, ...]
     head_modules: tuple[str, ...]
+    sources: tuple[LabelSource, ...] = (GROUND_TRUTH,)
+
+    def with_sources(self, sources: Sequence[LabelSource]) -> Task:
+        """The task with labels of all ``sources``, and the terms of its loss from each of them."""
+        keys = tuple(source.prefix + key for source in sources for key in self.loss_keys)
+        return replace(self, loss_keys=keys, sources=tuple(sources))
+
+    def by_source(self, terms: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Terms of its loss, those of each source on their own."""
+        if len(self.sources) == 1:
+            return [dict(terms)]
+        width = len(self.loss_keys) // len(self.sources)
+        keys = [self.loss_keys[width * k : width * (k + 1)] for k in range(len(self.sources))]
+        return [{key: term for key, term in terms.items() if key in of_source} for of_source in keys]
 
 
 def head_parameters(model: nn.Module, task: Task) -> list[nn.Parameter]:

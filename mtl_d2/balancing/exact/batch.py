@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -25,20 +25,22 @@ from mtl_d2.parallel.reduction import Reduction
 class MicroBatch:
     """Samples that are in memory together.
 
-    The loss of task i over the whole batch is sum_k n_ik / n_i L_ik, with n_ik its samples in micro-batch k of all
-    processes, n_i in all of them, and L_ik its loss there. Where a loss is a mean over samples this is the mean over
-    the batch; where it is divided by something that is counted in a micro-batch (positives, pixels), or where batch
-    norm takes statistics from it, it is what K smaller batches give.
+    The loss of task i over the whole batch is sum_s w_s sum_k n_iks / n_is L_iks over the sources s of its labels, with
+    w_s the weight of the source, n_iks the samples that have a label from it in micro-batch k of all processes, n_is in
+    all of them, and L_iks the loss there. Where a loss is a mean over samples this is the mean over the batch; where it
+    is divided by something that is counted in a micro-batch (positives, pixels), or where batch norm takes statistics
+    from it, it is what K smaller batches give. A source that labels no sample adds nothing, and the others nothing in
+    its place.
 
     Attributes:
         first: place of its first sample in this process's share of the batch.
         length: number of its samples, 0 or more.
-        shares: n_ik / n_i of each task, in [0, 1]; 0 for a task that no process has in it.
+        shares: n_iks / n_is of each task and each source, in [0, 1]; 0 where no process has such a sample in it.
     """
 
     first: int
     length: int
-    shares: tuple[float, ...]
+    shares: tuple[tuple[float, ...], ...]
 
 
 def bounds(length: int, count: int) -> list[tuple[int, int]]:
@@ -46,30 +48,32 @@ def bounds(length: int, count: int) -> list[tuple[int, int]]:
     return list(pairwise(length * k // count for k in range(count + 1)))
 
 
-def counts(sample_tasks: Sequence[tuple[str, ...]], names: Sequence[str], count: int) -> list[list[int]]:
-    """(K, T) samples of each task in each of this process's micro-batches.
+def counts(labelled: Sequence[Sequence[bool]], columns: int, count: int) -> list[list[int]]:
+    """(K, C) labelled samples in each of this process's micro-batches.
 
     Args:
-        sample_tasks: for each of this process's samples, the tasks that supervise it.
-        names: the T tasks.
+        labelled: for each of this process's samples C answers, whether it has a label of a task from a source.
+        columns: C.
         count: K >= 1.
     """
-    parts = [sample_tasks[first:end] for first, end in bounds(len(sample_tasks), count)]
-    return [[sum(name in tasks for tasks in part) for name in names] for part in parts]
+    parts = [labelled[first:end] for first, end in bounds(len(labelled), count)]
+    return [[sum(sample[c] for sample in part) for c in range(columns)] for part in parts]
 
 
-def divide_batch(length: int, everywhere: Sequence[Sequence[int]]) -> list[MicroBatch]:
+def divide_batch(length: int, everywhere: Sequence[Sequence[int]], sources: Sequence[int]) -> list[MicroBatch]:
     """As many micro-batches on every process.
 
     Args:
         length: number of this process's samples.
-        everywhere: (K, T) ``counts``, summed over processes.
+        everywhere: (K, C) ``counts``, summed over processes.
+        sources: how many each of the T tasks has; C in all.
     """
     whole = [max(sum(column), 1) for column in zip(*everywhere, strict=True)]
-    shares = [tuple(n / total for n, total in zip(row, whole, strict=True)) for row in everywhere]
-    places = bounds(length, len(everywhere))
+    shares = [[n / total for n, total in zip(row, whole, strict=True)] for row in everywhere]
+    ends = list(pairwise([0, *accumulate(sources)]))
     return [
-        MicroBatch(first, end - first, task_shares) for (first, end), task_shares in zip(places, shares, strict=True)
+        MicroBatch(first, end - first, tuple(tuple(row[a:b]) for a, b in ends))
+        for (first, end), row in zip(bounds(length, len(everywhere)), shares, strict=True)
     ]
 
 
@@ -166,16 +170,26 @@ class Batch:
         self.samples = [{**sample} for sample in samples]  # a model may keep in them what belongs to this update
         images = self.model.batch_images(samples) if samples else None
         shape = images.shape[1:] if images is not None and images.dim() == 4 else (0, 0, 0)
-        local = counts([self.model.sample_tasks(s) for s in samples], self.names, self.accumulate)
+        sources = [len(task.sources) for task in self.model.tasks]
+        local = counts([self._labelled(s) for s in self.samples], sum(sources), self.accumulate)
         of_all = self.reduction.numbers_of_all([*shape, *(n for row in local for n in row)])
         channels, height, width, *flat = (column for column in zip(*of_all, strict=True))
-        T, summed = len(self.names), [sum(numbers) for numbers in flat]
-        everywhere = [summed[T * k : T * (k + 1)] for k in range(self.accumulate)]
-        self.present = torch.tensor(everywhere).sum(0) > 0
-        self.parts = divide_batch(len(samples), everywhere)
+        C, summed = sum(sources), [sum(numbers) for numbers in flat]
+        everywhere = [summed[C * k : C * (k + 1)] for k in range(self.accumulate)]
+        self.parts = divide_batch(len(samples), everywhere, sources)
+        self.present = torch.tensor([any(any(part.shares[i]) for part in self.parts) for i in range(len(sources))])
         if images is not None and tuple(shape[1:]) != (max(height), max(width)):
             images = F.pad(images, (0, max(width) - shape[2], 0, max(height) - shape[1]))
         self._images = self._no_images(max(channels), max(height), max(width)) if images is None else images
+
+    def _labelled(self, sample: dict) -> list[bool]:
+        """For each task and each source of its labels, whether labels from it supervise the sample."""
+        supervising = self.model.sample_tasks(sample)
+        return [
+            labelled and task.name in supervising
+            for task in self.model.tasks
+            for labelled in (self.model.sample_sources(sample, task.name) if len(task.sources) > 1 else (True,))
+        ]
 
     def _no_images(self, *shape: int) -> Tensor:
         assert isinstance(self.model, nn.Module)
@@ -206,8 +220,8 @@ class Batch:
             return
         mixed = self.model.synchronizes()
         here = {task for group in groups for task in group.tasks}
-        for task, share in zip(self.names, part.shares, strict=True):
-            if task not in asked or task in here or share == 0 or not (mixed or self.model.synchronizes(task)):
+        for task, shares in zip(self.names, part.shares, strict=True):
+            if task not in asked or task in here or not any(shares) or not (mixed or self.model.synchronizes(task)):
                 continue
             if not groups:
                 groups.append(Group(list(range(part.first, part.first + part.length)) if mixed else [], ()))
@@ -233,6 +247,12 @@ class Batch:
             terms = self.model.task_losses(task, features, samples, self.reduction)
         return {self._keys[task]: nothing_of(outputs)} if outputs else terms
 
+    def weighted(self, i: int, part: MicroBatch, terms: dict[str, Tensor]) -> list[tuple[dict[str, Tensor], float]]:
+        """The terms of task i's loss in a micro-batch: those of each source of labels, and their factor in L_i."""
+        task = self.model.tasks[i]
+        factors = [source.weight * share for source, share in zip(task.sources, part.shares[i], strict=True)]
+        return [(own, factor) for own, factor in zip(task.by_source(terms), factors, strict=True) if own]
+
     def connected(self, part: MicroBatch) -> list[Group]:
         """All samples of a micro-batch together, with heads to run in one graph with the trunk."""
         groups = self.trunk(part, self.names, together=True)
@@ -248,11 +268,21 @@ def nothing_of(outputs: Sequence[Tensor]) -> Tensor:
 
 def total(terms: dict[str, Tensor]) -> Tensor:
     """The sum of a task's loss terms, of which there is one at least."""
-    return sum(list(terms.values())[1:], next(iter(terms.values())))
+    return _sum(list(terms.values()))
 
 
-def add_terms(terms: dict[str, Tensor], more: dict[str, Tensor], share: float) -> None:
-    """Adds a micro-batch's terms, times its ``share``, to those so far, in float64 and without a graph."""
-    for name, value in more.items():
-        part = value.detach().double() * share
-        terms[name] = terms[name] + part if name in terms else part
+def weighted_total(weighted: Sequence[tuple[dict[str, Tensor], float]]) -> Tensor:
+    """What a micro-batch adds to a task's loss; see ``Batch.weighted``."""
+    return _sum([total(terms) * factor for terms, factor in weighted])
+
+
+def _sum(values: Sequence[Tensor]) -> Tensor:
+    return sum(values[1:], values[0])
+
+
+def add_terms(terms: dict[str, Tensor], weighted: Sequence[tuple[dict[str, Tensor], float]]) -> None:
+    """Adds a micro-batch's terms, times their factors, to those so far, in float64 and without a graph."""
+    for more, factor in weighted:
+        for name, value in more.items():
+            part = value.detach().double() * factor
+            terms[name] = terms[name] + part if name in terms else part

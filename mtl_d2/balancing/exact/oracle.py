@@ -156,25 +156,38 @@ class Oracle:
         for group in groups:
             group.detach()
         for i, task in enumerate(self.names):
-            terms = self.batch.head(task, groups) if task in gradients.asked else {}
-            if terms:
-                loss = total(terms)
-                self._backward_head(i, loss, part.shares[i], groups, gradients)
-                add_terms(gradients.local, terms, part.shares[i])
-                del terms, loss  # frees the head's graph before the next head runs
+            if task in gradients.asked:
+                self._run_head(i, part, groups, gradients)
         for group in groups:
             group.leaves = {}
         if gradients.features is not None:
             gradients.features += self._feature_gramian(groups) / self.precision.scale**2
         return groups
 
-    def _backward_head(self, i: int, loss: Tensor, share: float, groups: list[Group], gradients: TaskGradients) -> None:
-        """Backward from a loss to the features, the head, and what of the shared parameters the head reaches itself."""
+    def _run_head(self, i: int, part: MicroBatch, groups: list[Group], gradients: TaskGradients) -> None:
+        """Forward and backward; the head's graph is freed before the next head runs."""
+        weighted = self.batch.weighted(i, part, self.batch.head(self.names[i], groups))
+        if weighted:
+            self._backward_head(i, [(total(terms), factor) for terms, factor in weighted], groups, gradients)
+        add_terms(gradients.local, weighted)
+
+    def _backward_head(
+        self, i: int, losses: list[tuple[Tensor, float]], groups: list[Group], gradients: TaskGradients
+    ) -> None:
+        """Backward to the features, the head, and what of the shared parameters the head reaches itself.
+
+        Args:
+            i: of the task.
+            losses: of a micro-batch, one for each source of labels, and their factors in L_i.
+            groups: of the micro-batch.
+            gradients: to add to.
+        """
         task, shared = self.names[i], self.shared if gradients.partial else []
         places = [(g, name) for g in groups if task in g.tasks for name, leaf in g.leaves.items() if leaf.requires_grad]
         inputs = [*(g.leaves[name] for g, name in places), *self.heads[i], *shared]
-        seed = torch.full_like(loss, share * self.precision.scale)
-        taken = torch.autograd.grad(loss, inputs, seed, allow_unused=True) if inputs else ()
+        seeds = [torch.full_like(loss, factor * self.precision.scale) for loss, factor in losses]
+        roots = [loss for loss, _ in losses]
+        taken = torch.autograd.grad(roots, inputs, seeds, allow_unused=True) if inputs else ()
         for (group, name), gradient in zip(places, taken, strict=False):
             if gradient is not None:
                 group.gradients.setdefault(task, {})[name] = gradient

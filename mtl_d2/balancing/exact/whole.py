@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mtl_d2.balancing.exact.batch import add_terms, total
+from mtl_d2.balancing.exact.batch import add_terms, total, weighted_total
 from mtl_d2.balancing.exact.oracle import Oracle
 from mtl_d2.balancing.exact.rows import TaskGradients, assign, divide, extremes
 
@@ -31,17 +31,20 @@ def one_backward(oracle: Oracle, factors: Callable[[Tensor, Tensor], Tensor]) ->
     for part in batch.parts:
         groups = batch.connected(part)
         oracle.drop_gradients(part)
-        terms = [batch.head(task, groups) for task in oracle.names]
-        for task_terms, share in zip(terms, part.shares, strict=True):
-            add_terms(sums.local, task_terms, share)
+        terms = [batch.weighted(i, part, batch.head(task, groups)) for i, task in enumerate(oracle.names)]
+        for of_task in terms:
+            add_terms(sums.local, of_task)
         if known is None:
             known = _factors(oracle, sums, factors)
-        weights = [factor * share for factor, share in zip(known.tolist(), part.shares, strict=True)]
-        losses = [(total(task_terms), weight) for task_terms, weight in zip(terms, weights, strict=True) if task_terms]
+        losses = [
+            (total(own), weight * factor)
+            for weight, weighted in zip(known.tolist(), terms, strict=True)
+            for own, factor in weighted
+        ]
         if losses:
             seeds = [torch.full_like(loss, weight * oracle.precision.scale) for loss, weight in losses]
             torch.autograd.backward([loss for loss, _ in losses], seeds)
-        del groups, terms, losses  # frees the graph before the next micro-batch runs
+        del groups, terms, of_task, losses  # frees the graph before the next micro-batch runs
     if divided:
         _factors(oracle, sums, factors)
     moving = [p for i in sums.present.nonzero().flatten().tolist() for p in oracle.heads[i]] + oracle.shared
@@ -63,11 +66,12 @@ def connected_losses(oracle: Oracle, tasks: Sequence[str]) -> Iterator[list[Tens
     """
     for part in oracle.batch.parts:
         groups = oracle.batch.connected(part)
-        terms = [oracle.batch.head(task, groups) for task in tasks]
-        shares = [part.shares[oracle.names.index(task)] for task in tasks]
-        yield [
-            total(task_terms) * share if task_terms else None for task_terms, share in zip(terms, shares, strict=True)
+        places = [oracle.names.index(task) for task in tasks]
+        terms = [
+            oracle.batch.weighted(i, part, oracle.batch.head(task, groups))
+            for i, task in zip(places, tasks, strict=True)
         ]
+        yield [weighted_total(of_task) if of_task else None for of_task in terms]
 
 
 def blame(oracle: Oracle) -> str:

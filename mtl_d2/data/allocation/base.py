@@ -17,6 +17,7 @@ import numpy as np
 from mtl_d2.balancing.interfaces import Setup
 from mtl_d2.balancing.registry import MethodRegistry
 from mtl_d2.options import Options, whole
+from mtl_d2.tasks.sources import NOT_DRAWN
 
 ALLOCATIONS = MethodRegistry("ALLOCATIONS")
 
@@ -76,14 +77,21 @@ class Allocation:
     def allocate(self, samples: Batch, use: int) -> Batch:
         """Copies of the ``samples`` that a task supervises in this use, with those tasks under ``tasks``.
 
+        Tasks under ``NOT_DRAWN`` supervise their sample in every use.
+
         Args:
             samples: with ``tasks`` (those they have labels for) and ``position``; left as they are.
             use: of their mini-batch, in [0, u).
         """
-        drawn = [(sample, self.draw(sample["tasks"], sample["position"], use)) for sample in samples]
+        drawn = [(sample, self._supervising(sample, use)) for sample in samples]
         return [
             {**sample, "tasks": tuple(t for t in sample["tasks"] if t in chosen)} for sample, chosen in drawn if chosen
         ]
+
+    def _supervising(self, sample: dict[str, Any], use: int) -> tuple[str, ...]:
+        always = sample.get(NOT_DRAWN, ())
+        among = tuple(task for task in sample["tasks"] if task not in always)
+        return (*always, *self.draw(among, sample["position"], use))
 
     @property
     def start(self) -> int:

@@ -57,7 +57,11 @@ class DenseHead(nn.Module):
         if not targets:
             reduction.count(torch.zeros((), dtype=torch.float64, device=device))
             return {}
-        output = at_image_size(self.layers(features), self.common_stride // self.loss_stride)
+        return self.map_losses(self.layers(features), targets, reduction)
+
+    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        output = at_image_size(output, self.common_stride // self.loss_stride)
         height, width = (side * self.loss_stride for side in output.shape[2:])
         target = output.new_zeros(*output.shape[:2], height, width)
         for padded, unpadded in zip(target, targets, strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.postprocessing import sem_seg_postprocess
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Sample, Size, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
-from mtl_d2.tasks.task import Task
+from mtl_d2.tasks.task import LabelSource, Task
 
 Features = dict[str, Tensor]
 LARGEST_ID = 255  # label maps have 8 bits
+
+
+LossesOfOutputs = Callable[[list[Tensor], list[Sample], Reduction, LabelSource], dict[str, Tensor]]
 
 
 def _nothing(features: Features, images: Any, sizes: Sequence[Size]) -> list[Any]:
@@ -26,7 +30,10 @@ def _nothing(features: Features, images: Any, sizes: Sequence[Size]) -> list[Any
 
 @dataclass
 class DetectorHead:
-    """A branch of a detector, as a ``TaskHead`` made of its methods."""
+    """A branch of a detector, as a ``TaskHead`` made of its methods.
+
+    One whose loss can be had of its ``outputs`` gives it in ``losses_of_outputs`` too.
+    """
 
     task: Task
     levels: Sequence[str]
@@ -34,6 +41,7 @@ class DetectorHead:
     outputs: Callable[[Features], list[Tensor]]
     output_key: str | None = None
     predict: Callable[[Features, Any, Sequence[Size]], list[Any]] = _nothing
+    losses_of_outputs: LossesOfOutputs | None = None
 
 
 class MapHead:
@@ -41,7 +49,9 @@ class MapHead:
 
     The layers have ``in_features``; ``loss_keys``; ``layers(features)``, the map at their ``common_stride``, as it is
     before losses; ``task_losses(features, targets, reduction, device)``, the terms by those keys; and called with
-    features, in evaluation, they give the map (N, C, H, W) at the size of the padded images, first of a tuple.
+    features, in evaluation, they give the map (N, C, H, W) at the size of the padded images, first of a tuple. With
+    ``map_losses(output, targets, reduction)``, the terms of what ``layers`` gave, these run once for all sources of
+    labels.
     """
 
     def __init__(self, kind: TaskKind, layers: nn.Module) -> None:
@@ -51,13 +61,28 @@ class MapHead:
         self.output_key: str | None = kind.sample_key
         loss_keys = tuple(map(kind.key, layers.loss_keys))  # type: ignore[arg-type]
         self.task = Task(kind.task, loss_keys, (kind.module,))
+        self.losses_of_outputs = self._losses_of_outputs if hasattr(layers, "map_losses") else None
 
     def losses(self, features: Features, samples: list[Sample], reduction: Reduction) -> dict[str, Tensor]:
         """See ``TaskHead``."""
-        device = next(self.layers.parameters()).device
-        targets = [sample[self.kind.sample_key].to(device) for sample in samples]
-        terms = self.layers.task_losses(features, targets, reduction, device)  # type: ignore[operator]
+        targets = self._targets(samples)
+        terms = self.layers.task_losses(features, targets, reduction, self._device)  # type: ignore[operator]
         return {self.kind.key(name): term for name, term in terms.items()}
+
+    def _losses_of_outputs(
+        self, outputs: list[Tensor], samples: list[Sample], reduction: Reduction, source: LabelSource
+    ) -> dict[str, Tensor]:
+        if not samples:
+            return self.losses({}, samples, reduction)
+        terms = self.layers.map_losses(outputs[0], self._targets(samples), reduction)  # type: ignore[operator]
+        return {self.kind.key(name): term for name, term in terms.items()}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.layers.parameters()).device
+
+    def _targets(self, samples: list[Sample]) -> list[Tensor]:
+        return [sample[self.kind.sample_key].to(self._device) for sample in samples]
 
     def outputs(self, features: Features) -> list[Tensor]:
         """See ``TaskHead``."""

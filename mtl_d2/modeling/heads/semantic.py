@@ -47,7 +47,11 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        logits, target = upsampled(self, features, targets)
+        return self.map_losses(self.layers(features), targets, reduction)
+
+    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        logits, target = upsampled(self, output, targets)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {"loss_sem_seg": entropy / pixels * self.loss_weight}
@@ -143,7 +147,11 @@ class SemSegMapHead(nn.Module):
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        logits = at_image_size(self.layers(features), self.common_stride // self.loss_stride)
+        return self.map_losses(self.layers(features), targets, reduction)
+
+    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        logits = at_image_size(output, self.common_stride // self.loss_stride)
         target = _padded(targets, logits, self.ignore_value, self.loss_stride)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         smoothing = self.label_smoothing
@@ -211,7 +219,11 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        logits, target = upsampled(self, features, targets)
+        return self.map_losses(self.layers(features), targets, reduction)
+
+    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        logits, target = upsampled(self, output, targets)
         pixels, images = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {
@@ -220,9 +232,9 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         }
 
 
-def upsampled(head: SemSegFPNHead, features: dict[str, Tensor], targets: list[Tensor]) -> tuple[Tensor, Tensor]:
+def upsampled(head: SemSegFPNHead, output: Tensor, targets: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Logits (N, C, H, W) of the head at the size of the padded images, and the targets (N, H, W) padded likewise."""
-    logits = at_image_size(head.layers(features), head.common_stride)
+    logits = at_image_size(output, head.common_stride)
     return logits, _padded(targets, logits, head.ignore_value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from mtl_d2.modeling.build_errors import said_of_keys
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks.options import task_config
 from mtl_d2.tasks.registry import is_known, kinds_of
+from mtl_d2.tasks.sources import label_sources
+from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource
 
 
 @META_ARCH_REGISTRY.register()
@@ -39,6 +41,7 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
         layers: Mapping[str, nn.Module],
         pixel_mean: list[float],
         pixel_std: list[float],
+        label_sources: Sequence[LabelSource] = (GROUND_TRUTH,),
     ) -> None:
         """Args as ``from_config`` makes them.
 
@@ -48,12 +51,13 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
             layers: of each task.
             pixel_mean: one number for each channel.
             pixel_std: likewise.
+            label_sources: of all tasks.
         """
         super().__init__()
         self.backbone = backbone
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
-        self.set_heads(tasks, layers)
+        self.set_heads(tasks, layers, label_sources)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
             "layers": cls.build_task_layers(cfg, backbone.output_shape()),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "label_sources": label_sources(cfg),
         }
 
     @classmethod

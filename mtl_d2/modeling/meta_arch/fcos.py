@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
 from mtl_d2.modeling.heads.map_head import DetectorHead
+from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
 from mtl_d2.modeling.heads.regions import points_left_out, without_loss
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
@@ -24,7 +25,8 @@ from mtl_d2.modeling.precision import not_half
 from mtl_d2.options import Option, declare, number, whole
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
-from mtl_d2.tasks.task import Task
+from mtl_d2.tasks.sources import label_sources
+from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource, Task
 
 OPTIONS = {
     "NUM_CLASSES": whole(80, "Number of object classes, background not counted."),
@@ -71,12 +73,26 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
 
     @configurable
     def __init__(
-        self, *, tasks: tuple[str, ...], head: nn.Module | None, layers: Mapping[str, nn.Module], **kwargs: Any
+        self,
+        *,
+        tasks: tuple[str, ...],
+        head: nn.Module | None,
+        layers: Mapping[str, nn.Module],
+        label_sources: Sequence[LabelSource] = (GROUND_TRUTH,),
+        **kwargs: Any,
     ) -> None:
-        """Args: names of ``tasks``; those of their ``layers`` that are not FCOS's own; the others are FCOS's."""
+        """Args as ``from_config`` makes them.
+
+        Args:
+            tasks: their names.
+            head: None where nothing is detected.
+            layers: of the tasks that are not FCOS's own.
+            label_sources: of all tasks.
+            **kwargs: of ``FCOS``.
+        """
         super().__init__(head=head, **kwargs)
-        self.set_heads(tasks, layers)
-        self.register_buffer("loss_normalizer", torch.tensor(300.0, dtype=torch.float64))
+        self.set_heads(tasks, layers, label_sources)
+        register_normalizers(self, label_sources, 300.0)
         self._share = torch.ones(())  # of this process in the normalizer
         self._watch = BoxWatch()
 
@@ -103,6 +119,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
             "backbone": backbone,
             "head": head,
             "layers": cls.build_task_layers(cfg, shapes),
+            "label_sources": label_sources(cfg),
             "head_in_features": levels,
             "num_classes": options.NUM_CLASSES,
             "center_sampling_radius": options.CENTER_SAMPLING_RADIUS,
@@ -123,23 +140,32 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         terms = ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr")
         task = Task("detection", terms, ("head",))
         levels = self.head_in_features
-        return [DetectorHead(task, levels, self._detection_losses, self._head_outputs, "instances", self._detect)]
+        losses, of_outputs = self._detection_losses, self._losses_of_outputs
+        return [DetectorHead(task, levels, losses, self._head_outputs, "instances", self._detect, of_outputs)]
 
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
+        outputs = self._head_outputs(features) if samples else []
+        return self._losses_of_outputs(outputs, samples, reduction, GROUND_TRUTH)
+
+    def _losses_of_outputs(
+        self, outputs: list[Tensor], samples: list[dict], reduction: Reduction, source: LabelSource
+    ) -> dict[str, Tensor]:
         if not samples:
-            self._count(torch.zeros(1 + len(SIDES), device=self.device), reduction)
+            self._count(torch.zeros(1 + len(SIDES), device=self.device), reduction, source)
             return {}
-        levels = [features[name] for name in self.head_in_features]
-        outputs = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4, 1])
-        logits, deltas, centerness = ([not_half(level) for level in output] for output in outputs)
+        count = len(self.head_in_features)
+        levels = outputs[:count]  # as large as the features
+        by_kind = [outputs[k * count : (k + 1) * count] for k in range(3)]
+        predictions = self._transpose_dense_predictions(by_kind, [self.num_classes, 4, 1])
+        logits, deltas, centerness = ([not_half(level) for level in of_kind] for of_kind in predictions)
         anchors = self.anchor_generator(levels)
         instances = [_with_a_box(sample["instances"]).to(self.device) for sample in samples]
         labels, boxes = self.label_anchors(anchors, instances)
         positive = torch.stack(labels) != self.num_classes  # (N, R)
-        self._count(living_sides(deltas, positive), reduction)
-        self._share = (self.loss_normalizer / reduction.world_size).to(logits[0].dtype)
+        self._count(living_sides(deltas, positive), reduction, source)
+        self._share = (normalizer_of(self, source) / reduction.world_size).to(logits[0].dtype)
         left_out = points_left_out(anchors, labels, self.num_classes, samples)
         if left_out is not None:
             logits = without_loss(logits, left_out)
@@ -148,18 +174,16 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         losses = self.losses(anchors, logits, labels, [d.where(finite, 0.0) for d in deltas], boxes, centerness)
         return {key: loss.where(finite, torch.nan) for key, loss in losses.items()}
 
-    def _count(self, counts: Tensor, reduction: Reduction, momentum: float = 0.9) -> None:
-        """Moves the normalizer by the positives of all processes, where there are any; nothing waits for the number.
+    def _count(self, counts: Tensor, reduction: Reduction, source: LabelSource) -> None:
+        """Moves the normalizer of a source of labels by the positives of all processes.
 
         Args:
             counts: of this process, positives first; see ``living_sides``.
             reduction: sums them.
-            momentum: of the moving average.
+            source: of the labels.
         """
         counts = reduction.total(counts.double())
-        positives = counts[0]
-        moved = (self.loss_normalizer * momentum).add_(positives, alpha=1 - momentum)
-        self.loss_normalizer.copy_(moved.where(positives > 0, self.loss_normalizer))
+        move_normalizer(normalizer_of(self, source), counts[0])
         self._watch(counts, get_event_storage().iter)
 
     def _ema_update(self, name: str, value: float, initial_value: float, momentum: float = 0.9) -> Any:

@@ -15,13 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtl_d2.config import ConfigError
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.modeling.heads.by_source import losses_by_source, source_without_samples, sources_of, weighted_terms
 from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
 from mtl_d2.modeling.norm import synchronizes, without_samples
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead, TaskKind
 from mtl_d2.tasks.options import option_key, task_config, task_options
-from mtl_d2.tasks.registry import all_kinds, available_tasks, is_known, kind_of, kinds_of
-from mtl_d2.tasks.task import Task, head_parameters
+from mtl_d2.tasks.registry import all_kinds, is_known, kind_of, kinds_of
+from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource, Task, head_parameters
 
 
 class MultiTaskMixin:
@@ -72,12 +73,15 @@ class MultiTaskMixin:
         built = {kind.task: _layers_of(cfg, kind, shapes) for kind in kinds_of(cfg.MTL.TASKS)}
         return {task: layers for task, layers in built.items() if layers is not None}
 
-    def set_heads(self, tasks: Sequence[str], layers: Mapping[str, nn.Module]) -> None:
+    def set_heads(
+        self, tasks: Sequence[str], layers: Mapping[str, nn.Module], sources: Sequence[LabelSource] = (GROUND_TRUTH,)
+    ) -> None:
         """Settles the tasks, once the detector's modules are there.
 
         Args:
             tasks: their names, in the order of all weights and logs.
             layers: of those that have their own.
+            sources: of their labels; ``label_sources(cfg)`` are those of a config.
 
         Raises:
             ValueError: the layers of a task would take the place of something else.
@@ -95,7 +99,7 @@ class MultiTaskMixin:
                 part.look_into(self.backbone)
             heads[task] = kind.build_head(module)
         self.task_heads = {task: heads[task] for task in tasks}
-        self.tasks = tuple(head.task for head in self.task_heads.values())
+        self.tasks = tuple(head.task.with_sources(sources) for head in self.task_heads.values())
 
     def detector_heads(self) -> list[TaskHead]:
         """What the detector brings: a head for each of its branches."""
@@ -114,13 +118,16 @@ class MultiTaskMixin:
             ValueError: a term that the task does not name would never be trained.
         """
         head = self.task_heads[task]
-        terms = head.losses(features, samples, reduction)
-        unnamed = sorted(terms.keys() - set(head.task.loss_keys))
+        terms = losses_by_source(head, self._task(task), features, samples, reduction)
+        unnamed = sorted(terms.keys() - set(self._task(task).loss_keys))
         if unnamed:
             raise ValueError(
                 f"the loss of task {task!r} has terms {unnamed}, but its loss_keys are {head.task.loss_keys}"
             )
         return terms
+
+    def _task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
 
     def forward(self, batched_inputs: list[dict]) -> Any:
         """Loss terms by name in training; in evaluation a dict for each image, with the predictions by their keys."""
@@ -150,7 +157,11 @@ class MultiTaskMixin:
         names = tuple(task.name for task in self.tasks)
         if "tasks" in sample:
             return tuple(name for name in names if name in sample["tasks"])
-        return available_tasks(sample, names)
+        return tuple(task.name for task in self.tasks if any(sources_of(task, sample)))
+
+    def sample_sources(self, sample: dict, task: str) -> tuple[bool, ...]:
+        """See ``MultiTaskModel``."""
+        return sources_of(self._task(task), sample)
 
     def shared_features(self, images: Tensor) -> dict[str, Tensor]:
         """The pyramid of ``images`` ((N, 3, H, W)) by level name."""
@@ -244,7 +255,8 @@ class MultiTaskMixin:
             labelled = [i for i, names in enumerate(supervised) if task.name in names]
             if labelled:
                 chosen = features if len(labelled) == len(samples) else {k: f[labelled] for k, f in features.items()}
-                losses.update(self.task_losses(task.name, chosen, [samples[i] for i in labelled], Reduction()))
+                terms = self.task_losses(task.name, chosen, [samples[i] for i in labelled], Reduction())
+                losses.update(weighted_terms(task, source_without_samples(task, terms)))
             else:
                 attached = torch.stack([p.sum() for p in head_parameters(cast(nn.Module, self), task)]).sum() * 0
                 losses.update(dict.fromkeys(task.loss_keys, attached))

@@ -20,7 +20,8 @@ from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_los
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
-from mtl_d2.tasks.task import Task
+from mtl_d2.tasks.sources import label_sources
+from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource, Task
 
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 OF_DETECTION = ("proposal_generator", "roi_heads.box_head", "roi_heads.box_predictor")  # modules
@@ -47,8 +48,21 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
     brings = ("detection", "instance")
 
     @configurable
-    def __init__(self, *, tasks: tuple[str, ...], layers: Mapping[str, nn.Module], **kwargs: Any) -> None:
-        """Args: names of ``tasks``; those of their ``layers`` that are not Mask R-CNN's; the others are detectron2's.
+    def __init__(
+        self,
+        *,
+        tasks: tuple[str, ...],
+        layers: Mapping[str, nn.Module],
+        label_sources: Sequence[LabelSource] = (GROUND_TRUTH,),
+        **kwargs: Any,
+    ) -> None:
+        """Args as ``from_config`` makes them.
+
+        Args:
+            tasks: their names.
+            layers: of the tasks that are not Mask R-CNN's own.
+            label_sources: of all tasks.
+            **kwargs: of ``GeneralizedRCNN``.
 
         Raises:
             ValueError: instance comes before detection or without it, or there are proposals from elsewhere.
@@ -59,7 +73,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         super().__init__(**kwargs)
-        self.set_heads(tasks, layers)
+        self.set_heads(tasks, layers, label_sources)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -73,6 +87,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             "proposal_generator": build_proposal_generator(cfg, shapes) if detects else None,
             "roi_heads": build_roi_heads(cfg, shapes) if detects else None,
             "layers": cls.build_task_layers(cfg, shapes),
+            "label_sources": label_sources(cfg),
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -23,13 +23,15 @@ from mtl_d2.modeling.heads.anchor_labels import IGNORED, atss, labelled, without
 from mtl_d2.modeling.heads.anchor_losses import BOX_LOSSES, TARGETS, focal_loss
 from mtl_d2.modeling.heads.bottleneck_head import BottleneckHead
 from mtl_d2.modeling.heads.map_head import DetectorHead
+from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.modeling.precision import not_half
 from mtl_d2.options import choice, declare, number, whole
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
-from mtl_d2.tasks.task import Task
+from mtl_d2.tasks.sources import label_sources
+from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource, Task
 
 OPTIONS = {  # beside detectron2's own
     "HEAD": choice(
@@ -79,6 +81,7 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
         tasks: tuple[str, ...],
         head: nn.Module | None,
         layers: Mapping[str, nn.Module],
+        label_sources: Sequence[LabelSource] = (GROUND_TRUTH,),
         matching: str = "iou",
         atss_candidates: int = 9,
         classification_target: str = "hard",
@@ -91,6 +94,7 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
             tasks: their names.
             head: None where nothing is detected.
             layers: of the tasks that are not RetinaNet's own.
+            label_sources: of all tasks.
             matching: "iou" or "atss".
             atss_candidates: points of each level.
             classification_target: a key of ``TARGETS``.
@@ -98,12 +102,12 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
             **kwargs: of ``RetinaNet``.
         """
         super().__init__(head=head, **kwargs)
-        self.set_heads(tasks, layers)
+        self.set_heads(tasks, layers, label_sources)
         self._label = {"iou": super().label_anchors, "atss": self._label_by_atss}[matching]
         self._candidates = [atss_candidates * anchors for anchors in self.anchor_generator.num_cell_anchors]
         self._target = TARGETS[classification_target]
         self._box_loss, self._box_weight = BOX_LOSSES[self.box_reg_loss_type], box_reg_loss_weight
-        self.register_buffer("loss_normalizer", torch.tensor(100.0, dtype=torch.float64))
+        register_normalizers(self, label_sources, 100.0)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -118,6 +122,7 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
             "backbone": backbone,
             "head": _HEADS[options.HEAD](options, levels, anchor_generator.num_cell_anchors[0]) if detects else None,
             "layers": cls.build_task_layers(cfg, shapes),
+            "label_sources": label_sources(cfg),
             "head_in_features": list(options.IN_FEATURES),
             "anchor_generator": anchor_generator,
             "box2box_transform": Box2BoxTransform(weights=options.BBOX_REG_WEIGHTS),
@@ -165,7 +170,8 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
         if self.head is None:
             return []
         task, levels = Task("detection", ("loss_cls", "loss_box_reg"), ("head",)), self.head_in_features
-        return [DetectorHead(task, levels, self._detection_losses, self._head_outputs, "instances", self._detect)]
+        losses, of_outputs = self._detection_losses, self._losses_of_outputs
+        return [DetectorHead(task, levels, losses, self._head_outputs, "instances", self._detect, of_outputs)]
 
     def _label_by_atss(self, anchors: list[Boxes], targets: list[Instances]) -> tuple[list[Tensor], list[Tensor]]:
         """As ``RetinaNet.label_anchors``."""
@@ -182,12 +188,19 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
     def _detection_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
+        outputs = self._head_outputs(features) if samples else []
+        return self._losses_of_outputs(outputs, samples, reduction, GROUND_TRUTH)
+
+    def _losses_of_outputs(
+        self, outputs: list[Tensor], samples: list[dict], reduction: Reduction, source: LabelSource
+    ) -> dict[str, Tensor]:
         if not samples:
-            self._count(torch.zeros((), device=self.device), reduction)
+            self._count(torch.zeros((), device=self.device), reduction, source)
             return {}
-        levels = [features[name] for name in self.head_in_features]
-        outputs = self._transpose_dense_predictions(self.head(levels), [self.num_classes, 4])
-        logits, deltas = (not_half(torch.cat(output, dim=1)) for output in outputs)  # (N, R, K), (N, R, 4)
+        count = len(self.head_in_features)
+        levels = outputs[:count]  # as large as the features
+        predictions = self._transpose_dense_predictions([levels, outputs[count:]], [self.num_classes, 4])
+        logits, deltas = (not_half(torch.cat(of_kind, dim=1)) for of_kind in predictions)  # (N, R, K), (N, R, 4)
         anchors = self.anchor_generator(levels)
         instances = [sample["instances"].to(self.device) for sample in samples]
         of_images, boxes = self.label_anchors(anchors, instances)
@@ -198,9 +211,9 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
                 for of_image, sample in zip(of_images, samples, strict=True)
             ]
         )  # (N, R)
-        self._count(((labels != IGNORED) & (labels != self.num_classes)).sum(), reduction)
+        self._count(((labels != IGNORED) & (labels != self.num_classes)).sum(), reduction, source)
         losses = self._losses(logits, deltas, labels, torch.stack(boxes), together.tensor)
-        share = (self.loss_normalizer / reduction.world_size).to(logits.dtype)
+        share = (normalizer_of(self, source) / reduction.world_size).to(logits.dtype)
         return {key: loss / share for key, loss in losses.items()}
 
     def _losses(
@@ -228,17 +241,15 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
         losses = {"loss_cls": of_classes, "loss_box_reg": of_boxes}
         return {key: loss.where(finite, torch.nan) for key, loss in losses.items()}
 
-    def _count(self, positives: Tensor, reduction: Reduction, momentum: float = 0.9) -> None:
-        """Moves the normalizer by the positives of all processes, where there are any.
+    def _count(self, positives: Tensor, reduction: Reduction, source: LabelSource) -> None:
+        """Moves the normalizer of a source of labels by the positives of all processes.
 
         Args:
             positives: anchors of objects, of this process.
             reduction: sums them.
-            momentum: of the moving average.
+            source: of the labels.
         """
-        positives = reduction.total(positives.double())
-        moved = (self.loss_normalizer * momentum).add_(positives, alpha=1 - momentum)
-        self.loss_normalizer.copy_(moved.where(positives > 0, self.loss_normalizer))
+        move_normalizer(normalizer_of(self, source), reduction.total(positives.double()))
 
     def _head_outputs(self, features: dict[str, Tensor]) -> list[Tensor]:
         return list(chain(*self.head([features[name] for name in self.head_in_features])))

@@ -1,0 +1,83 @@
+"""A teacher on the images of a data set, and its labels in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from torch import nn
+from torch.utils.data import SequentialSampler
+
+from mtl_d2.data.loader import leave_process_group
+from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.memory import in_memory
+from mtl_d2.pseudo_labels.form import Entry
+from mtl_d2.pseudo_labels.image_names import file_stems, image_name
+from mtl_d2.pseudo_labels.parts import Target
+from mtl_d2.pseudo_labels.progress import Progress
+from mtl_d2.pseudo_labels.thresholds import Thresholds
+from mtl_d2.report.pictures import evaluating
+
+Records = Sequence[dict[str, Any]]
+
+
+def label_parts(
+    model: nn.Module,
+    cfg: CfgNode,
+    records: Records,
+    parts: Sequence[range],
+    targets: Sequence[Target],
+    thresholds: Thresholds,
+    progress: Progress,
+) -> None:
+    """Labels some parts of a data set; a thread of its own writes while the model goes on.
+
+    Args:
+        model: the teacher.
+        cfg: its config: how images are read.
+        records: all of the data set.
+        parts: of them, those to label.
+        targets: the tasks.
+        thresholds: of the labels.
+        progress: is told of every image.
+    """
+    stems = file_stems([record["file_name"] for record in records])
+    samples = iter(_samples(cfg, [records[i] for part in parts for i in part]))
+    with evaluating(model), ThreadPoolExecutor(1) as writer:
+        for part in parts:
+            pending: list[list[Future[Entry]]] = [[] for _ in targets]
+            for i in part:
+                sample = next(samples)
+                (output,) = model([sample])
+                for target, entries in zip(targets, pending, strict=True):
+                    label = target.form.label(output[target.kind.sample_key], thresholds)
+                    entries.append(writer.submit(_write, target, label, sample, stems[i]))
+                progress.step()
+            for target, entries in zip(targets, pending, strict=True):
+                target.write_part(part, [entry.result() for entry in entries])
+
+
+def _write(target: Target, label: Any, sample: dict[str, Any], stem: str) -> Entry:
+    place = {"file_name": image_name(sample["file_name"]), "height": sample["height"], "width": sample["width"]}
+    return {**place, **target.form.write(label, target.files, stem)}
+
+
+def _samples(cfg: CfgNode, records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of this process alone, in the order of its records."""
+    held = in_memory(records)
+    loader = build_detection_test_loader(
+        records,
+        mapper=_as_it_is if held else MultiTaskMapper(cfg, False),
+        sampler=SequentialSampler(records),
+        num_workers=0 if held else cfg.DATALOADER.NUM_WORKERS,
+    )
+    loader.worker_init_fn = leave_process_group
+    for (sample,) in loader:
+        yield sample
+
+
+def _as_it_is(record: dict[str, Any]) -> dict[str, Any]:
+    return record
