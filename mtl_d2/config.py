@@ -98,6 +98,10 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # What is learnt of regions in which objects are not told apart (annotations with iscrowd or ignore 1): "ignore" for
     # nothing, as evaluation counts nothing there, or "background", as detectron2 trains them; see docs/datasets.md.
     cfg.MTL.DATA.CROWD_REGIONS = "ignore"
+    # Names of the objects and of the classes of pixels that the run knows, in the order of their ids. Data sets with
+    # other lists, or another order, are mapped to it by name; see docs/partial_classes.md. Empty: their own, which must
+    # be the same for all.
+    cfg.MTL.DATA.CLASSES = CfgNode({"THING": (), "STUFF": ()})
     # Python files that register data sets or methods of your own; executed once, before anything is built.
     cfg.MTL.DATA.MODULES = ()
 

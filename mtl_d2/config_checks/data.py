@@ -6,6 +6,8 @@ from detectron2.config import CfgNode
 
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_checks.sentences import unknown
+from mtl_d2.data.class_mapping import LISTS
+from mtl_d2.tasks.registry import is_known, kinds_of
 
 
 def check_data_keys(cfg: CfgNode) -> list[str]:
@@ -25,7 +27,30 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):
         mistakes.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
-    return [*mistakes, *_check_validation(cfg)]
+    return [*mistakes, *_check_classes(cfg), *_check_validation(cfg)]
+
+
+def _check_classes(cfg: CfgNode) -> list[str]:
+    """The run's own lists of classes."""
+    mistakes = []
+    for node, names in cfg.MTL.DATA.CLASSES.items():
+        key = f"MTL.DATA.CLASSES.{node}"
+        if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+            mistakes.append(f"{key} must be a list of names, got {names!r}")
+        elif len(set(names)) < len(names):
+            twice = next(name for name in names if list(names).count(name) > 1)
+            mistakes.append(f"{key} has {twice!r} twice: each name is one class")
+    if mistakes:
+        return mistakes
+    for kind in kinds_of(filter(is_known, cfg.MTL.TASKS)):
+        names = cfg.MTL.DATA.CLASSES[LISTS[kind.classes_key]] if kind.classes_key in LISTS else ()
+        counted = kind.number_of_classes(cfg) if names else None
+        if counted and counted[1] != len(names):
+            mistakes.append(
+                f"{counted[0]} is {counted[1]}, but MTL.DATA.CLASSES.{LISTS[kind.classes_key]} has {len(names)} names: "
+                f"set it to {len(names)}"
+            )
+    return list(dict.fromkeys(mistakes))
 
 
 def _check_validation(cfg: CfgNode) -> list[str]:

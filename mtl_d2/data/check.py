@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 from detectron2.config import CfgNode
 
 from mtl_d2.data.annotations import clean_annotations
-from mtl_d2.data.checks import classes, coco_file, files, records
+from mtl_d2.data.checks import classes, coco_file, files, partial_classes, records
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.checks.pseudo_labels import look_at_folders
+from mtl_d2.data.class_mapping import map_classes
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
@@ -39,6 +40,7 @@ def check_data(cfg: CfgNode) -> None:
         DataError: one line per mistake.
     """
     findings, listing, known = Findings(), Listing(), dict[str, Examination]()
+    map_classes(cfg)
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         read, lines = records.read(name)
         findings.refuse(lines, name)
@@ -62,6 +64,7 @@ def _look_at(examination: Examination) -> None:
     examination.labelled = {kind.task for kind in kinds if kind.is_in_some(read)}
     labelled = [kind for kind in kinds if kind.task in examination.labelled]
     mask_format = cfg.INPUT.MASK_FORMAT if examination.is_trained_on else "bitmask"  # evaluation reads any
+    examination.refuse(partial_classes.wrong_synonyms(examination.metadata, cfg.MTL.DATA.CLASSES))
     cleaned = clean_annotations(read, any(kind.reads_masks for kind in labelled), mask_format)
     examination.cleaned = cleaned.records  # which have their sizes as numbers
     images = image_paths(read)
@@ -73,6 +76,7 @@ def _look_at(examination: Examination) -> None:
     for kind in labelled:
         examination.refuse(classes.wrong_number(cfg, examination.metadata, kind))
         examination.refuse(classes.wrong_mapping(examination.metadata, kind))
+        examination.refuse(partial_classes.wrong_lists(examination.metadata, kind.classes_key))
     for kind in first_of_each(labelled):
         kind.check_records(examination)
     examination.refuse(records.not_divisible(cfg, examination.name, read))
@@ -102,6 +106,7 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
     labelled = {name: examination.labelled for name, examination in known.items()}
     findings.refuse(unlabelled(cfg, look_at_folders(cfg, labelled, findings)))
     findings.refuse(classes.different_classes(cfg, labelled))
+    _look_at_lists(cfg, labelled, findings)
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
     kinds = [
         k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in examination.labelled for examination in trained_on.values())
@@ -114,6 +119,17 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
                 findings.refuse([line])
             elif not findings.refused:
                 findings.warn([line], name)
+
+
+def _look_at_lists(cfg: CfgNode, labelled: Mapping[str, set[str]], findings: Findings) -> None:
+    """What the training sets are annotated for, together."""
+    tasks: dict[str, list[str]] = {}
+    for kind in kinds_of(cfg.MTL.TASKS):
+        tasks.setdefault(kind.classes_key, []).append(kind.task)
+    for key, of_list in tasks.items():
+        names = [n for n in dict.fromkeys(cfg.DATASETS.TRAIN) if key and labelled[n].intersection(of_list)]
+        for name, line in partial_classes.nowhere_annotated(names, key, of_list) if names else ():
+            findings.warn([line], name) if name else findings.refuse([line])
 
 
 def _compare_images(cfg: CfgNode, known: dict[str, Examination], findings: Findings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtl_d2.data.annotated_classes import OTHER_CLASS, annotated_key, annotated_mask
 from mtl_d2.data.dense_geometry import transform_ids
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
@@ -23,6 +24,8 @@ class LabelMapKeys:
         table: of a record: 256 bytes, the class of each stored value; absent = the file holds class ids.
         ignored: of a record, or of metadata: the id of pixels without a label in the file.
         classes: of metadata: the names of the classes.
+        annotated: of a record, the state of each class, and of a sample; see ``mtl_d2.data.annotated_classes``.
+        other: of a record, and of a sample: the class of pixels that may hide those that are not annotated.
         convention: of metadata: how their mean is taken, see ``mtl_d2.evaluation.semantic_scores``.
         sample: of a sample, and of a model's output: the map.
     """
@@ -33,6 +36,8 @@ class LabelMapKeys:
     classes: str = "stuff_classes"
     convention: str = "semantic_convention"
     sample: str = "sem_seg"
+    annotated: str = annotated_key("stuff_classes")
+    other: str = OTHER_CLASS
 
     @property
     def group(self) -> str:
@@ -76,4 +81,11 @@ class LabelMapReader:
         labels = transform_ids(labels, geometry.transforms, self.ignored)
         if (labels == self.ignored).all():
             return {}
-        return {self.keys.sample: torch.as_tensor(labels.astype(np.int64))}
+        return {self.keys.sample: torch.as_tensor(labels.astype(np.int64)), **self._partial(record)}
+
+    def _partial(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What a sample has beside its map where not all classes are annotated."""
+        if self.keys.annotated not in record:
+            return {}
+        said = {self.keys.annotated: annotated_mask(record[self.keys.annotated])}
+        return {**said, self.keys.other: record[self.keys.other]} if self.keys.other in record else said

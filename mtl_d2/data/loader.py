@@ -20,7 +20,9 @@ from detectron2.data import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from mtl_d2.data.annotated_classes import with_states
 from mtl_d2.data.annotations import clean_annotations, evaluation_records
+from mtl_d2.data.class_mapping import map_classes
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
@@ -69,6 +71,7 @@ def build_train_loader(
     share_of_batch(cfg, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    map_classes(cfg)
     require_same_records(cfg.DATASETS.TRAIN, label_files(cfg.MTL.TASKS))
     sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
     order = _order(cfg, sets, seed)
@@ -109,6 +112,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         cfg: ``INPUT`` and ``DATALOADER.NUM_WORKERS``.
         dataset_name: a registered name.
     """
+    map_classes(cfg)
     records = evaluation_records(dataset_name)
     if not records:
         raise DataError(f"{dataset_name} has no images: correct its folder or its reader")
@@ -157,6 +161,9 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     with_objects = [r for r in records if r.get("annotations")]
     if with_objects and "annotations" in keys and MetadataCatalog.get(name).get("thing_classes"):
         print_instances_class_histogram(with_objects, MetadataCatalog.get(name).thing_classes)
+    records = with_states(
+        records, MetadataCatalog.get(name), {k.classes_key: k.record_key for k in kinds if k.classes_key}
+    )
     defaults = {key: value for kind in kinds for key, value in kind.record_defaults(cfg, name).items()}
     return [{**defaults, **record} for record in records] if defaults else records
 

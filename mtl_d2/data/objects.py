@@ -11,11 +11,13 @@ import torch
 from detectron2.data import detection_utils as utils
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
+from mtl_d2.data.annotated_classes import annotated_key, annotated_mask
 from mtl_d2.data.geometry import Geometry
 
 REGIONS = (
     "regions_left_out"  # key of a sample: Boxes (K, 4), K >= 1, in pixels, of annotations that ``is_region`` names
 )
+ANNOTATED = annotated_key("thing_classes")  # of a record, the state of each class, and of a sample
 
 
 def is_region(annotation: Mapping[str, Any]) -> bool:
@@ -33,7 +35,7 @@ def has_masks(record: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class InstanceReader:
-    """Reads ``annotations`` into ``instances``, and regions beside them.
+    """Reads ``annotations`` into ``instances``, and regions beside them; and which classes are annotated, if not all.
 
     Attributes:
         masks: whether instances have ``gt_masks``.
@@ -51,6 +53,8 @@ class InstanceReader:
     def __call__(self, record: dict[str, Any], geometry: Geometry) -> dict[str, Any]:
         """See ``mtl_d2.tasks.base.Reader``."""
         label: dict[str, Any] = {"instances": self._instances(record, geometry)}
+        if ANNOTATED in record:
+            label[ANNOTATED] = annotated_mask(record[ANNOTATED])
         regions = _regions(record, geometry) if self.leave_regions_out else ()
         return {**label, REGIONS: regions} if len(regions) else label
 

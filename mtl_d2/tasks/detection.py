@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from mtl_d2.data.annotated_classes import NEGATIVE_IDS, NOT_EXHAUSTIVE_IDS
 from mtl_d2.data.augmentations import cuts_objects
 from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_category_ids
 from mtl_d2.data.checks.examination import Examination
-from mtl_d2.data.objects import InstanceReader
+from mtl_d2.data.checks.partial_classes import annotated_all_the_same
+from mtl_d2.data.objects import ANNOTATED, InstanceReader
 from mtl_d2.evaluation import driving, voc_ap
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
@@ -32,14 +34,15 @@ BESIDE = {driving.EVALUATOR_TYPE: driving.DRIVING, voc_ap.EVALUATOR_TYPE: voc_ap
 class Detection(TaskKind):
     """Boxes of detectron2's ``annotations``. Their layers are the detector's; see ``MultiTaskMixin.detector_heads``.
 
-    Samples have ``instances`` with ``gt_boxes`` and ``gt_classes``, and ``regions_left_out``, boxes (K, 4) in which
-    objects are not told apart, where there are any.
+    Samples have ``instances`` with ``gt_boxes`` and ``gt_classes``; ``regions_left_out``, boxes (K, 4) in which objects
+    are not told apart, where there are any; and ``annotated_classes``, (C,) bool, where some are not.
     """
 
     name = "detection"
     several = False
     record_key = "annotations"
     sample_key = "instances"
+    reading_keys = (ANNOTATED, NEGATIVE_IDS, NOT_EXHAUSTIVE_IDS)
     group = "bbox"
     classes_key = "thing_classes"
     ids_key = "thing_dataset_id_to_contiguous_id"
@@ -59,7 +62,8 @@ class Detection(TaskKind):
         """Ids of classes, here; which of them occur, for ``check_training_sets``."""
         shown = shown_classes(examination.cleaned)
         examination.facts[self.sample_key] = shown
-        examination.refuse(wrong_category_ids(examination.metadata, shown))
+        mistakes = list(wrong_category_ids(examination.metadata, shown))
+        examination.refuse(mistakes or annotated_all_the_same(examination.metadata, examination.cleaned))
 
     def check_training_sets(self, examinations: Mapping[str, Examination]) -> Iterator[tuple[str, str]]:
         """One data set may be all background, but not all of them together."""

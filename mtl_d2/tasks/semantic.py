@@ -43,7 +43,7 @@ class Semantic(TaskKind):
     sample_key = KEYS.sample
     group = "sem_seg"
     file_keys = (KEYS.file,)
-    reading_keys = (KEYS.table, KEYS.ignored)
+    reading_keys = (KEYS.table, KEYS.ignored, KEYS.annotated, KEYS.other)
     classes_key = KEYS.classes
     ids_key = "stuff_dataset_id_to_contiguous_id"
     options = "MODEL.SEM_SEG_HEAD"

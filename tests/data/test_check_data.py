@@ -191,7 +191,8 @@ def test_a_test_set_with_other_classes_is_refused_with_the_first_difference(cfg,
     (line,) = mistakes(own_cfg(cfg))
     assert line == (
         "own_val: its `thing_classes` are not those of own_train, which trains 'detection', class 0 is 'pedestrian' in "
-        f"the one and {classes[0]!r} in the other: map them to the same list in its reader"
+        f"the one and {classes[0]!r} in the other: map them to the same list by MTL.DATA.CLASSES.THING, or in its "
+        "reader"
     )
 
 

@@ -10,6 +10,9 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from mtl_d2.data.annotated_classes import EXHAUSTIVE, annotated_classes
+from mtl_d2.data.checks.partial_classes import wrong_lists
+from mtl_d2.data.class_mapping import LISTS
 from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.registry import kinds_of
 
@@ -73,14 +76,14 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
         if differences:
             yield (
                 f"{', '.join(train)} label {what} with different `{listed}`, {differences[0]}: "
-                "map them to one list in their readers"
+                f"map them to one list {_option(listed)}in their readers"
             )
         for name, names in test.items():
             difference = class_difference(train[first], names) if name not in train else None
             if difference:
                 yield (
                     f"{name}: its `{listed}` are not those of {first}, which trains {what}, {difference}: "
-                    "map them to the same list in its reader"
+                    f"map them to the same list {_option(listed)}in its reader"
                 )
 
 
@@ -95,14 +98,17 @@ def background_classes(shown: Mapping[str, set[Any]]) -> Iterator[tuple[str, str
     """
     everywhere = set().union(*shown.values())
     for name, ids in shown.items():
-        names = MetadataCatalog.get(name).get("thing_classes") or []
-        missing = [str(names[k]) for k in sorted(everywhere - ids) if k < len(names)]
+        metadata = MetadataCatalog.get(name)
+        names = metadata.get("thing_classes") or []
+        negative = annotated_classes(metadata).ids(EXHAUSTIVE) if not wrong_lists(metadata, "thing_classes") else set()
+        missing = [str(names[k]) for k in sorted((everywhere - ids) & negative)]
         if missing:
             rest = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             yield (
                 name,
                 f"has no object of class {', '.join(missing[:SHOWN])}{rest}, of which other training sets have some: "
-                "where its images show any, they are trained as background; label them, or leave the class out",
+                "where its images show any, they are trained as background; label them, leave the class out, or say by "
+                "`annotated_classes` in its metadata what it is labelled for",
             )
 
 
@@ -114,6 +120,11 @@ def trained_classes(cfg: CfgNode) -> dict[str, list[str]]:
         if names:
             trained[_list_key(kind)] = list(map(str, names))
     return trained
+
+
+def _option(listed: str) -> str:
+    """In words, the config key of the list that all data sets are mapped to, where there is one."""
+    return f"by MTL.DATA.CLASSES.{LISTS[listed]}, or " if listed in LISTS else ""
 
 
 def _list_key(kind: TaskKind) -> str:

@@ -12,6 +12,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 
+from mtl_d2.data.annotated_classes import OTHER_CLASS
+from mtl_d2.modeling.heads.partial_classes import HiddenClasses, hidden_of
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Sample, Size, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
@@ -48,10 +50,10 @@ class MapHead:
     """A ``TaskHead`` of layers that make a map of a feature pyramid, by the methods of detectron2's ``SemSegFPNHead``.
 
     The layers have ``in_features``; ``loss_keys``; ``layers(features)``, the map at their ``common_stride``, as it is
-    before losses; ``task_losses(features, targets, reduction, device)``, the terms by those keys; and called with
-    features, in evaluation, they give the map (N, C, H, W) at the size of the padded images, first of a tuple. With
-    ``map_losses(output, targets, reduction)``, the terms of what ``layers`` gave, these run once for all sources of
-    labels.
+    before losses; ``task_losses(features, targets, reduction, device)``, the terms by those keys, with ``hidden`` as
+    well where pixels may be something else than they are labelled as; and called with features, in evaluation, they
+    give the map (N, C, H, W) at the size of the padded images, first of a tuple. With ``map_losses(output, targets,
+    reduction)``, the terms of what ``layers`` gave, these run once for all sources of labels.
     """
 
     def __init__(self, kind: TaskKind, layers: nn.Module) -> None:
@@ -65,8 +67,8 @@ class MapHead:
 
     def losses(self, features: Features, samples: list[Sample], reduction: Reduction) -> dict[str, Tensor]:
         """See ``TaskHead``."""
-        targets = self._targets(samples)
-        terms = self.layers.task_losses(features, targets, reduction, self._device)  # type: ignore[operator]
+        targets, hidden = self._targets(samples), self._hidden(samples)
+        terms = self.layers.task_losses(features, targets, reduction, self._device, **hidden)  # type: ignore[operator]
         return {self.kind.key(name): term for name, term in terms.items()}
 
     def _losses_of_outputs(
@@ -74,7 +76,8 @@ class MapHead:
     ) -> dict[str, Tensor]:
         if not samples:
             return self.losses({}, samples, reduction)
-        terms = self.layers.map_losses(outputs[0], self._targets(samples), reduction)  # type: ignore[operator]
+        targets, hidden = self._targets(samples), self._hidden(samples)
+        terms = self.layers.map_losses(outputs[0], targets, reduction, **hidden)  # type: ignore[operator]
         return {self.kind.key(name): term for name, term in terms.items()}
 
     @property
@@ -83,6 +86,10 @@ class MapHead:
 
     def _targets(self, samples: list[Sample]) -> list[Tensor]:
         return [sample[self.kind.sample_key].to(self._device) for sample in samples]
+
+    def _hidden(self, samples: list[Sample]) -> dict[str, HiddenClasses]:
+        hidden = hidden_of(samples, self._device, self.kind.classes_key, self.kind.key(OTHER_CLASS))
+        return {} if hidden is None else {"hidden": hidden}
 
     def outputs(self, features: Features) -> list[Tensor]:
         """See ``TaskHead``."""

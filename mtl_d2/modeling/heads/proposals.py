@@ -17,6 +17,7 @@ from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from mtl_d2.modeling.heads.partial_classes import ANNOTATED
 from mtl_d2.modeling.heads.regions import boxes_left_out, regions_of
 from mtl_d2.modeling.precision import not_half
 
@@ -53,12 +54,26 @@ def predict(rpn: RPN, features: dict[str, Tensor]) -> Predictions:
     )
 
 
-def rpn_losses(rpn: RPN, predictions: Predictions, samples: Sequence[dict]) -> dict[str, Tensor]:
-    """detectron2's losses of the RPN over ``samples``, whose anchors are labelled where they are not yet."""
+def rpn_losses(
+    rpn: RPN, predictions: Predictions, samples: Sequence[dict], partial_negatives: bool = True
+) -> dict[str, Tensor]:
+    """detectron2's losses of the RPN.
+
+    Args:
+        rpn: with its matcher.
+        predictions: of it.
+        samples: whose anchors are labelled where they are not yet.
+        partial_negatives: whether anchors without an object are background where not all classes are annotated, too.
+    """
     for sample in samples:
         if ANCHORS not in sample:
             sample[ANCHORS] = _label_anchors(rpn, Boxes.cat(predictions.anchors), sample)
     labels, boxes = zip(*(sample[ANCHORS] for sample in samples), strict=True)
+    if not partial_negatives:
+        labels = tuple(
+            of_image.masked_fill(of_image == 0, -1) if ANNOTATED in sample else of_image
+            for of_image, sample in zip(labels, samples, strict=True)
+        )
     anchors, logits, deltas = predictions
     return rpn.losses(anchors, logits, list(labels), deltas, list(boxes))
 

@@ -58,6 +58,11 @@ def points_left_out(anchors: list[Boxes], labels: list[Tensor], background: int,
 
 
 def without_loss(logits: list[Tensor], left_out: Tensor) -> list[Tensor]:
-    """``logits``, of each level (N, H W, C), that cost nothing as background where ``left_out`` ((N, R)) says so."""
+    """``logits``, of each level (N, H W, C), that cost nothing as background where ``left_out`` says so.
+
+    Args:
+        logits: of each level.
+        left_out: (N, R, C) bool, or (N, R, 1) for all classes alike.
+    """
     parts = left_out.split([level.shape[1] for level in logits], dim=1)
-    return [level.masked_fill(part[..., None], SURELY_NOT) for level, part in zip(logits, parts, strict=True)]
+    return [level.masked_fill(part, SURELY_NOT) for level, part in zip(logits, parts, strict=True)]

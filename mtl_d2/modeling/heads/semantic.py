@@ -20,6 +20,7 @@ from mtl_d2.modeling.heads.map_layers import (
     build_map_layers,
     every,
 )
+from mtl_d2.modeling.heads.partial_classes import HiddenClasses, united
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.options import Options, declare, number
 from mtl_d2.parallel.reduction import Reduction
@@ -41,18 +42,30 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         return [*_of_another(cfg, "SemSegMapHead", _MAP_HEAD_OPTIONS), *dice]
 
     def task_losses(
-        self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
+        self,
+        features: dict[str, Tensor],
+        targets: list[Tensor],
+        reduction: Reduction,
+        device: torch.device,
+        hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The semantic loss; args as for ``SemSegFPNDiceHead``."""
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        return self.map_losses(self.layers(features), targets, reduction)
+        return self.map_losses(self.layers(features), targets, reduction, hidden)
 
-    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+    def map_losses(
+        self,
+        output: Tensor,
+        targets: list[Tensor],
+        reduction: Reduction,
+        hidden: HiddenClasses | None = None,
+    ) -> dict[str, Tensor]:
         """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
         logits, target = upsampled(self, output, targets)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
+        logits = logits if hidden is None else united(logits, target, hidden)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {"loss_sem_seg": entropy / pixels * self.loss_weight}
 
@@ -141,19 +154,31 @@ class SemSegMapHead(nn.Module):
         return _of_another(cfg, "SemSegFPNDiceHead", _DICE_HEAD_OPTIONS)
 
     def task_losses(
-        self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
+        self,
+        features: dict[str, Tensor],
+        targets: list[Tensor],
+        reduction: Reduction,
+        device: torch.device,
+        hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The semantic loss; args as for ``SemSegFPNDiceHead``."""
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        return self.map_losses(self.layers(features), targets, reduction)
+        return self.map_losses(self.layers(features), targets, reduction, hidden)
 
-    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+    def map_losses(
+        self,
+        output: Tensor,
+        targets: list[Tensor],
+        reduction: Reduction,
+        hidden: HiddenClasses | None = None,
+    ) -> dict[str, Tensor]:
         """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
         logits = at_image_size(output, self.common_stride // self.loss_stride)
         target = _padded(targets, logits, self.ignore_value, self.loss_stride)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
+        logits = logits if hidden is None else united(logits, target, hidden)
         smoothing = self.label_smoothing
         entropy = F.cross_entropy(
             logits, target, reduction="sum", ignore_index=self.ignore_value, label_smoothing=smoothing
@@ -206,7 +231,12 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         ]
 
     def task_losses(
-        self, features: dict[str, Tensor], targets: list[Tensor], reduction: Reduction, device: torch.device
+        self,
+        features: dict[str, Tensor],
+        targets: list[Tensor],
+        reduction: Reduction,
+        device: torch.device,
+        hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The two terms of the semantic loss.
 
@@ -215,16 +245,24 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             targets: N maps (H, W) of class ids, ``ignore_value`` = no label; may be smaller than the padded image.
             reduction: sums pixels and images over processes.
             device: where the counts of a process without samples live.
+            hidden: what pixels may be that are labelled as something else; None = all are what they are labelled as.
         """
         if not targets:
             reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
             return {}
-        return self.map_losses(self.layers(features), targets, reduction)
+        return self.map_losses(self.layers(features), targets, reduction, hidden)
 
-    def map_losses(self, output: Tensor, targets: list[Tensor], reduction: Reduction) -> dict[str, Tensor]:
+    def map_losses(
+        self,
+        output: Tensor,
+        targets: list[Tensor],
+        reduction: Reduction,
+        hidden: HiddenClasses | None = None,
+    ) -> dict[str, Tensor]:
         """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
         logits, target = upsampled(self, output, targets)
         pixels, images = _counts(target, self.ignore_value, reduction).to(logits.dtype)
+        logits = logits if hidden is None else united(logits, target, hidden)
         entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
         return {
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,

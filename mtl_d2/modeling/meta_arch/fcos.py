@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
+from mtl_d2.modeling.heads.partial_classes import annotated_of, negatives_left_out
 from mtl_d2.modeling.heads.regions import points_left_out, without_loss
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
@@ -63,7 +64,8 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     Paper: FCOS (Tian et al.), Panoptic FPN's semantic head (Kirillov et al.); the network of MCLGS's BDD100K setup.
     Differs from: detectron2's FCOS in its loss normalizer: the moving average is of the positives of all processes,
     stands still in an update without any, and is a buffer, so that checkpoints hold it. Points in a sample's
-    ``regions_left_out`` have no loss unless they are an object's. ``MODEL.FCOS.BOX_BIAS`` is 0.0 in detectron2.
+    ``regions_left_out`` have no loss unless they are an object's, nor has a class where it is not annotated and no
+    object's. ``MODEL.FCOS.BOX_BIAS`` is 0.0 in detectron2.
     """
 
     brings = ("detection",)
@@ -168,7 +170,10 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
         self._share = (normalizer_of(self, source) / reduction.world_size).to(logits[0].dtype)
         left_out = points_left_out(anchors, labels, self.num_classes, samples)
         if left_out is not None:
-            logits = without_loss(logits, left_out)
+            logits = without_loss(logits, left_out[..., None])
+        annotated = annotated_of(samples, self.num_classes, self.device)
+        if annotated is not None:
+            logits = without_loss(logits, negatives_left_out(torch.stack(labels), annotated))
         finite = torch.stack([level.detach().isfinite().all() for level in deltas]).all()
         # Of boxes that are not finite the losses would only assert, and on this process alone.
         losses = self.losses(anchors, logits, labels, [d.where(finite, 0.0) for d in deltas], boxes, centerness)

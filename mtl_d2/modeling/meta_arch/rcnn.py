@@ -16,14 +16,25 @@ from torch import Tensor, nn
 
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.heads.map_head import DetectorHead
+from mtl_d2.modeling.heads.partial_classes import annotated_of, of_annotated
 from mtl_d2.modeling.heads.proposals import PROPOSALS, predict, propose, rpn_losses
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.options import choice, declare
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size, TaskHead
 from mtl_d2.tasks.sources import label_sources
 from mtl_d2.tasks.task import GROUND_TRUTH, LabelSource, Task
 
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
+OPTIONS = {  # beside detectron2's own
+    "PARTIAL_NEGATIVES": choice(
+        "background",
+        "what the RPN learns of anchors without an object on images that are not annotated for all classes, where they "
+        "may show one of another class: `background`, or nothing (`ignore`), which needs images annotated for all",
+        ("background", "ignore"),
+    )
+}
+declare("MODEL.RPN", OPTIONS)
 OF_DETECTION = ("proposal_generator", "roi_heads.box_head", "roi_heads.box_predictor")  # modules
 
 
@@ -38,9 +49,11 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
 
     Paper: Mask R-CNN (He et al.); Panoptic feature pyramid networks (Kirillov et al.); per-sample tasks as in On
     steering multi-annotations per sample for multi-task learning, section 4.3.
-    Differs from: detectron2 in nothing where every sample has every task and no ``regions_left_out``, of which RPN and
-    box branch learn nothing; parameters have detectron2's names. There is no instance without detection, which is left
-    untrained in no run of the paper: proposals, and at test time the boxes, would be those of a random network.
+    Differs from: detectron2 in nothing where every sample has every task, all classes annotated and no
+    ``regions_left_out``, of which RPN and box branch learn nothing; parameters have detectron2's names. Where not all
+    classes are annotated the softmax is among the others; see ``MODEL.RPN.PARTIAL_NEGATIVES`` for the RPN. There is no
+    instance without detection, which is left untrained in no run of the paper: proposals, and at test time the boxes,
+    would be those of a random network.
 
     With several processes the draws that sample anchors and proposals are each process's own, as in detectron2.
     """
@@ -54,14 +67,16 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         tasks: tuple[str, ...],
         layers: Mapping[str, nn.Module],
         label_sources: Sequence[LabelSource] = (GROUND_TRUTH,),
+        partial_negatives: str = "background",
         **kwargs: Any,
     ) -> None:
-        """Args as ``from_config`` makes them.
+        """Args beside these are detectron2's.
 
         Args:
             tasks: their names.
-            layers: of the tasks that are not Mask R-CNN's own.
+            layers: of those that are not Mask R-CNN's.
             label_sources: of all tasks.
+            partial_negatives: as ``MODEL.RPN.PARTIAL_NEGATIVES``.
             **kwargs: of ``GeneralizedRCNN``.
 
         Raises:
@@ -73,6 +88,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         super().__init__(**kwargs)
+        self._partial_negatives = partial_negatives == "background"
         self.set_heads(tasks, layers, label_sources)
 
     @classmethod
@@ -88,6 +104,7 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             "roi_heads": build_roi_heads(cfg, shapes) if detects else None,
             "layers": cls.build_task_layers(cfg, shapes),
             "label_sources": label_sources(cfg),
+            "partial_negatives": cfg.MODEL.RPN.PARTIAL_NEGATIVES,
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -159,13 +176,26 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
             self._share([0, 0], reduction)
             return {}
         predictions = predict(self.proposal_generator, features)
-        of_rpn = rpn_losses(self.proposal_generator, predictions, samples)
+        of_rpn = rpn_losses(self.proposal_generator, predictions, samples, self._partial_negatives)
         if any(PROPOSALS not in sample for sample in samples):
             propose(self.proposal_generator, self.roi_heads, predictions, samples)
         proposals = [sample[PROPOSALS] for sample in samples]
-        of_boxes = self.roi_heads._forward_box(features, proposals)
+        of_boxes = self._box_losses(features, samples, proposals)
         images, boxes = self._share([len(samples), sum(map(len, proposals))], reduction)
         return {k: loss * images for k, loss in of_rpn.items()} | {k: loss * boxes for k, loss in of_boxes.items()}
+
+    def _box_losses(
+        self, features: dict[str, Tensor], samples: list[dict], proposals: list[Instances]
+    ) -> dict[str, Tensor]:
+        """detectron2's of the box branch; the softmax is among the classes that an image is annotated for."""
+        heads = self.roi_heads
+        annotated = annotated_of(samples, heads.num_classes, self.device)
+        if annotated is None:
+            return heads._forward_box(features, proposals)
+        levels = [features[name] for name in heads.box_in_features]
+        pooled = heads.box_pooler(levels, [of_image.proposal_boxes for of_image in proposals])
+        scores, deltas = heads.box_predictor(heads.box_head(pooled))
+        return heads.box_predictor.losses((of_annotated(scores, proposals, annotated), deltas), proposals)
 
     def _instance_losses(
         self, features: dict[str, Tensor], samples: list[dict], reduction: Reduction

@@ -24,6 +24,8 @@ from mtl_d2.modeling.heads.anchor_losses import BOX_LOSSES, TARGETS, focal_loss
 from mtl_d2.modeling.heads.bottleneck_head import BottleneckHead
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
+from mtl_d2.modeling.heads.partial_classes import annotated_of, negatives_left_out
+from mtl_d2.modeling.heads.regions import SURELY_NOT
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.modeling.precision import not_half
@@ -65,8 +67,9 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
         progress balancing for multi-task learning, ICCV 2023.
     Differs from: detectron2's RetinaNet in its loss normalizer: the moving average is of the positives of all
         processes, stands still in an update without any, and is a buffer, so that checkpoints hold it. Anchors in a
-        sample's ``regions_left_out`` have no loss unless they are an object's. In the code of Yun and Cho both losses
-        are divided by the positives of the process's batch, and images without boxes have no loss.
+        sample's ``regions_left_out`` have no loss unless they are an object's, nor has a class where it is not
+        annotated and no object's. In the code of Yun and Cho both losses are divided by the positives of the process's
+        batch, and images without boxes have no loss.
     """
 
     brings = ("detection",)
@@ -212,6 +215,9 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
             ]
         )  # (N, R)
         self._count(((labels != IGNORED) & (labels != self.num_classes)).sum(), reduction, source)
+        annotated = annotated_of(samples, self.num_classes, self.device)
+        if annotated is not None:
+            logits = logits.masked_fill(negatives_left_out(labels, annotated), SURELY_NOT)
         losses = self._losses(logits, deltas, labels, torch.stack(boxes), together.tensor)
         share = (normalizer_of(self, source) / reduction.world_size).to(logits.dtype)
         return {key: loss / share for key, loss in losses.items()}
