@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.class_mapping import LISTS
+from mtl_d2.data.union import check_sampling
 from mtl_d2.tasks.registry import is_known, kinds_of
 
 
@@ -27,7 +28,7 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):
         mistakes.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
-    return [*mistakes, *_check_classes(cfg), *_check_validation(cfg)]
+    return [*mistakes, *_check_classes(cfg), *check_sampling(cfg), *_check_validation(cfg)]
 
 
 def _check_classes(cfg: CfgNode) -> list[str]:

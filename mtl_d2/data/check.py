@@ -20,6 +20,8 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
 from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, pictures, trained_on
+from mtl_d2.data.same_images import refused_images
+from mtl_d2.data.union import UNION, sampling
 from mtl_d2.tasks.base import first_of_each
 from mtl_d2.tasks.registry import kinds_of
 
@@ -108,6 +110,8 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
     findings.refuse(classes.different_classes(cfg, labelled))
     _look_at_lists(cfg, labelled, findings)
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
+    listed = {name: examination.cleaned for name, examination in trained_on.items()}
+    findings.refuse(refused_images(cfg.MTL.DATA.SAME_IMAGES, listed, kinds_of(cfg.MTL.TASKS), sampling(cfg) != UNION))
     kinds = [
         k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in examination.labelled for examination in trained_on.values())
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -29,8 +29,9 @@ from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.pseudo_labelled import has_content, with_pseudo_labels
 from mtl_d2.data.reading import read_records, require_same_records
-from mtl_d2.data.repeat import repeat_factors
-from mtl_d2.data.sampler import FixedShares, Order, RankBatches, RepeatedStream, ShuffledStream
+from mtl_d2.data.same_images import Records, each_image_as_asked
+from mtl_d2.data.sampler import RankBatches
+from mtl_d2.data.union import UNION, lengths, sampling, training_order
 from mtl_d2.tasks.registry import kinds_of, label_files
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def build_train_loader(
         batches of ``IMS_PER_BATCH / world_size`` samples each.
 
     Raises:
-        DataError: the ranks cannot share ``IMS_PER_BATCH`` evenly, or read different records.
+        DataError: the ranks cannot share ``IMS_PER_BATCH`` evenly, or read different records, or what
+            ``training_sets`` says.
     """
     rank = comm.get_rank() if rank is None else rank
     world_size = comm.get_world_size() if world_size is None else world_size
@@ -73,8 +75,10 @@ def build_train_loader(
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     map_classes(cfg)
     require_same_records(cfg.DATASETS.TRAIN, label_files(cfg.MTL.TASKS))
-    sets = [training_records(cfg, name) for name in cfg.DATASETS.TRAIN]
-    order = _order(cfg, sets, seed)
+    sets = training_sets(cfg)
+    order = training_order(cfg, sets, seed)
+    for line in lengths(cfg, sets, order):
+        logger.info("%s", line)
     records = list(chain.from_iterable(sets))
     held = in_memory(records)
     samples = (
@@ -133,6 +137,19 @@ def leave_process_group(worker: int) -> None:
     os.setpgid(0, 0)
 
 
+def training_sets(cfg: CfgNode) -> list[Records]:
+    """Records of each of ``DATASETS.TRAIN``, of which several may list an image; see ``MTL.DATA.SAME_IMAGES``.
+
+    Raises:
+        DataError: an image is in several and is not to be, or cannot be one sample.
+    """
+    sets: Mapping[str, Records] = {name: training_records(cfg, name) for name in cfg.DATASETS.TRAIN}
+    if len(sets) > 1:
+        drawn_alone = sampling(cfg) != UNION
+        sets = each_image_as_asked(cfg.MTL.DATA.SAME_IMAGES, sets, kinds_of(cfg.MTL.TASKS), drawn_alone)
+    return [sets[name] for name in cfg.DATASETS.TRAIN]
+
+
 def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     """Records of one training set, less those held out, cleaned of annotations that nothing can be learnt from.
 
@@ -166,19 +183,3 @@ def training_records(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     )
     defaults = {key: value for kind in kinds for key, value in kind.record_defaults(cfg, name).items()}
     return [{**defaults, **record} for record in records] if defaults else records
-
-
-def _order(cfg: CfgNode, sets: Sequence[Sequence[dict[str, Any]]], seed: int) -> Order:
-    """One stream of all data sets; with ``MTL.DATA.PER_DATASET`` one of each, whose classes count on their own."""
-    shares = cfg.MTL.DATA.PER_DATASET
-    if not shares:
-        return _stream(cfg, list(chain.from_iterable(sets)), seed)
-    return FixedShares(
-        [_stream(cfg, records, seed, i) for i, records in enumerate(sets)], [len(records) for records in sets], shares
-    )
-
-
-def _stream(cfg: CfgNode, records: Sequence[dict[str, Any]], *key: int) -> Order:
-    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
-        return ShuffledStream(len(records), *key)
-    return RepeatedStream(repeat_factors(records, cfg.DATALOADER), *key)

@@ -19,10 +19,22 @@ RULES = (
     (re.compile(r"(?:^|/)(2\d{3}_\d{6})\.jpg$"), r"VOC \1"),  # SBD's images too
 )
 
+# Images that parts of one data set have in folders of their own, under the same name.
+COPIES = ((re.compile(r"(?:^|/)bdd100k/images/(?:10k|100k)/(?:train|val|test)/([^/]+)$"), r"BDD100K \1"),)
+
 
 def picture(file_name: str) -> str | None:
     """What an image file shows, by one name for all releases; None where only its path tells."""
-    for pattern, name in RULES:
+    return _named(file_name, RULES)
+
+
+def copied(file_name: str) -> str | None:
+    """The image that a file is, by one name for all parts of its data set; None where there is one such file."""
+    return _named(file_name, COPIES)
+
+
+def _named(file_name: str, rules: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+    for pattern, name in rules:
         match = pattern.search(file_name)
         if match:
             return match.expand(name)

@@ -19,6 +19,19 @@ class Order(Protocol):
     def index(self, position: int) -> int:
         """Index of the record at ``position``; the same for every rank, worker and run with the same seed."""
 
+    def epochs(self, position: int) -> tuple[float, ...]:
+        """Of each data set, how often it was gone through before ``position``."""
+
+
+class Stream(Protocol):
+    """Endless epochs of some records."""
+
+    def index(self, position: int) -> int:
+        """Index of the record at ``position``."""
+
+    def epoch(self, position: int) -> float:
+        """How many epochs there are before ``position``."""
+
 
 class ShuffledStream:
     """0 .. size - 1 in a new order each epoch, one epoch after the other without a gap.
@@ -42,6 +55,10 @@ class ShuffledStream:
             self._epoch = epoch
         return int(self._permutation[offset])
 
+    def epoch(self, position: int) -> float:
+        """See ``Stream``."""
+        return position / self.size
+
 
 class RepeatedStream:
     """Record i some ``factors[i]`` times in each epoch, in a new order each, one epoch after the other without a gap.
@@ -64,18 +81,48 @@ class RepeatedStream:
 
     def index(self, position: int) -> int:
         """Index in [0, size) at ``position``."""
-        while position >= self._starts[-1]:  # epochs are of different lengths
-            self._starts.append(self._starts[-1] + len(self._draw(len(self._starts) - 1)))
-        epoch = bisect_right(self._starts, position) - 1
+        epoch = self._epoch_of(position)
         if epoch != self._epoch:
             self._indices, self._epoch = self._draw(epoch), epoch
         return int(self._indices[position - self._starts[epoch]])
+
+    def epoch(self, position: int) -> float:
+        """See ``Stream``."""
+        epoch = self._epoch_of(position)
+        start, end = self._starts[epoch : epoch + 2]
+        return epoch + (position - start) / (end - start)
+
+    def _epoch_of(self, position: int) -> int:
+        while position >= self._starts[-1]:  # epochs are of different lengths
+            self._starts.append(self._starts[-1] + len(self._draw(len(self._starts) - 1)))
+        return bisect_right(self._starts, position) - 1
 
     def _draw(self, epoch: int) -> np.ndarray:
         generator = np.random.default_rng((*self._key, epoch))
         whole = np.floor(self._factors)
         times = whole + (generator.random(len(whole)) < self._factors - whole)
         return generator.permutation(np.repeat(np.arange(len(whole)), times.astype(np.int64)))
+
+
+class Union:
+    """One stream of all data sets, whose epochs are those of each.
+
+    Args:
+        stream: an order of all their records.
+        number: of data sets.
+    """
+
+    def __init__(self, stream: Stream, number: int) -> None:
+        self._stream = stream
+        self._number = number
+
+    def index(self, position: int) -> int:
+        """Index into the concatenation of the data sets at ``position``."""
+        return self._stream.index(position)
+
+    def epochs(self, position: int) -> tuple[float, ...]:
+        """See ``Order``."""
+        return (self._stream.epoch(position),) * self._number
 
 
 class FixedShares:
@@ -87,7 +134,7 @@ class FixedShares:
         shares: number of records of each data set in a global batch; their sum is B.
     """
 
-    def __init__(self, streams: Sequence[Order], sizes: Sequence[int], shares: Sequence[int]) -> None:
+    def __init__(self, streams: Sequence[Stream], sizes: Sequence[int], shares: Sequence[int]) -> None:
         self._streams = tuple(streams)
         self._first_index = np.concatenate(([0], np.cumsum(sizes)))
         self._first_slot = np.concatenate(([0], np.cumsum(shares)))
@@ -99,6 +146,15 @@ class FixedShares:
         i = int(np.searchsorted(self._first_slot, slot, side="right")) - 1
         place = batch * self._shares[i] + slot - int(self._first_slot[i])
         return int(self._first_index[i]) + self._streams[i].index(place)
+
+    def epochs(self, position: int) -> tuple[float, ...]:
+        """See ``Order``."""
+        batch, slot = divmod(position, int(self._first_slot[-1]))
+        counts = [
+            batch * share + min(max(slot - int(first), 0), share)
+            for share, first in zip(self._shares, self._first_slot, strict=False)
+        ]
+        return tuple(stream.epoch(count) for stream, count in zip(self._streams, counts, strict=True))
 
 
 class RankBatches:
@@ -113,7 +169,7 @@ class RankBatches:
     """
 
     def __init__(self, order: Order, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        self._order = order
+        self.order = order
         self._batch_size = batch_size
         self._start = start
         self._rank = rank
@@ -123,5 +179,5 @@ class RankBatches:
         first = self._start
         while True:
             positions = range(first + self._rank, first + self._batch_size, self._world_size)
-            yield [(p, self._order.index(p)) for p in positions]
+            yield [(p, self.order.index(p)) for p in positions]
             first += self._batch_size

@@ -125,13 +125,15 @@ class MultiTaskLoop(TrainerBase):
         self.consecutive = ConsecutiveUpdates(self.oracle.shared, balancer.logs_angles)
         self.cosine_updates = 0  # updates in which at least two tasks were present
         self._build_loader = build_loader
+        self.loader: Iterable[list[dict]] = ()  # that of the batches, once there is one
         self._batches: Iterator[list[dict]] | None = None
 
     def run_step(self) -> None:
         """One update, its log entries included."""
         start = time.perf_counter()
         if self._batches is None:
-            self._batches = self.allocation(self._build_loader(self.allocation.start))
+            self.loader = self._build_loader(self.allocation.start)
+            self._batches = self.allocation(self.loader)
         self.oracle.load(next(self._batches), self.iter, self.optimizer.param_groups[0]["lr"])
         data_time = time.perf_counter() - start
         result = self._update()

@@ -26,7 +26,8 @@ _HARMLESS = (
 _FIXED = (
     "MTL.TASKS", "MTL.SCALARIZATION.NAME", "MTL.GRADIENT.RESCALE", "MTL.GRADIENT.AGGREGATOR", "MTL.STEP.NAME",
     "MTL.OPTIMIZER", "MTL.SELECT_BY",
-    "SEED", "DATASETS.TRAIN", "MTL.DATA.VALIDATION_SHARE",  # the order of the data, and which are held out
+    # The order of the data, which records there are, and which are held out.
+    "SEED", "DATASETS.TRAIN", "MTL.DATA.VALIDATION_SHARE", "MTL.DATA.SAME_IMAGES",
 )  # fmt: skip
 # What says how parameters begin, and nothing later: their last values are in the checkpoint.
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")

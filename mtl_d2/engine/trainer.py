@@ -39,6 +39,7 @@ from mtl_d2.engine.optimizer import add_weighting_parameters, clips_globally, of
 from mtl_d2.engine.resume import compare_configs, require_keys, require_same_data, warn_of_ranks, with_values
 from mtl_d2.engine.speed import speed_up
 from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
+from mtl_d2.engine.union_log import UnionLog
 from mtl_d2.evaluation.augmented import AugmentedEvaluation
 from mtl_d2.evaluation.build import build_evaluator
 from mtl_d2.evaluation.evaluate import evaluate_test_sets
@@ -175,6 +176,7 @@ class MultiTaskTrainer(DefaultTrainer):
         saving = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
         all_hooks[evaluation:evaluation] = [self._build_validation(), *saving] if needs_evaluation(self.cfg) else saving
         loop, reduction = self._trainer, self._trainer.oracle.reduction
+        all_hooks.insert(0, UnionLog(self.cfg.DATASETS.TRAIN))
         if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
             check = ReplicaCheck(self.cfg.MTL.CHECK_REPLICAS, loop.model, loop.balancer, reduction)
             all_hooks.insert(0, hooks.CallbackHook(after_step=lambda trainer: check(trainer.iter)))

@@ -24,6 +24,7 @@ from PIL import Image
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES
 from mtl_d2.data.datasets.cityscapes import IMAGE, INSTANCE_IDS, LABEL_IDS, SEMANTIC_IDS, THINGS
 from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation.class_subsets import require_all_classes
 from mtl_d2.evaluation.semantic import class_ids, raise_mistakes
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
@@ -49,11 +50,12 @@ logger = logging.getLogger(__name__)
 
 
 def require_scripts(dataset_name: str) -> None:
-    """Says how to install what evaluates a data set.
+    """Says how to install what evaluates a data set, and what it cannot do.
 
     Raises:
-        DataError: cityscapesscripts is not installed.
+        DataError: cityscapesscripts is not installed, or the data set is not annotated for all of its classes.
     """
+    require_all_classes(dataset_name, [key for key, _ in CLASSES.values()], "Cityscapes' scripts")
     if find_spec("cityscapesscripts") is None:
         raise DataError(
             f"{dataset_name}: Cityscapes' own scripts, which evaluate it, are not installed: "

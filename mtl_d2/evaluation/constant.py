@@ -12,6 +12,7 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 from torch import Tensor, nn
 
+from mtl_d2.data.annotated_classes import NOT_ANNOTATED, annotated_key
 from mtl_d2.data.images import read_label_map
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.loader import training_records
@@ -69,8 +70,9 @@ class ConstantObjects:
                 if not is_region(a):
                     box = BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS)
                     by_class[a["category_id"]].append(list(np.asarray(box) / size))
+        images = _annotated(records, "thing_classes")
         chosen = [
-            (box, score, k) for k, boxes in by_class.items() for box, score in _hitting_boxes(boxes, len(records))
+            (box, score, k) for k, boxes in by_class.items() for box, score in _hitting_boxes(boxes, max(images(k), 1))
         ]
         self.boxes = torch.tensor([box for box, _, _ in chosen]).reshape(-1, 4).float()  # shares of width and height
         self.scores = torch.tensor([score for _, score, _ in chosen])
@@ -105,11 +107,22 @@ class ConstantMap:
             labels = np.where(labels == stored, np.uint8(ignored), labels)
             small = cv2.resize(labels, GRID[::-1], interpolation=cv2.INTER_NEAREST)
             counts += small == np.arange(number_of_classes)[:, None, None]
+        # A class that half of the maps is not annotated for stands twice as often in its place as they say.
+        images = list(map(_annotated(records, keys.classes), range(number_of_classes)))
+        if min(images, default=0) < len(records):
+            counts *= (len(records) / np.maximum(images, 1)).astype(np.float32)[:, None, None]
         self.frequencies = torch.from_numpy(counts)  # (C, h, w)
 
     def __call__(self, height: int, width: int) -> Tensor:
         """Scores (C, height, width)."""
         return nn.functional.interpolate(self.frequencies[None], (height, width), mode="bilinear")[0]
+
+
+def _annotated(records: Records, classes_key: str) -> Callable[[int], int]:
+    """How many of the records are annotated for a class, by its id; those that do not say are for all."""
+    said = [state for record in records if (state := record.get(annotated_key(classes_key))) is not None]
+    absent = np.sum([np.frombuffer(state, np.uint8) == NOT_ANNOTATED for state in said], axis=0) if said else None
+    return lambda number: len(records) - (0 if absent is None else int(absent[number]))
 
 
 def _inside(boxes: Tensor, height: int, width: int) -> Tensor:

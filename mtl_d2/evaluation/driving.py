@@ -34,6 +34,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_label_map
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.reading import read_records
+from mtl_d2.evaluation.class_subsets import require_all_classes
 from mtl_d2.evaluation.object_truth import coco_api, object_truth
 from mtl_d2.evaluation.semantic import class_ids, raise_mistakes
 from mtl_d2.evaluation.semantic_scores import confusion_matrix, semantic_scores
@@ -232,11 +233,17 @@ def _evaluate_images(evaluator: DatasetEvaluator, records: Sequence[Record]) -> 
     return evaluator.evaluate([image_key(record) for record in records])  # type: ignore[call-arg]
 
 
+def _require_all_classes(name: str) -> None:
+    keys = [LabelMapKeys().named(of).classes for of in PIXEL_METRICS]
+    require_all_classes(name, ("thing_classes", *keys), "the metrics of driving networks")
+
+
 DRIVING = Tool(
     "the metrics of driving networks",
     lambda name, kinds, folder: DrivingEvaluator(name, [kind.task for kind in kinds], folder),
     "look at the classes in its metadata, its boxes and its label maps",
     evaluate_on=_evaluate_images,
+    require=_require_all_classes,
     perfect=90.0,  # of two vehicles that overlap much one is left out, as if it were predicted twice
     can_be_zero=False,  # where direct is predicted as alternative everywhere, it is drivable
     group=GROUP,

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -18,7 +18,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import log_first_n
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
@@ -29,11 +28,13 @@ from mtl_d2.data.objects import has_masks
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.areas import PublishedAreas, area_of, is_area
 from mtl_d2.evaluation.class_names import told_apart
+from mtl_d2.evaluation.class_subsets import thing_subset
+from mtl_d2.evaluation.object_masks import with_pixels
 
 Annotations = list[dict[str, Any]]
+ByImage = dict[int | str, frozenset[Any]]  # ids of categories
 
 LARGEST = 1e10  # square pixels; pycocotools leaves larger objects out
-FAR = 1e6  # pixels; pycocotools walks along a polygon's edges, however far outside the image they lead
 
 
 @dataclass
@@ -49,6 +50,8 @@ class ObjectTruth:
         annotations: COCO's; ``segmentation`` only where there is a mask and masks are evaluated.
         with_masks: ids of images all of whose objects have a mask.
         published: whether the data set's file has annotations; those of some test sets are kept back.
+        left_out: by id of an image, the categories of which nothing counts there; only where there are any.
+        not_exhaustive: the like, those of which it may show more than is annotated.
         notes: what was left out or mended, a line each.
     """
 
@@ -60,6 +63,8 @@ class ObjectTruth:
     annotations: Annotations
     with_masks: set[int | str]
     published: bool
+    left_out: ByImage = field(default_factory=dict)
+    not_exhaustive: ByImage = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def api(self, kind: str, only: Collection[int | str] | None = None) -> COCO:
@@ -73,7 +78,7 @@ class ObjectTruth:
         annotations = [{**a} for a in self.annotations if a["image_id"] in images]
         if kind == "segm":
             listed = len(annotations)
-            annotations = _with_pixels(annotations, images)
+            annotations = with_pixels(annotations, images)
             if only is None and len(annotations) < listed:
                 left_out = listed - len(annotations)
                 say_once(f"{self.name}: {left_out} objects are left out of mask AP: no pixel of their mask is inside")
@@ -89,7 +94,8 @@ class ObjectTruth:
         shown = [a for a in self.annotations if a["image_id"] in images and not a["iscrowd"]]
         if not shown:
             return ["of any kind"]
-        classes = {a["category_id"] for a in shown}
+        everywhere = frozenset.intersection(*(self.left_out.get(i, frozenset()) for i in images))
+        classes = {a["category_id"] for a in shown} | everywhere  # of what no image is annotated for more is said
         names = zip(sorted(self.category_ids), self.classes, strict=True)
         ranges = Params(iouType=kind)
         sizes = zip(ranges.areaRng, ranges.areaRngLbl, strict=True)
@@ -120,6 +126,8 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
     image_ids = _image_ids(name, cleaned.records)
     category_ids = _category_ids(metadata, len(classes))
     file = _read_file(metadata.get("json_file"))
+    subset = thing_subset(name, labelled)
+    labelled = subset.counted(labelled)
     masks = "segm" in kinds
     published = file.get("annotations", ())
     truth = ObjectTruth(
@@ -134,9 +142,18 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
     )
     truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_changes(cleaned))]
     truth.notes += [f"{name}: {line}" for line in _left_out(truth, kinds)]
+    truth.notes += [f"{name}: {line}" for line in subset.lines(classes)]
+    truth.left_out = _by_image(labelled, truth, subset.left_out)
+    truth.not_exhaustive = _by_image(labelled, truth, subset.not_exhaustive)
     for line in (*truth.notes, *_undefined(truth, kinds)):
         say_once(line)
     return truth
+
+
+def _by_image(records: Records, truth: ObjectTruth, classes: Callable[[int], frozenset[int]]) -> ByImage:
+    """Ids of categories by that of an image, given classes by the number of a record."""
+    named = ((truth.image_ids[image_key(record)], classes(number)) for number, record in enumerate(records))
+    return {image_id: frozenset(truth.category_ids[k] for k in ids) for image_id, ids in named if ids}
 
 
 def coco_api(dataset: dict[str, Any]) -> COCO:
@@ -268,26 +285,6 @@ def _annotations(
             area = next((a for a in (given.get("area"), known) if is_area(a)), None)
             annotation["area"] = min(area_of(given, width * height), most) if area is None else area
             yield annotation
-
-
-def _with_pixels(annotations: Annotations, images: Mapping[int | str, dict[str, Any]]) -> Annotations:
-    """The annotations, their masks as RLE, but those of which there is no pixel in the image."""
-    for annotation in annotations:
-        image = images[annotation["image_id"]]
-        annotation["segmentation"] = _rle(annotation, image["height"], image["width"])
-    return [a for a in annotations if coco_mask.area(a["segmentation"]) > 0]
-
-
-def _rle(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    mask = annotation.get("segmentation")
-    if isinstance(mask, dict):
-        return mask
-    if mask is None:  # of a crowd region, as an object without a mask has taken its image from the masks
-        x, y, w, h = annotation["bbox"]
-        mask = [[x, y, x, y + h, x + w, y + h, x + w, y]]
-    if any(max(map(abs, polygon)) > FAR for polygon in mask):
-        mask = [np.clip(polygon, -FAR, FAR).tolist() for polygon in mask]
-    return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
 
 
 def _read_file(path: str | None) -> dict[str, Any]:

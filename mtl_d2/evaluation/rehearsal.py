@@ -184,7 +184,7 @@ def _notes(tasks: Sequence[str], trial: Trial, metrics: Groups) -> list[str]:
     for group, of in metrics.items() if not trial.cut else ():  # else an image that was not looked at may show it
         missing = [name.partition("-")[2] or name for name, value in of.items() if math.isnan(value)]
         if missing:
-            notes.append(f"{group} has no value for {', '.join(dict.fromkeys(missing))}: no image shows any")
+            notes.append(f"{group} has no value for {', '.join(dict.fromkeys(missing))}: no image is labelled with any")
     return notes
 
 

@@ -14,10 +14,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 
+from mtl_d2.data.annotated_classes import annotated_key
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_label_map
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.reading import read_records
+from mtl_d2.evaluation.class_subsets import pixel_subset
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS, DEFAULT, confusion_matrix, semantic_scores
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.tasks.base import TaskKind
@@ -72,6 +74,9 @@ class SemanticEvaluator(DatasetEvaluator):
 
     What is wrong with a file or a prediction is collected and raised by :meth:`evaluate`, so that it costs neither the
     other evaluators of the test set nor the list of what else is wrong.
+
+    Attributes:
+        notes: which classes do not count, a line each.
     """
 
     def __init__(
@@ -82,6 +87,9 @@ class SemanticEvaluator(DatasetEvaluator):
         self._classes: list[str] = MetadataCatalog.get(name).get(keys.classes)
         self._labelled = {r["file_name"]: r for r in records if keys.file in r}
         self._known = {r["file_name"] for r in records}
+        self._subset = pixel_subset(name, keys.classes)
+        lines = self._subset.lines(self._classes) if self._subset is not None else ()
+        self.notes = [f"{name}: {line}" for line in lines]
         self.reset()
 
     def reset(self) -> None:
@@ -147,6 +155,11 @@ class SemanticEvaluator(DatasetEvaluator):
         except DataError as error:
             self._mistakes.append(str(error))
             return
+        subset = self._subset
+        if annotated_key(self._keys.classes) in record:
+            subset = pixel_subset(self._name, self._keys.classes, record)
+        if subset is not None:
+            truth, predicted = subset.counted(truth, predicted, ignored)
         self._confusion += confusion_matrix(truth, predicted, classes, ignored)
         self._images += 1
 

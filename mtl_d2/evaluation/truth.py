@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.image_size import image_size
 from mtl_d2.data.images import read_label_map
 from mtl_d2.data.label_map import LabelMapKeys
+from mtl_d2.evaluation.class_subsets import pixel_subset
 
 Record = dict[str, Any]
 
@@ -94,22 +96,30 @@ class LabelMap:
         self._ignored = metadata.get(keys.ignored, ignored)
         self._ids = model_ids(cfg, name, keys.classes)
         self._channels = number_of_classes
+        self._subset = pixel_subset(name, keys.classes)
 
     def right(self, record: Record) -> Tensor:
         """(C, H, W) uint8, 1 for the class of each pixel; class 0 where none is known, which must not matter."""
-        return self._scores(record, 0)
+        return self._scores(record)
 
     def wrong(self, record: Record) -> Tensor | None:
-        """Everywhere the class that is farthest in the list, so that it is not in the same group of classes either."""
+        """Everywhere the class that is farthest in the list, so that it is not in the same group of classes either.
+
+        Where not all classes are annotated, it is the next one that the pixel cannot be.
+        """
+        if self._subset is not None:
+            wrong = self._subset.wrong()
+            return None if wrong is None else self._scores(record, said=wrong)
         return self._scores(record, self._channels // 2) if self._channels > 1 else None
 
-    def _scores(self, record: Record, shift: int) -> Tensor:
+    def _scores(self, record: Record, shift: int = 0, said: Sequence[int] | None = None) -> Tensor:
         path, table = record[self._keys.file], record.get(self._keys.table)
         labels = torch.from_numpy(read_label_map(path, self._classes, self._ignored, table).astype(np.int64))
         if tuple(labels.shape) != size_of(record):  # a model's output has the size of the image
             size = size_of(record)
             raise DataError(f"{path}: size {tuple(labels.shape)} (height, width), but its image has {size}: correct it")
         labels[labels >= self._classes] = 0
+        labels = labels if said is None else torch.tensor(said)[labels]
         labels = labels if self._ids is None else self._ids[labels].clamp(min=0)
         labels = (labels + shift) % self._channels
         return torch.zeros(self._channels, *labels.shape, dtype=torch.uint8).scatter_(0, labels[None], 1)

@@ -83,7 +83,11 @@ class VocEvaluator(DatasetEvaluator):
         images = {truth.image_ids[key] for key in (truth.image_ids if img_ids is None else img_ids)}
         images &= {image["id"] for image in truth.images}  # those that are labelled
         curves = [
-            _curve(_objects(truth, images, category), _predictions(found, images, number))
+            _curve(
+                _objects(truth, images, category),
+                _predictions(found, _without(images, truth.left_out, category), number),
+                _without(images, truth.not_exhaustive, category),
+            )
             for number, category in enumerate(truth.category_ids)
         ]
         means = {AREA: area, POINTS: eleven_points}
@@ -94,6 +98,11 @@ class VocEvaluator(DatasetEvaluator):
                 for name, mean in means.items()
             }
         }
+
+
+def _without(images: Collection[Any], categories: Mapping[Any, Collection[Any]], category: Any) -> Collection[Any]:
+    """The images that do not have a category in their entry."""
+    return {image for image in images if category not in categories.get(image, ())} if categories else images
 
 
 def _objects(truth: ObjectTruth, images: Collection[Any], category: Any) -> dict[Any, tuple[Array, Array]]:
@@ -121,9 +130,15 @@ def _predictions(
 
 
 def _curve(
-    objects: Mapping[Any, tuple[Array, Array]], predictions: Sequence[tuple[float, Any, Array]]
+    objects: Mapping[Any, tuple[Array, Array]],
+    predictions: Sequence[tuple[float, Any, Array]],
+    exhaustive: Collection[Any],
 ) -> tuple[Array, Array] | None:
-    """Recall and precision after each prediction that counts; None where there is nothing to be found."""
+    """Recall and precision after each prediction that counts; None where there is nothing to be found.
+
+    Where an image's objects are not all that it shows, only predictions that are right count; it is not among those
+    that are ``exhaustive``.
+    """
     wanted = sum(int((~difficult).sum()) for _, difficult in objects.values())
     if not wanted:
         return None
@@ -131,10 +146,11 @@ def _curve(
     right: list[bool] = []
     for _, image, box in predictions:
         best = _overlapped(box, objects[image][0]) if image in objects else None
-        if best is None:
-            right.append(False)
-        elif not objects[image][1][best]:
-            right.append(not taken[image][best])
+        is_right = best is not None and not taken[image][best]
+        is_difficult = best is not None and bool(objects[image][1][best])
+        if not is_difficult and (is_right or image in exhaustive):
+            right.append(is_right)
+        if is_right:
             taken[image][best] = True
     hits = np.cumsum(right, dtype=float)
     return hits / wanted, hits / np.arange(1, len(hits) + 1)

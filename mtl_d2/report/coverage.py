@@ -8,7 +8,9 @@ from mtl_d2.report.precision import evaluator
 from mtl_d2.report.run import Groups, Run
 from mtl_d2.tasks.registry import is_known, kind_of
 
-WHY_UNDEFINED = "there was nothing to take a mean of: the test set shows no such object or class"
+WHY_UNDEFINED = (
+    "there was nothing to take a mean of: the test set shows no such object or class, or is not annotated for it"
+)
 
 
 def remarks(run: Run) -> list[str]:

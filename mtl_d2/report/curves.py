@@ -12,10 +12,11 @@ from mtl_d2.report.charts import COLORS, angle_histogram, histogram, plot
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Floats, Series
+from mtl_d2.report.union import EPOCHS, IN_SAMPLES, IN_UPDATES
 from mtl_d2.tasks.sources import PSEUDO
 
 # Prefixes that have a section of their own, and names that are shown somewhere else or say nothing.
-KNOWN_PREFIXES = ("task_loss/", "cosine/", "weight/", "grad_norm/")
+KNOWN_PREFIXES = ("task_loss/", "cosine/", "weight/", "grad_norm/", EPOCHS, IN_UPDATES, IN_SAMPLES)
 KNOWN_NAMES = frozenset({"total_loss", "pacing", "cosine_defined", "lr", "time", "data_time", "eta_seconds"})
 TIMES = {"time": "whole update", "data_time": "waiting for data"}
 POINTS_AND_LINE = "Light points are logged values, the line is their running average"

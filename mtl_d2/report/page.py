@@ -15,6 +15,7 @@ from mtl_d2.report.markup import Section, listed
 from mtl_d2.report.run import Run, read_run
 from mtl_d2.report.settings import settings_section
 from mtl_d2.report.tables import metrics_section, summary
+from mtl_d2.report.union import union_section
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -76,6 +77,7 @@ def _sections(run: Run) -> Sequence[Section]:
         loss_section(run),
         cosine_section(run),
         gradient_section(run),
+        union_section(run),
         time_section(run),
         other_section(run),
         settings_section(run),

@@ -174,7 +174,9 @@ def assert_uniform(drawn, outcomes):
     counts = Counter(drawn)
     assert set(counts) <= set(outcomes)
     expected = len(drawn) / len(outcomes)
-    assert sum((counts[o] - expected) ** 2 / expected for o in outcomes) < chi2.isf(1e-6, len(outcomes) - 1)
+    assert len(outcomes) == 1 or sum((counts[o] - expected) ** 2 / expected for o in outcomes) < chi2.isf(
+        1e-6, len(outcomes) - 1
+    )
 
 
 @pytest.mark.parametrize(("choice", "k"), [("sta", 1), ("sta 2", 2), ("ista", 1), ("gap random", 1)])
@@ -184,6 +186,46 @@ def test_draws_are_uniform_over_subsets_in_every_use(choice, k):
         batch = [{"position": p, "tasks": TASKS} for p in range(4000)]
         drawn = [s["tasks"] for s in allocation.allocate(batch, use)]
         assert_uniform(drawn, list(combinations(TASKS, k)))
+
+
+@pytest.fixture
+def three_sets(cfg, tiny_root, own_sets):
+    """A union of records with 1, 2 and 3 labels."""
+    maps = tiny_root / "bdd100k/labels/sem_seg/masks/train"
+    classes = {"thing_classes": list("abcdefghij")}
+    classes |= {f"stuff_classes{name}": list("abcdefghijklmnopqrs") for name in ("", "/lane")}
+    for number in (1, 2, 3):
+        records = []
+        for i in range(4):
+            record = {"file_name": str(tiny_root / f"bdd100k/images/10k/train/seg-train-{i}.jpg"), "annotations": []}
+            keys = ("sem_seg_file_name", "sem_seg_file_name/lane")[: number - 1]
+            records.append(record | dict.fromkeys(keys, str(maps / f"seg-train-{i}.png")))
+        own_sets(f"labels_{number}", records, **classes)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(f"labels_{number}" for number in (1, 2, 3)), ()
+    cfg.MTL.TASKS, cfg.SOLVER.IMS_PER_BATCH = ("detection", "semantic", "semantic/lane"), 12
+    cfg.INPUT.MIN_SIZE_TRAIN = (16,)
+    return cfg
+
+
+@pytest.mark.parametrize("choice", ["sta", "ista", "gap", "gap random"])
+def test_a_union_draws_uniformly_among_the_tasks_that_a_sample_has_in_every_epoch(three_sets, choice):
+    epochs, size = 300, three_sets.SOLVER.IMS_PER_BATCH
+    allocation = build(choice, three_sets.MTL.TASKS)
+    (samples,) = islice(build_train_loader(three_sets), 1)  # an epoch, of which the labels matter alone
+    assert Counter(len(s["tasks"]) for s in samples) == {1: 4, 2: 4, 3: 4}
+    draws = {(number, use): [] for number in (1, 2, 3) for use in range(allocation.uses)}
+    for epoch in range(epochs):
+        batch = [{"position": epoch * size + k, "tasks": s["tasks"]} for k, s in enumerate(samples)]
+        available = {s["position"]: s["tasks"] for s in batch}
+        for use in range(allocation.uses):
+            for sample in allocation.allocate(batch, use):
+                draws[len(available[sample["position"]]), use] += sample["tasks"]
+    for (number, use), tasks in draws.items():
+        used_up = use >= number and choice in ("ista", "gap")
+        assert len(tasks) == (0 if used_up else 4 * epochs)  # one of each sample an epoch, while it has any left
+        for some_epochs in (tasks[: len(tasks) // 3], tasks[-len(tasks) // 3 :], tasks):
+            if some_epochs:
+                assert_uniform(some_epochs, three_sets.MTL.TASKS[:number])
 
 
 def test_neighbouring_samples_and_uses_draw_independently():

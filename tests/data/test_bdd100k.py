@@ -126,6 +126,26 @@ def test_images_without_a_mask_and_masks_without_an_image_are_left_out_and_said_
     ]
 
 
+def test_images_without_a_mask_and_masks_without_an_image_are_refused_where_that_is_asked_for(cfg, tiny_root):
+    base = tiny_root / "bdd100k"
+    MetadataCatalog.get("bdd100k_sem_seg_train").set(unpaired_files="refuse")
+    check_data(cfg)
+    (base / "labels/sem_seg/masks/train/seg-train-3.png").unlink()
+    (base / "images/10k/train/seg-train-2.jpg").unlink()
+    with pytest.raises(DataError) as error:
+        check_data(cfg)
+    assert str(error.value) == (
+        f"bdd100k_sem_seg_train: 1 of 4 images have no label in {base}/labels/sem_seg/masks/train, the first is "
+        f"seg-train-3 and 1 of 4 labels have no image in {base}/images/10k/train, the first is seg-train-2: add them, "
+        "or leave `unpaired_files` out of its metadata"
+    )
+    MetadataCatalog.get("bdd100k_sem_seg_val").set(unpaired_files="yes")
+    with pytest.raises(
+        DataError, match=r"`unpaired_files` in its metadata must be 'leave_out', .* or 'refuse'; found 'ye"
+    ):
+        check_data(cfg)
+
+
 def test_labels_of_other_images_are_refused(cfg, tiny_root):
     masks = tiny_root / "bdd100k/labels/sem_seg/masks/train"
     for path in sorted(masks.iterdir()):

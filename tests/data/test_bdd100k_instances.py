@@ -47,6 +47,23 @@ def test_a_bitmask_gives_boxes_masks_classes_and_crowd_regions(tiny_root):
     assert coco_mask.decode(crowd["segmentation"])[CROWD].all()
 
 
+def test_images_without_masks_and_masks_without_an_image_are_left_out_and_said(tiny_root, caplog):
+    path = tiny_root / "bdd100k/labels/ins_seg/rles/ins_seg_train.json"
+    write_json(path, {"frames": [{"name": f"seg-train-{i}.jpg"} for i in (0, 1, 2, 9)]})
+    assert [r["image_id"] for r in load_instances(str(tiny_root), "train")] == [
+        "seg-train-0",
+        "seg-train-1",
+        "seg-train-2",
+    ]
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+        f"2 of 5 images have no label in {path} and are left out, the first is seg-train-3",
+        f"1 of 4 labels have no image in {path.parents[3]}/images/10k/train and are left out, the first is seg-train-9",
+    ]
+    MetadataCatalog.get("bdd100k_ins_seg_train").set(unpaired_files="refuse")
+    with pytest.raises(DataError, match="bdd100k_ins_seg_train: 2 of 5 images have no label"):
+        DatasetCatalog.get("bdd100k_ins_seg_train")
+
+
 def test_metadata_name_the_eight_classes_of_instance_masks(tiny_root):
     assert MetadataCatalog.get("bdd100k_ins_seg_val").thing_classes[-1] == "bicycle"
     assert len(MetadataCatalog.get("bdd100k_ins_seg_val").thing_classes) == 8

@@ -1,11 +1,12 @@
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
 
+from mtl_d2.data.mixture import BLOCK, WeightedMixture, of_sizes
 from mtl_d2.data.repeat import repeat_factors
-from mtl_d2.data.sampler import FixedShares, RankBatches, RepeatedStream, ShuffledStream
+from mtl_d2.data.sampler import FixedShares, RankBatches, RepeatedStream, ShuffledStream, Union
 
 
 def batches(n, order, **where):
@@ -16,10 +17,16 @@ def shares():
     return FixedShares([ShuffledStream(5, 3, 0), ShuffledStream(7, 3, 1)], (5, 7), (6, 2))
 
 
+def mixture(weights, sizes=(5, 700, 30)):
+    streams = [ShuffledStream(size, 3, i) for i, size in enumerate(sizes)]
+    return WeightedMixture(streams, sizes, weights, 3)
+
+
 ORDERS = {
-    "union": lambda: ShuffledStream(21, 3),
+    "weights": lambda: mixture([0.2, 0.7, 0.1]),
+    "union": lambda: Union(ShuffledStream(21, 3), 2),
     "shares": shares,
-    "repeated": lambda: RepeatedStream([1.0, 2.5, 1.2, 3.0], 3),
+    "repeated": lambda: Union(RepeatedStream([1.0, 2.5, 1.2, 3.0], 3), 2),
     "repeated shares": lambda: FixedShares([RepeatedStream([1.5, 1.0], 3, 0), ShuffledStream(7, 3, 1)], (2, 7), (6, 2)),
 }
 
@@ -79,6 +86,82 @@ def test_ranks_get_balanced_shares():
     for rank in range(2):
         for batch in batches(5, shares(), rank=rank, world_size=2):
             assert sum(i < 5 for _, i in batch) == 3
+
+
+WEIGHTS = {"equal": [1, 1, 1], "odd": [0.2, 3.7, 1e-6], "small": [1e-9, 1, 0.999], "large": [1e300, 2e300, 0.5e300]}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
+def test_the_counts_of_a_mixture_are_those_of_its_weights_within_one(weights):
+    order = mixture(weights)
+    shares = np.array(weights) / sum(weights)
+    before = [0, 0, 0]
+    for block in range(60):
+        counts = order.counts(block * BLOCK)
+        assert sum(counts) == block * BLOCK
+        assert np.abs(counts - block * BLOCK * shares).max() <= 1
+        assert min(np.subtract(counts, before)) >= 0
+        before = counts
+    assert sum(order.counts(10**9 * BLOCK)) == 10**9 * BLOCK
+
+
+def test_the_seats_of_a_mixture_are_websters():
+    """Seats 1 to 7 of votes 53, 24, 23: quotients 53, 24, 23, 17.7, 10.6, 8, 7.7."""
+    order = mixture([53, 24, 23])
+    assert [order.counts(n) for n in range(8)] == [
+        [0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [3, 1, 1], [3, 2, 1], [3, 2, 2],
+    ]  # fmt: skip
+
+
+def test_each_set_of_a_mixture_goes_through_its_own_epochs_without_repeats_or_gaps():
+    order = mixture([0.2, 0.7, 0.1])
+    drawn = [order.index(p) for p in range(5 * BLOCK)]
+    assert [i < 5 for i in drawn[:BLOCK]] != [i < 5 for i in drawn[BLOCK : 2 * BLOCK]]
+    for first, end in ((0, 5), (5, 705), (705, 735)):
+        seen = [i for i in drawn if first <= i < end]
+        size = end - first
+        epochs = [seen[k : k + size] for k in range(0, len(seen) - size + 1, size)]
+        assert len(epochs) > 1
+        assert all(sorted(epoch) == list(range(first, end)) for epoch in epochs)
+        assert epochs[0] != epochs[1]
+
+
+def test_ranks_get_a_set_of_a_mixture_as_often_as_others_do():
+    """What is in turn a record of the one and of the other would give each rank one of the two."""
+    order = mixture([1, 1], sizes=(100, 100))
+    for rank in range(2):
+        seen = np.array([[i < 100 for _, i in batch] for batch in batches(128, order, rank=rank, world_size=2)])
+        assert 0.4 < seen.mean() < 0.6
+        assert np.isin(seen.sum(1), (0, 4)).mean() < 0.25  # 1/8 in the mean: all four of one set
+
+
+def test_the_temperature_makes_sizes_alike():
+    assert np.array(of_sizes([100, 400], 1)) @ [4, -1] == pytest.approx(0)
+    assert np.array(of_sizes([100, 400], 2)) @ [2, -1] == pytest.approx(0)
+    assert of_sizes([1, 10**6], 1e9) == pytest.approx([1, 1], rel=1e-6)
+    assert of_sizes([10, 20], 0.01) == pytest.approx([2**-100, 1])  # without an overflow
+
+
+def test_epochs_are_those_that_were_gone_through(make_order):
+    order, again = make_order(), make_order()
+    numbers = [order.epochs(p) for p in range(90)]
+    assert set(numbers[0]) == {0.0}
+    assert all(b >= a for one, two in pairwise(numbers) for a, b in zip(one, two, strict=True))
+    assert numbers == [again.epochs(p) for p in reversed(range(90))][::-1]
+
+
+def test_epochs_count_what_a_set_has_given():
+    assert shares().epochs(3) == (3 / 5, 0)
+    assert shares().epochs(8 * 5) == (6 * 5 / 5, 2 * 5 / 7)
+    assert Union(ShuffledStream(21, 3), 2).epochs(42) == (2, 2)
+    order = mixture([0.2, 0.7, 0.1])
+    drawn = np.array([order.index(p) for p in range(1500)])
+    assert order.epochs(1500) == (
+        (drawn < 5).sum() / 5,
+        ((drawn >= 5) & (drawn < 705)).sum() / 700,
+        (drawn >= 705).sum() / 30,
+    )
+    assert RepeatedStream([1.0, 2.0], 3).epoch(7) == pytest.approx(7 / 3)
 
 
 def test_record_is_repeated_as_often_as_its_factor_says():

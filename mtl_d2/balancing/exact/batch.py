@@ -6,10 +6,11 @@ same tasks supervise are a group, which crosses the trunk together; a head runs 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations, pairwise
 from typing import Any
 
 import torch
@@ -58,6 +59,17 @@ def counts(labelled: Sequence[Sequence[bool]], columns: int, count: int) -> list
     """
     parts = [labelled[first:end] for first, end in bounds(len(labelled), count)]
     return [[sum(sample[c] for sample in part) for c in range(columns)] for part in parts]
+
+
+def pairs(sample_tasks: Sequence[tuple[str, ...]], names: Sequence[str]) -> list[int]:
+    """(T (T - 1) / 2,) how many of this process's samples each pair of tasks supervises, in their order.
+
+    Args:
+        sample_tasks: for each sample, the tasks that supervise it.
+        names: the T tasks.
+    """
+    sets = Counter(sample_tasks)
+    return [sum(n for tasks, n in sets.items() if a in tasks and b in tasks) for a, b in combinations(names, 2)]
 
 
 def divide_batch(length: int, everywhere: Sequence[Sequence[int]], sources: Sequence[int]) -> list[MicroBatch]:
@@ -140,6 +152,8 @@ class Batch:
     Attributes:
         samples: this process's share.
         present: (T,) bool, the tasks that some process has samples of.
+        length: number of samples of all processes.
+        pairs: ``pairs`` of them.
         parts: its micro-batches, as many as on every other process.
     """
 
@@ -153,6 +167,8 @@ class Batch:
         self._keys = {task.name: task.loss_keys[0] for task in model.tasks}
         self.samples: list[dict] = []
         self.present = torch.zeros(len(self.names), dtype=torch.bool)
+        self.length = 0
+        self.pairs: list[int] = []
         self.parts: list[MicroBatch] = []
         self._images = torch.empty(0)
 
@@ -171,10 +187,12 @@ class Batch:
         images = self.model.batch_images(samples) if samples else None
         shape = images.shape[1:] if images is not None and images.dim() == 4 else (0, 0, 0)
         sources = [len(task.sources) for task in self.model.tasks]
-        local = counts([self._labelled(s) for s in self.samples], sum(sources), self.accumulate)
-        of_all = self.reduction.numbers_of_all([*shape, *(n for row in local for n in row)])
+        C, sets = sum(sources), [self.model.sample_tasks(s) for s in samples]
+        local = [n for row in counts([self._labelled(s) for s in self.samples], C, self.accumulate) for n in row]
+        of_all = self.reduction.numbers_of_all([*shape, *local, len(sets), *pairs(sets, self.names)])
         channels, height, width, *flat = (column for column in zip(*of_all, strict=True))
-        C, summed = sum(sources), [sum(numbers) for numbers in flat]
+        summed = [sum(numbers) for numbers in flat]
+        self.length, *self.pairs = summed[len(local) :]
         everywhere = [summed[C * k : C * (k + 1)] for k in range(self.accumulate)]
         self.parts = divide_batch(len(samples), everywhere, sources)
         self.present = torch.tensor([any(any(part.shares[i]) for part in self.parts) for i in range(len(sources))])

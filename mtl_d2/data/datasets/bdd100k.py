@@ -30,6 +30,7 @@ from mtl_d2.data.datasets.bdd100k_classes import (
 from mtl_d2.data.datasets.bdd100k_files import (
     base_folder,
     image_record,
+    in_both,
     labelled,
     map_folder,
     part_folder,
@@ -66,14 +67,17 @@ def register(root: str) -> None:
     driving = {**things, **maps["drivable"], **maps["lane"], "evaluator_type": "bdd100k_driving"}
     for split in SPLITS:
         register_anew(f"bdd100k_det_{split}", partial(load_detection, root, split), **things)
-        register_anew(f"bdd100k_sem_seg_{split}", partial(load_semantic, root, split), **stuff)
+        name = f"bdd100k_sem_seg_{split}"
+        register_anew(name, partial(load_semantic, root, split, name), **stuff)
     for split in SPLITS:
         for kind, metadata in maps.items():
             pixels = {**metadata, "evaluator_type": "sem_seg"}
-            register_anew(f"bdd100k_{kind}_{split}", partial(load_maps, root, split, kind), **pixels)
-        register_anew(f"bdd100k_det_drivable_lane_{split}", partial(load_driving, root, split), **driving)
-        instances = functools.cache(partial(load_instances, root, split))
-        register_anew(f"bdd100k_ins_seg_{split}", instances, **_things(INSTANCE_CLASSES))
+            name = f"bdd100k_{kind}_{split}"
+            register_anew(name, partial(load_maps, root, split, kind, name), **pixels)
+        name = f"bdd100k_det_drivable_lane_{split}"
+        register_anew(name, partial(load_driving, root, split, name), **driving)
+        name = f"bdd100k_ins_seg_{split}"
+        register_anew(name, functools.cache(partial(load_instances, root, split, name)), **_things(INSTANCE_CLASSES))
 
 
 def load_detection(root: str, split: str) -> Records:
@@ -103,7 +107,7 @@ def load_detection(root: str, split: str) -> Records:
     return records
 
 
-def load_maps(root: str, split: str, kind: str) -> Records:
+def load_maps(root: str, split: str, kind: str, dataset: str = "") -> Records:
     """Records of the images under ``images/100k`` that have a map of one kind; see ``bdd100k_maps``.
 
     Of a lane mask four tasks can be read, of a colormap only two: it lacks style and direction.
@@ -112,6 +116,7 @@ def load_maps(root: str, split: str, kind: str) -> Records:
         root: the folder that holds ``bdd100k/``.
         split: ``train`` or ``val``.
         kind: ``drivable`` or ``lane``.
+        dataset: its name in the catalog; with ``unpaired_files="refuse"`` in its metadata nothing is left out.
 
     Returns:
         detectron2's dataset dicts in the order of their names, with ``sem_seg_file_name/TASK`` of each task. Images
@@ -131,11 +136,11 @@ def load_maps(root: str, split: str, kind: str) -> Records:
             **dict.fromkeys(keys, os.path.join(maps, f"{stem}.png")),
             **tables,
         }
-        for stem in labelled(images, maps)
+        for stem in labelled(images, maps, dataset)
     ]
 
 
-def load_driving(root: str, split: str) -> Records:
+def load_driving(root: str, split: str, dataset: str = "") -> Records:
     """Records of the images under ``images/100k`` with all of their labels: objects, drivable area, lanes.
 
     An image that only some of the three know is labelled for these.
@@ -143,6 +148,7 @@ def load_driving(root: str, split: str) -> Records:
     Args:
         root: the folder that holds ``bdd100k/``.
         split: ``train`` or ``val``.
+        dataset: its name in the catalog; with ``unpaired_files="refuse"`` in its metadata nothing is left out.
 
     Returns:
         detectron2's dataset dicts: those of ``det_{split}.json`` in its order, then images with maps alone.
@@ -153,7 +159,7 @@ def load_driving(root: str, split: str) -> Records:
     records = load_detection(root, split)
     by_image = {record["image_id"]: record for record in records}
     for kind in PIXEL_TASKS:
-        for record in load_maps(root, split, kind):
+        for record in load_maps(root, split, kind, dataset):
             image_id = record["image_id"]
             if image_id in by_image:
                 by_image[image_id].update(record)
@@ -163,7 +169,7 @@ def load_driving(root: str, split: str) -> Records:
     return records
 
 
-def load_semantic(root: str, split: str) -> Records:
+def load_semantic(root: str, split: str, dataset: str = "") -> Records:
     """Records of the images under ``images/10k`` that have a label, ``sem_seg_file_name``: a PNG of train ids.
 
     ``labels/sem_seg/masks`` is taken where it is there, else ``colormaps``, whose palette index is the train id.
@@ -171,6 +177,7 @@ def load_semantic(root: str, split: str) -> Records:
     Args:
         root: the folder that holds ``bdd100k/``.
         split: ``train`` or ``val``.
+        dataset: its name in the catalog; with ``unpaired_files="refuse"`` in its metadata nothing is left out.
 
     Returns:
         detectron2's dataset dicts in the order of their names; the size of all is read from the first image. Images
@@ -185,19 +192,21 @@ def load_semantic(root: str, split: str) -> Records:
     labels = map_folder(base, "sem_seg", split)
     return [
         {**image_record(images, f"{stem}.jpg", size), "sem_seg_file_name": os.path.join(labels, f"{stem}.png")}
-        for stem in labelled(images, labels)
+        for stem in labelled(images, labels, dataset)
     ]
 
 
-def load_instances(root: str, split: str) -> Records:
+def load_instances(root: str, split: str, dataset: str = "") -> Records:
     """Records of the images under ``images/10k`` whose objects have masks, RLE, and the boxes around them.
 
     ``labels/ins_seg/rles/ins_seg_{split}.json`` is taken where it is there, as it is read in seconds, else
-    ``labels/ins_seg/bitmasks``. What is marked as crowd or ignored is a crowd region.
+    ``labels/ins_seg/bitmasks``. What is marked as crowd or ignored is a crowd region. Images without masks and masks
+    without an image are said, once, and left out.
 
     Args:
         root: the folder that holds ``bdd100k/``.
         split: ``train`` or ``val``.
+        dataset: its name in the catalog; with ``unpaired_files="refuse"`` in its metadata nothing is left out.
 
     Returns:
         detectron2's dataset dicts; the size of all is read from the first image.
@@ -210,18 +219,21 @@ def load_instances(root: str, split: str) -> Records:
     size = size_of_first(images)
     path = base / "labels" / "ins_seg" / "rles" / f"ins_seg_{split}.json"
     if not path.is_file():
-        return _instances_of_bitmasks(images, part_folder(base, "labels", "ins_seg", "bitmasks", split), size)
+        return _instances_of_bitmasks(images, part_folder(base, "labels", "ins_seg", "bitmasks", split), size, dataset)
     tally = Tally(path, INSTANCE_CLASSES, MASKS)
+    frames = read_frames(path)
+    paired = set(in_both(images, path, [os.path.splitext(f["name"])[0] for f in frames], dataset=dataset))
     records = [
         {**image_record(images, f["name"], size), "annotations": list(masks_of_frame(f, tally))}
-        for f in read_frames(path)
+        for f in frames
+        if os.path.splitext(f["name"])[0] in paired
     ]
     tally.report()
     return records
 
 
-def _instances_of_bitmasks(images: Path, bitmasks: Path, size: tuple[int, int]) -> Records:
-    stems = labelled(images, bitmasks)
+def _instances_of_bitmasks(images: Path, bitmasks: Path, size: tuple[int, int], dataset: str) -> Records:
+    stems = labelled(images, bitmasks, dataset)
     with ThreadPoolExecutor() as pool:  # most of the time goes to libraries that let other threads run
         objects = pool.map(masks_of_bitmask, [bitmasks / f"{stem}.png" for stem in stems])
         return [

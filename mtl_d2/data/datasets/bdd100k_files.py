@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.once import warn_once
+from mtl_d2.data.missing_labels import leave_out_unpaired
 from mtl_d2.data.roots import require_folder
 
 # What the download page calls the parts, by their folders.
@@ -23,8 +23,6 @@ PARTS = {
     "labels/sem_seg": "Semantic Segmentation",
     "labels/ins_seg": "Instance Segmentation",
 }
-
-logger = logging.getLogger(__name__)
 
 
 def base_folder(root: str) -> Path:
@@ -82,27 +80,45 @@ def file_names(folder: Path, suffix: str) -> list[str]:
     return names
 
 
-def labelled(images: Path, labels: Path) -> list[str]:
-    """Names, less their endings, of the images that have a PNG in ``labels``; says which have none, and the reverse.
+def labelled(images: Path, labels: Path, dataset: str = "") -> list[str]:
+    """Names, less their endings, of the images that have a PNG in ``labels``; see ``in_both``."""
+    return in_both(images, labels, _stems(file_names(labels, ".png")), ".png", dataset)
+
+
+def in_both(images: Path, labels: Path, listed: Sequence[str], ending: str = "", dataset: str = "") -> list[str]:
+    """Names, less their endings, of the images that have a label; says which have none, and the reverse.
+
+    Args:
+        images: their folder.
+        labels: folder or file of the labels.
+        listed: names of the images that these are of, less their endings.
+        ending: what a name in ``labels`` has more.
+        dataset: with ``unpaired_files="refuse"`` in its metadata nothing is left out.
 
     Raises:
-        DataError: no image has one.
+        DataError: no image has one; or some have none, or the reverse, and are not to be left out.
     """
-    pictures, maps = ([os.path.splitext(n)[0] for n in file_names(*of)] for of in ((images, ".jpg"), (labels, ".png")))
-    both = sorted(set(pictures).intersection(maps))
+    pictures = _stems(file_names(images, ".jpg"))
+    both = sorted(set(pictures).intersection(listed))
     if not both:
         raise DataError(
-            f"none of the {len(pictures)} images in {images} has its label in {labels}, which holds {len(maps)}, "
-            f"{maps[0]}.png first: unpack the labels of these images"
+            f"none of the {len(pictures)} images in {images} has its label in {labels}, which holds {len(listed)}, "
+            f"{listed[0]}{ending} first: unpack the labels of these images"
         )
+    alone = []
     for what, of, where in (
         ("images have no label", pictures, f"in {labels}"),
-        ("labels have no image", maps, f"in {images}"),
+        ("labels have no image", listed, f"in {images}"),
     ):
-        alone = sorted(set(of).difference(both))
-        if alone:
-            warn_once(logger, f"{len(alone)} of {len(of)} {what} {where} and are left out, the first is {alone[0]}")
+        others = sorted(set(of).difference(both))
+        if others:
+            alone.append((f"{len(others)} of {len(of)} {what} {where}", others[0]))
+    leave_out_unpaired(dataset, alone)
     return both
+
+
+def _stems(names: Iterable[str]) -> list[str]:
+    return [os.path.splitext(name)[0] for name in names]
 
 
 def size_of_first(images: Path) -> tuple[int, int]:
