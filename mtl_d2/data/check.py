@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from detectron2.config import CfgNode
 
+from mtl_d2.data.annotated_classes import with_states
 from mtl_d2.data.annotations import clean_annotations
 from mtl_d2.data.checks import classes, coco_file, files, partial_classes, records
 from mtl_d2.data.checks.examination import Examination
@@ -110,7 +111,8 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
     findings.refuse(classes.different_classes(cfg, labelled))
     _look_at_lists(cfg, labelled, findings)
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
-    listed = {name: examination.cleaned for name, examination in trained_on.items()}
+    keys = {kind.classes_key: kind.record_key for kind in kinds_of(cfg.MTL.TASKS) if kind.classes_key}
+    listed = {name: with_states(known.cleaned, known.metadata, keys) for name, known in trained_on.items()}
     findings.refuse(refused_images(cfg.MTL.DATA.SAME_IMAGES, listed, kinds_of(cfg.MTL.TASKS), sampling(cfg) != UNION))
     kinds = [
         k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in examination.labelled for examination in trained_on.values())

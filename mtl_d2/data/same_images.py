@@ -12,6 +12,7 @@ from typing import Any
 
 from detectron2.structures import BoxMode
 
+from mtl_d2.data.annotated_classes import NOT_ANNOTATED, AnnotatedClasses, annotated_key
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.objects import is_region
 from mtl_d2.data.pictures import copied, picture
@@ -171,27 +172,49 @@ def merge(sets: Mapping[str, Records], kinds: Iterable[TaskKind]) -> Merged:
 
 def _one(merged: Merged, first: Record, second: Record, kinds: Sequence[TaskKind]) -> Record:
     """A record with the labels of both; notes why there is none."""
-    if all(key in record for key in SIZE for record in (first, second)):
-        sizes = [tuple(record[key] for key in SIZE) for record in (first, second)]
-        if sizes[0] != sizes[1]:
-            merged.conflicts.setdefault("their records have different sizes", []).append(second["file_name"])
-            return first
+    if _sizes_differ(first, second):
+        merged.conflicts.setdefault("their records have different sizes", []).append(second["file_name"])
+        return first
     added: Record = {}
     for kind in kinds:
         keys = (kind.record_key, *kind.file_keys, *kind.reading_keys)
-        if kind.record_key in second and kind.record_key not in first:
-            added |= {key: second[key] for key in keys if key in second}
-        elif kind.record_key in second and not _same(first, second, keys):
-            what = f"two data sets label {kind.task!r} differently"
-            merged.conflicts.setdefault(what, []).append(second["file_name"])
-        from_teacher = [TEACHER + key for key in keys]
+        if kind.record_key in second:
+            label = _label(first, second, kind, keys)
+            if label is None:
+                what = f"two data sets label {kind.task!r} differently"
+                merged.conflicts.setdefault(what, []).append(second["file_name"])
+            added |= label or {}
         if TEACHER + kind.record_key not in first:
-            added |= {key: second[key] for key in from_teacher if key in second}
-    return {**first, **added}
+            added |= {TEACHER + key: second[TEACHER + key] for key in keys if TEACHER + key in second}
+    states = {annotated_key(kind.classes_key) for kind in kinds} & added.keys()
+    whole = {key for key in states if AnnotatedClasses(added[key]).are_all}  # records do not say so then
+    return {key: value for key, value in {**first, **added}.items() if key not in whole}
 
 
-def _same(first: Record, second: Record, keys: Iterable[str]) -> bool:
-    return all(_equal(first.get(key), second.get(key)) for key in dict.fromkeys(keys))
+def _sizes_differ(first: Record, second: Record) -> bool:
+    return any(key in first and key in second and first[key] != second[key] for key in SIZE)
+
+
+def _label(first: Record, second: Record, kind: TaskKind, keys: Sequence[str]) -> Record | None:
+    """What the label of ``second`` adds to ``first``, with what belongs to it; None where the two contradict."""
+    if kind.record_key not in first:
+        return {key: second[key] for key in keys if key in second}
+    objects = _objects_of_other_classes(first, second, kind)
+    if objects is None:
+        return {} if all(_equal(first.get(key), second.get(key)) for key in dict.fromkeys(keys)) else None
+    return objects
+
+
+def _objects_of_other_classes(first: Record, second: Record, kind: TaskKind) -> Record | None:
+    """The objects of both, where no class is annotated in both; else None."""
+    key = annotated_key(kind.classes_key)
+    one, other = first[kind.record_key], second[kind.record_key]
+    if not (isinstance(one, list) and isinstance(other, list) and key in first and key in second):
+        return None
+    states = list(zip(first[key], second[key], strict=True))
+    if not all(NOT_ANNOTATED in of_class for of_class in states):
+        return None
+    return {kind.record_key: [*one, *other], key: bytes(map(max, states))}
 
 
 def _equal(one: Any, other: Any) -> bool:

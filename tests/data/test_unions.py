@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from detectron2.data import MetadataCatalog
 
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
@@ -187,6 +188,24 @@ def test_two_labels_of_one_kind_are_one_only_where_they_say_the_same(overlapping
     line = r"one sample of 1 images, the first is .*det-train-1.jpg: two data sets label 'detection' differently"
     for read in (check_data, training_sets):
         with pytest.raises(DataError, match=line):
+            read(cfg)
+
+
+def test_objects_of_classes_that_the_other_set_is_not_annotated_for_are_added(overlapping, own_sets, tiny_root):
+    cfg, records = overlapping
+    names = list("abcdefghij")
+    image = {key: records[0][key] for key in ("file_name", "height", "width")}
+    other = [{**BOXES[0], "category_id": 7}]
+    own_sets("cars", [{**image, "annotations": BOXES}], thing_classes=names, annotated_classes=names[:5])
+    own_sets("bikes", [{**image, "annotations": other}], thing_classes=names, annotated_classes=names[5:])
+    cfg.DATASETS.TRAIN, cfg.MTL.DATA.SAME_IMAGES, cfg.MTL.TASKS = ("cars", "bikes"), "merge", ("detection",)
+    check_data(cfg)
+    ((record,), _) = training_sets(cfg)
+    assert [a["category_id"] for a in record["annotations"]] == [2, 7]
+    assert "annotated_classes" not in record  # it is for all, now
+    MetadataCatalog.get("cars").annotated_classes.append(names[7])
+    for read in (check_data, training_sets):
+        with pytest.raises(DataError, match="two data sets label 'detection' differently"):
             read(cfg)
 
 
