@@ -17,7 +17,7 @@ endif
 export PYTHONPATH := $(D2_ROOT)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
-.PHONY: help venv demo demo-compare test test-all lint format clean
+.PHONY: help venv demo demo-compare demo-pseudo test test-all lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 : \2/p' Makefile
@@ -27,6 +27,9 @@ demo: venv ## train on sample scenes with MCLGS, and write a report
 
 demo-compare: venv ## the same, beside SimpleTrainer, equal weights and constant predictions
 	$(PY) tools/demo.py --compare $(ARGS)
+
+demo-pseudo: venv ## two teachers label what is not labelled, and a student learns from it
+	$(PY) tools/demo_pseudo.py $(ARGS)
 
 test: venv which-detectron2 ## run the tests, but for the slow ones
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -19,8 +19,8 @@ from mtl_d2.pseudo_labels.places import files_folder, labels_file
 from mtl_d2.pseudo_labels.weights import changed_weights
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import is_known, kind_of, kinds_of
+from mtl_d2.tasks.sources import PSEUDO
 
-PREFIX = "pseudo/"  # of the keys of records and samples that hold a teacher's labels
 Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def attach(
     tasks: Iterable[str],
     classes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Record]:
-    """Copies of records with a teacher's labels, under the keys of true ones with ``PREFIX`` before them.
+    """Copies of records with a teacher's labels, under the keys of true ones with ``PSEUDO`` before them.
 
     Records of images that the teacher did not see stay as they are, with one warning that counts them.
 
@@ -139,7 +139,7 @@ def _with_fields(
                 f"{record['file_name']}: height and width are {record.get('height')} and {record.get('width')}, but "
                 f"its pseudo labels for task {source.task!r} are of {size}: label {dataset} again"
             )
-        made.append({**record, **{PREFIX + key: value for key, value in fields.items()}} if fields else record)
+        made.append({**record, **{PSEUDO + key: value for key, value in fields.items()}} if fields else record)
     if absent:
         line = f"{dataset}: {len(absent)} of {len(records)} images have no pseudo labels for task {source.task!r}"
         if len(absent) == len(records):

@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from mtl_d2.data.addresses import shown_name
 from mtl_d2.data.roots import ROOT
@@ -24,8 +23,3 @@ def file_stems(paths: Sequence[str]) -> list[str]:
     stems = [re.sub(r"[^\w.-]", "_", os.path.splitext(shown_name(path))[0]) for path in paths]
     count = Counter(map(str.lower, stems))  # which some file systems do not tell apart
     return [f"{i:06}_{stem}" if len(count) < len(stems) else stem for i, stem in enumerate(stems)]
-
-
-def is_inside(name: str) -> bool:
-    """Whether a name of a data set, or of a task, stays in the folder in which it becomes a folder or a file."""
-    return not Path(name).is_absolute() and ".." not in Path(name).parts

@@ -21,6 +21,8 @@ from mtl_d2.pseudo_labels.progress import Progress
 from mtl_d2.pseudo_labels.thresholds import Thresholds
 from mtl_d2.report.pictures import evaluating
 
+AHEAD = 4  # predictions that wait for the writer; they take memory on the device
+
 Records = Sequence[dict[str, Any]]
 
 
@@ -33,7 +35,7 @@ def label_parts(
     thresholds: Thresholds,
     progress: Progress,
 ) -> None:
-    """Labels some parts of a data set; a thread of its own writes while the model goes on.
+    """Labels some parts of a data set; a thread of its own makes and writes the labels while the model goes on.
 
     Args:
         model: the teacher.
@@ -45,27 +47,37 @@ def label_parts(
         progress: is told of every image.
     """
     stems = file_stems([record["file_name"] for record in records])
-    samples = iter(_samples(cfg, [records[i] for part in parts for i in part]))
+    samples = iter(read_samples(cfg, [records[i] for part in parts for i in part]))
     with evaluating(model), ThreadPoolExecutor(1) as writer:
         for part in parts:
             pending: list[list[Future[Entry]]] = [[] for _ in targets]
             for i in part:
                 sample = next(samples)
                 (output,) = model([sample])
+                place = {
+                    "file_name": image_name(records[i]["file_name"]),
+                    **{k: sample[k] for k in ("height", "width")},
+                }
                 for target, entries in zip(targets, pending, strict=True):
-                    label = target.form.label(output[target.kind.sample_key], thresholds)
-                    entries.append(writer.submit(_write, target, label, sample, stems[i]))
+                    prediction = output[target.kind.sample_key]
+                    entries.append(writer.submit(_write, target, prediction, thresholds, place, stems[i]))
+                    if len(entries) > AHEAD:
+                        entries[-AHEAD].result()
                 progress.step()
             for target, entries in zip(targets, pending, strict=True):
                 target.write_part(part, [entry.result() for entry in entries])
 
 
-def _write(target: Target, label: Any, sample: dict[str, Any], stem: str) -> Entry:
-    place = {"file_name": image_name(sample["file_name"]), "height": sample["height"], "width": sample["width"]}
+def _place(sample: dict[str, Any]) -> Entry:
+    return {"file_name": image_name(sample["file_name"]), "height": sample["height"], "width": sample["width"]}
+
+
+def _write(target: Target, prediction: Any, thresholds: Thresholds, place: Entry, stem: str) -> Entry:
+    label = target.form.label(prediction, thresholds)
     return {**place, **target.form.write(label, target.files, stem)}
 
 
-def _samples(cfg: CfgNode, records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def read_samples(cfg: CfgNode, records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Of this process alone, in the order of its records."""
     held = in_memory(records)
     loader = build_detection_test_loader(

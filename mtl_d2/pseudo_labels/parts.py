@@ -15,7 +15,7 @@ from mtl_d2.pseudo_labels.manifest import unreadable
 from mtl_d2.pseudo_labels.places import files_folder, labels_file, parts_folder
 from mtl_d2.tasks.base import TaskKind
 
-SIZE = 64  # images of a part: what a kill costs
+SIZE = 32  # images of a part: what a kill costs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.data.catalog import Metadata
 
 from mtl_d2.files import replacing
-from mtl_d2.pseudo_labels.folder import PREFIX, attach
+from mtl_d2.pseudo_labels.folder import attach
 from mtl_d2.pseudo_labels.manifest import TaskLabels, read_manifest
 from mtl_d2.pseudo_labels.places import SHEET
 from mtl_d2.report.canvas import Canvas
@@ -20,6 +20,7 @@ from mtl_d2.report.palette import Palette
 from mtl_d2.report.pictures import image_of
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import is_known, kinds_of
+from mtl_d2.tasks.sources import PSEUDO, unprefixed
 
 COLUMNS, ROWS = 3, 4
 WIDTH = 480  # pixels of a picture
@@ -65,7 +66,7 @@ def _metadata(kinds: Sequence[TaskKind], manifest: Mapping[str, TaskLabels]) -> 
 def _cell(record: dict[str, Any], kinds: Sequence[TaskKind], metadata: Any, palette: Palette) -> Image:
     """One image with its labels, ``WIDTH`` wide."""
     canvas = Canvas(image_of(record), palette)
-    labelled = {key.removeprefix(PREFIX): value for key, value in record.items() if key.startswith(PREFIX)}
+    labelled = unprefixed(record, PSEUDO)
     for kind in kinds:
         if kind.is_in_record(labelled):
             kind.draw_truth(canvas, labelled, metadata)

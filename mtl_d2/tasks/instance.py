@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from mtl_d2.data.checks.examination import Examination
@@ -46,6 +46,14 @@ class Instance(Detection):
     def where(self) -> str:
         """In words, where a record has the label."""
         return f"{super().where()} with `segmentation`"
+
+    def check_config(self, cfg: Any) -> Iterator[str]:
+        """A teacher's masks are pixels, of which detectron2 makes no polygons."""
+        if cfg.MTL.PSEUDO_LABELS.FOLDERS and cfg.INPUT.MASK_FORMAT == "polygon":
+            yield (
+                f"INPUT.MASK_FORMAT is 'polygon', but masks of MTL.PSEUDO_LABELS.FOLDERS for task {self.task!r} are "
+                "pixels: set it to 'bitmask'"
+            )
 
     def check_records(self, examination: Examination) -> None:
         """Polygons that a crop would cut, and what holds of boxes."""

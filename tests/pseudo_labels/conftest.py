@@ -24,7 +24,8 @@ CLASSES = {"detection": ["car", "bus"], "instance": ["car", "bus"], "semantic": 
 
 @pytest.fixture
 def streets(tmp_path, monkeypatch):
-    """Three records of a registered data set below the folder of data sets."""
+    """Three records of a registered data set below the folder of data sets; their images are not there."""
+    (tmp_path / "streets").mkdir()
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     records = [
         {"file_name": str(tmp_path / "streets" / f"{name}.jpg"), "height": HEIGHT, "width": WIDTH, "image_id": name}
