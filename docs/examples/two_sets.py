@@ -1,8 +1,8 @@
 """Two data sets labelled for different classes, made of one: vehicles in one half of the images, the rest in the other.
 
-Name this file in ``MTL.DATA.MODULES``. ``two_sets_vehicles_train`` and ``two_sets_people_train`` are the even and the odd
-images of ``bdd100k_det_train`` (of the sample scenes, or of BDD100K itself), each with a list of classes of its own, as
-data sets from two sources have; ``MTL.DATA.CLASSES`` puts them together. ``two_sets_naive_vehicles_train`` and
+Name this file in ``MTL.DATA.MODULES``. ``two_sets_vehicles_train`` and ``two_sets_people_train`` are the even and the
+odd images of ``bdd100k_det_train`` (of the sample scenes, or of BDD100K itself), each with a list of classes of its
+own, as data sets from two sources have; ``MTL.DATA.CLASSES`` puts them together. ``two_sets_naive_vehicles_train`` and
 ``two_sets_naive_people_train`` have the same images and objects, and claim to be labelled for all five classes.
 """
 

@@ -152,7 +152,7 @@ def other_class(metadata: Metadata, classes_key: str) -> dict[str, int]:
     """The id of the class of pixels that may hide others, by its key of a record, where metadata name it.
 
     Raises:
-        DataError: it is none of the classes, or one that is not annotated.
+        DataError: it is none of the classes.
     """
     key = other_key(classes_key)
     name, names = metadata.get(key), list(map(str, metadata.get(classes_key) or ()))

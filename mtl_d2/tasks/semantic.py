@@ -11,6 +11,7 @@ from torch import nn
 
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.label_maps import check_label_maps
+from mtl_d2.data.checks.partial_classes import wrong_other_class
 from mtl_d2.data.images import read_ids
 from mtl_d2.data.label_map import LabelMapKeys, LabelMapReader
 from mtl_d2.evaluation.cityscapes import EVALUATOR_TYPES, PIXELS
@@ -78,6 +79,8 @@ class Semantic(TaskKind):
         """Headers of all label maps, and the pixels of some."""
         options = task_options(examination.cfg, self)
         key = partial(option_key, examination.cfg, self)
+        smoothing = (key("LABEL_SMOOTHING"), options.LABEL_SMOOTHING)
+        examination.refuse(wrong_other_class(examination.metadata, self.classes_key, *smoothing))
         check_label_maps(examination, self.keys, options.NUM_CLASSES, options.IGNORE_VALUE, key)
 
     def number_of_classes(self, cfg: Any) -> tuple[str, int]:

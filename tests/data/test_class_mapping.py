@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.structures import BoxMode
 from PIL import Image
 
@@ -15,6 +17,7 @@ from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, build_train_loader, check_data
 from mtl_d2.data.annotated_classes import EXHAUSTIVE, NOT_ANNOTATED, NOT_EXHAUSTIVE
+from mtl_d2.data.checks.partial_classes import wrong_other_class
 from mtl_d2.data.class_mapping import IGNORED, NO_CLASS, ClassMap, class_map, map_classes
 from mtl_d2.data.reading import read_records
 
@@ -220,6 +223,22 @@ def test_a_misspelt_annotated_class_is_refused(two: CfgNode, tmp_path: Any, own_
         "`annotated_classes` in its metadata has 'cars', which is none of its `thing_classes`; did you mean 'car'?"
         in (refused(two))
     )
+
+
+@pytest.mark.parametrize(
+    ("other", "smoothing", "said"),
+    [
+        ("backgroud", 0.0, "`other_class` in its metadata is 'backgroud', .*; did you mean 'background'"),
+        ("background", 0.1, "MODEL.SEM_SEG_HEAD.LABEL_SMOOTHING 0.1 is not defined: set it to 0.0"),
+    ],
+    ids=["unknown", "smoothing"],
+)
+def test_other_classes_that_no_loss_can_have_are_refused(other: str, smoothing: float, said: str) -> None:
+    metadata = Metadata(
+        name="maps", stuff_classes=["background", "road"], annotated_stuff_classes=["background"], other_class=other
+    )
+    (line,) = wrong_other_class(metadata, "stuff_classes", "MODEL.SEM_SEG_HEAD.LABEL_SMOOTHING", smoothing)
+    assert re.search(said, line)
 
 
 @pytest.mark.parametrize(

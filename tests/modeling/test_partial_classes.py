@@ -131,7 +131,7 @@ def of_pixel(label: int, probabilities: tuple[int, ...] = (1, 2, 3)) -> tuple[Te
     """Cross entropy and its gradient at one pixel of which class 0 is the other one, and may hide class 1."""
     logits = torch.tensor(probabilities).double().log()[None, :, None, None].requires_grad_()
     target = torch.tensor([[[label]]])
-    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([[True, True, False]]))
+    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([0, 1]), torch.tensor([[True, True]]))
     loss = F.cross_entropy(united(logits, target, hidden), target)
     (gradient,) = torch.autograd.grad(loss, logits)
     return loss.detach(), gradient.flatten()
@@ -155,7 +155,7 @@ def test_pixels_that_are_labelled_are_what_they_are_said_to_be(label: int) -> No
 def test_the_union_is_sure_where_the_scores_are_far_apart() -> None:
     logits = torch.tensor([-200.0, 300.0, 0.0])[None, :, None, None]
     target = torch.zeros(1, 1, 1, dtype=torch.long)
-    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([[True, True, False]]))
+    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([0, 1]), torch.tensor([[True, True]]))
     assert F.cross_entropy(united(logits, target, hidden), target) == 0
 
 
@@ -163,7 +163,7 @@ def test_dice_of_a_hidden_class_costs_nothing_where_it_may_be() -> None:
     target = torch.zeros(1, 2, 2, dtype=torch.long)
     logits = torch.zeros(1, 3, 2, 2)
     logits[:, 1] = 60.0  # it sees the hidden class wherever the label says other
-    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([[True, True, False]]))
+    hidden = HiddenClasses(torch.tensor([0]), torch.tensor([0, 1]), torch.tensor([[True, True]]))
     assert dice_loss(logits, target, 255).item() == pytest.approx(1)
     assert dice_loss(united(logits, target, hidden), target, 255).item() == pytest.approx(0, abs=1e-6)
 

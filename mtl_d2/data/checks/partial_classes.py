@@ -15,6 +15,8 @@ from mtl_d2.data.annotated_classes import (
     annotated_classes,
     nearest,
     of_image,
+    other_class,
+    other_key,
     wrong_names,
 )
 from mtl_d2.data.class_mapping import SYNONYMS
@@ -63,6 +65,29 @@ def annotated_all_the_same(metadata: Metadata, records: Sequence[Mapping[str, An
         yield (
             f"{count} of its annotations are of classes that `annotated_classes` in its metadata leaves out, the first "
             f"is {first}: name the class there, under `not_exhaustive_classes` if others are missing, or drop them"
+        )
+
+
+def wrong_other_class(metadata: Metadata, classes_key: str, option: str, smoothing: float) -> Iterator[str]:
+    """A class of pixels that may hide others which is none, or which the loss cannot have.
+
+    Args:
+        metadata: of the data set.
+        classes_key: of the list of classes.
+        option: the config key of ``smoothing``.
+        smoothing: the share of each pixel's target that is spread over all classes.
+    """
+    try:
+        hides = other_class(metadata, classes_key)
+    except DataError as error:
+        yield str(error).partition(": ")[2]
+        return
+    if not hides or smoothing == 0 or wrong_lists(metadata, classes_key):
+        return
+    if not annotated_classes(metadata, classes_key).are_all:
+        yield (
+            f"its pixels of `{other_key(classes_key)}` may be of several classes, for which {option} {smoothing} is "
+            "not defined: set it to 0.0"
         )
 
 

@@ -59,10 +59,12 @@ class HiddenClasses(NamedTuple):
 
     Attributes:
         other: (N,) the id of pixels that show nothing annotated; -1 = there is none, or it hides no class.
-        union: (N, C) bool, the classes that such pixels may have, ``other`` among them.
+        ids: (K,) of the classes that are in the union of some image.
+        union: (N, K) bool, which of them such pixels may have, ``other`` among them.
     """
 
     other: Tensor
+    ids: Tensor
     union: Tensor
 
 
@@ -79,13 +81,15 @@ def hidden_of(samples: Sequence[dict], device: torch.device, classes_key: str, o
     number = next((len(sample[key]) for sample in samples if key in sample and other_key in sample), None)
     if number is None:
         return None
-    union, others = torch.ones(len(samples), number, dtype=torch.bool), torch.full((len(samples),), -1)
+    union, others = torch.zeros(len(samples), number, dtype=torch.bool), torch.full((len(samples),), -1)
     for i, sample in enumerate(samples):
         if key in sample and other_key in sample:
             others[i] = sample[other_key]
             union[i] = ~sample[key]
             union[i, others[i]] = True
-    return HiddenClasses(others.to(device), union.to(device))
+    (ids,) = union.any(0).nonzero(as_tuple=True)  # on the host, where nothing waits
+    union[others < 0] = True  # which is not looked at; a sum of nothing would have no gradient
+    return HiddenClasses(others.to(device), ids.to(device), union[:, ids].to(device))
 
 
 def united(logits: Tensor, target: Tensor, hidden: HiddenClasses) -> Tensor:
@@ -100,9 +104,10 @@ def united(logits: Tensor, target: Tensor, hidden: HiddenClasses) -> Tensor:
         target: (N, H, W) class ids.
         hidden: of the N images.
     """
-    union = hidden.union[..., None, None]  # (N, C, 1, 1)
-    ids = torch.arange(logits.shape[1], device=logits.device)
-    is_other = (hidden.other[:, None] == ids)[..., None, None]
+    scores = logits[:, hidden.ids]  # (N, K, H, W): only these change
+    union = hidden.union[..., None, None]
+    is_other = (hidden.other[:, None] == hidden.ids)[..., None, None]
     here = (target == hidden.other[:, None, None])[:, None]  # (N, 1, H, W)
-    together = logits.masked_fill(~union, -torch.inf).logsumexp(1, keepdim=True)
-    return torch.where(here & is_other, together, logits.masked_fill(here & union, SURELY_NOT))
+    together = scores.masked_fill(~union, -torch.inf).logsumexp(1, keepdim=True)
+    scores = torch.where(here & is_other, together, scores.masked_fill(here & union, SURELY_NOT))
+    return logits.index_copy(1, hidden.ids, scores)
