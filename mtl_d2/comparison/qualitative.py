@@ -204,8 +204,8 @@ def draw_sheet(sheet: Sheet, columns: Sequence[str], palette: Palette) -> Figure
 
 def _spread(name: str, images: int, cfg: CfgNode) -> Iterator[tuple[int, dict[str, Any]]]:
     """Places in the test loader and records of some images, the middles of as many equal parts of a test set."""
+    samples: Any = build_test_loader(cfg, name).dataset  # which maps classes to the run's
     records = {record["file_name"]: record for record in read_records(name)}
-    samples: Any = build_test_loader(cfg, name).dataset
     total = len(samples)
     for i in range(min(images, total)):
         index = int((i + 0.5) * total / min(images, total))
