@@ -16,7 +16,8 @@ from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.data.loader import training_records
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.options import defaults
-from mtl_d2.tasks.sources import NOT_DRAWN
+from mtl_d2.tasks.sources import NOT_DRAWN, labels_of
+from mtl_d2.tasks.task import LabelSource
 
 from .taught_folder import CONFIDENT, write_folder
 
@@ -54,6 +55,14 @@ def test_how_the_ground_truth_is_stored_says_nothing_of_a_teachers_map(taught):
     sample = MultiTaskMapper(taught)(record, 0)
     assert 1 in sample["pseudo/sem_seg"]
     assert sample["pseudo/sem_seg"].ne(7).all()
+
+
+def test_what_the_ground_truth_is_annotated_for_says_nothing_of_a_teachers_labels(taught):
+    record = {**training_records(taught, DET)[0], "annotated_classes": bytes([2] + [0] * 9)}
+    sample = MultiTaskMapper(taught)(record, 0)
+    assert sample["annotated_classes"].tolist() == [True] + [False] * 9
+    assert "pseudo/annotated_classes" not in sample
+    assert "annotated_classes" not in labels_of(sample, LabelSource("pseudo/"))
 
 
 def test_without_folders_samples_are_as_they_were(cfg, tiny_root):
