@@ -269,7 +269,8 @@ class Batch:
         """The terms of task i's loss in a micro-batch: those of each source of labels, and their factor in L_i."""
         task = self.model.tasks[i]
         factors = [source.weight * share for source, share in zip(task.sources, part.shares[i], strict=True)]
-        return [(own, factor) for own, factor in zip(task.by_source(terms), factors, strict=True) if own]
+        parts = [terms] if len(factors) == 1 else task.by_source(terms)
+        return [(own, factor) for own, factor in zip(parts, factors, strict=True) if own]
 
     def connected(self, part: MicroBatch) -> list[Group]:
         """All samples of a micro-batch together, with heads to run in one graph with the trunk."""
