@@ -26,8 +26,37 @@ from mtl_d2.options import Options, declare, number
 from mtl_d2.parallel.reduction import Reduction
 
 
+class SemanticLosses:
+    """The loss of a semantic head that has ``layers(features)`` and ``map_losses``."""
+
+    layers: Any
+    map_losses: Any
+
+    def task_losses(
+        self,
+        features: dict[str, Tensor],
+        targets: list[Tensor],
+        reduction: Reduction,
+        device: torch.device,
+        hidden: HiddenClasses | None = None,
+    ) -> dict[str, Tensor]:
+        """The terms of the loss, empty without samples: their counts are still summed over processes.
+
+        Args:
+            features: by name, each (N, C, Hi, Wi).
+            targets: N maps (H, W) of class ids, ``ignore_value`` = no label; may be smaller than the padded image.
+            reduction: sums pixels and images over processes.
+            device: where the counts of a process without samples live.
+            hidden: what pixels may be that are labelled as something else; None = all are what they are labelled as.
+        """
+        if not targets:
+            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
+            return {}
+        return self.map_losses(self.layers(features), targets, reduction, hidden)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNEntropyHead(SemSegFPNHead):
+class SemSegFPNEntropyHead(SemanticLosses, SemSegFPNHead):
     """detectron2's Panoptic-FPN semantic head; cross entropy is a mean over the labelled pixels of its own samples.
 
     Differs from: ``SemSegFPNHead`` in nothing for one process; several processes have one mean over all their pixels.
@@ -41,20 +70,6 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         dice = _of_another(cfg, "SemSegFPNDiceHead", _DICE_HEAD_OPTIONS)
         return [*_of_another(cfg, "SemSegMapHead", _MAP_HEAD_OPTIONS), *dice]
 
-    def task_losses(
-        self,
-        features: dict[str, Tensor],
-        targets: list[Tensor],
-        reduction: Reduction,
-        device: torch.device,
-        hidden: HiddenClasses | None = None,
-    ) -> dict[str, Tensor]:
-        """The semantic loss; args as for ``SemSegFPNDiceHead``."""
-        if not targets:
-            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
-            return {}
-        return self.map_losses(self.layers(features), targets, reduction, hidden)
-
     def map_losses(
         self,
         output: Tensor,
@@ -62,7 +77,7 @@ class SemSegFPNEntropyHead(SemSegFPNHead):
         reduction: Reduction,
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
-        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
         logits, target = upsampled(self, output, targets)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         logits = logits if hidden is None else united(logits, target, hidden)
@@ -103,7 +118,7 @@ def _listed(value: Any) -> Any:
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegMapHead(nn.Module):
+class SemSegMapHead(SemanticLosses, nn.Module):
     """Scores of classes from the layers of ``MODEL.SEM_SEG_HEAD.LAYERS``; cross entropy is a mean over labelled pixels.
 
     Differs from: ``SemSegFPNEntropyHead`` in nothing where the layers are "fpn".
@@ -153,20 +168,6 @@ class SemSegMapHead(nn.Module):
         """One sentence for each setting of ``cfg`` that this head does not follow."""
         return _of_another(cfg, "SemSegFPNDiceHead", _DICE_HEAD_OPTIONS)
 
-    def task_losses(
-        self,
-        features: dict[str, Tensor],
-        targets: list[Tensor],
-        reduction: Reduction,
-        device: torch.device,
-        hidden: HiddenClasses | None = None,
-    ) -> dict[str, Tensor]:
-        """The semantic loss; args as for ``SemSegFPNDiceHead``."""
-        if not targets:
-            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
-            return {}
-        return self.map_losses(self.layers(features), targets, reduction, hidden)
-
     def map_losses(
         self,
         output: Tensor,
@@ -174,7 +175,7 @@ class SemSegMapHead(nn.Module):
         reduction: Reduction,
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
-        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
         logits = at_image_size(output, self.common_stride // self.loss_stride)
         target = _padded(targets, logits, self.ignore_value, self.loss_stride)
         pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
@@ -191,7 +192,7 @@ class SemSegMapHead(nn.Module):
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNDiceHead(SemSegFPNHead):
+class SemSegFPNDiceHead(SemanticLosses, SemSegFPNHead):
     """detectron2's Panoptic-FPN semantic head with cross entropy + dice, each a mean over its own samples.
 
     Paper: the semantic loss of MCLGS's BDD100K setup, 0.5 cross entropy + 0.5 dice.
@@ -230,28 +231,6 @@ class SemSegFPNDiceHead(SemSegFPNHead):
             "it at 1.0",
         ]
 
-    def task_losses(
-        self,
-        features: dict[str, Tensor],
-        targets: list[Tensor],
-        reduction: Reduction,
-        device: torch.device,
-        hidden: HiddenClasses | None = None,
-    ) -> dict[str, Tensor]:
-        """The two terms of the semantic loss.
-
-        Args:
-            features: by name, each (N, C, Hi, Wi).
-            targets: N maps (H, W) of class ids, ``ignore_value`` = no label; may be smaller than the padded image.
-            reduction: sums pixels and images over processes.
-            device: where the counts of a process without samples live.
-            hidden: what pixels may be that are labelled as something else; None = all are what they are labelled as.
-        """
-        if not targets:
-            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
-            return {}
-        return self.map_losses(self.layers(features), targets, reduction, hidden)
-
     def map_losses(
         self,
         output: Tensor,
@@ -259,7 +238,7 @@ class SemSegFPNDiceHead(SemSegFPNHead):
         reduction: Reduction,
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
-        """The same of what the layers gave, (N, C, h, w) for the N > 0 samples."""
+        """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
         logits, target = upsampled(self, output, targets)
         pixels, images = _counts(target, self.ignore_value, reduction).to(logits.dtype)
         logits = logits if hidden is None else united(logits, target, hidden)
