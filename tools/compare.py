@@ -25,10 +25,11 @@ from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.page import write_tables
 from mtl_d2.comparison.plan import PlannedRun, plan_runs
 from mtl_d2.comparison.progress import Progress
-from mtl_d2.comparison.runner import Runner, is_locked
+from mtl_d2.comparison.runner import Runner
 from mtl_d2.comparison.spec import Comparison, read_comparison
 from mtl_d2.comparison.state import CONSOLE, FAILED, FINISHED, changes, read_outcome, set_aside
 from mtl_d2.comparison.tables import DECIMALS, metric_title
+from mtl_d2.locks import is_locked
 from mtl_d2.report.precision import metric_precision
 from mtl_d2.report.tables import duration
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -28,8 +27,8 @@ from mtl_d2.comparison.state import (
     write_outcome,
 )
 from mtl_d2.files import write_atomically
+from mtl_d2.locks import lock_folder
 
-LOCK = ".lock"
 PATIENCE = 20.0  # seconds that a process has to end after it was asked to
 POLL = 0.2  # seconds between two looks at the processes
 
@@ -153,25 +152,6 @@ class Runner:
             while not self._ended(child):
                 time.sleep(0.05)
             _was_asked(child.run.folder)
-
-
-def lock_folder(folder: Path) -> IO | None:
-    """An open file that keeps others out of ``folder`` until all processes that have it open have closed it."""
-    file = (folder / LOCK).open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process is training in ``folder``."""
-    lock = lock_folder(folder)
-    if lock is not None:
-        lock.close()
-    return lock is None
 
 
 def _was_asked(folder: Path) -> None:

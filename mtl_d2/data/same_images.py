@@ -18,11 +18,11 @@ from mtl_d2.data.objects import is_region
 from mtl_d2.data.pictures import copied, picture
 from mtl_d2.options import choice, declare
 from mtl_d2.tasks.base import TaskKind
+from mtl_d2.tasks.sources import PSEUDO
 
 logger = logging.getLogger(__name__)
 
 KEEP, MERGE, REFUSE = "keep", "merge", "refuse"
-TEACHER = "pseudo/"  # how the keys of labels begin that a model gave
 SIZE = ("height", "width")
 
 declare(
@@ -184,8 +184,8 @@ def _one(merged: Merged, first: Record, second: Record, kinds: Sequence[TaskKind
                 what = f"two data sets label {kind.task!r} differently"
                 merged.conflicts.setdefault(what, []).append(second["file_name"])
             added |= label or {}
-        if TEACHER + kind.record_key not in first:
-            added |= {TEACHER + key: second[TEACHER + key] for key in keys if TEACHER + key in second}
+        if PSEUDO + kind.record_key not in first:
+            added |= {PSEUDO + key: second[PSEUDO + key] for key in keys if PSEUDO + key in second}
     states = {annotated_key(kind.classes_key) for kind in kinds} & added.keys()
     whole = {key for key in states if AnnotatedClasses(added[key]).are_all}  # records do not say so then
     return {key: value for key, value in {**first, **added}.items() if key not in whole}

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.data import MetadataCatalog
 
+from mtl_d2.config_checks.sentences import the_first
 from mtl_d2.data.annotated_classes import (
     EXHAUSTIVE,
     NOT_ANNOTATED,
@@ -28,7 +29,6 @@ from mtl_d2.data.annotated_classes import (
 )
 from mtl_d2.data.errors import DataError
 
-SHOWN = 5  # classes that a line names
 Ids = frozenset[int]
 Ids2d = npt.NDArray[Any]
 Record = dict[str, Any]
@@ -208,6 +208,4 @@ def _absent(names: Sequence[str], ids: Ids) -> Iterator[str]:
 
 
 def _some(names: Sequence[str], ids: Ids | set[int]) -> str:
-    chosen = [str(names[k]) for k in sorted(ids)]
-    rest = f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
-    return ", ".join(chosen[:SHOWN]) + rest
+    return the_first([str(names[k]) for k in sorted(ids)])

@@ -73,8 +73,12 @@ def attach(
 
 def _serving(manifest: Manifest, dataset: str, kind: TaskKind) -> Iterable[TaskKind]:
     """The tasks of a folder whose labels are, or hold, those of a student's task: masks have boxes around them."""
-    known = (kind_of(task) for task, labels in manifest.items() if dataset in labels.datasets and is_known(task))
-    return (source for source in known if isinstance(source, type(kind)) and source.sample_key == kind.sample_key)
+    return (kind_of(task) for task, labels in manifest.items() if dataset in labels.datasets and serves(task, kind))
+
+
+def serves(task: str, kind: TaskKind) -> bool:
+    """Whether labels of ``task`` are, or hold, those of ``kind``."""
+    return is_known(task) and isinstance(kind_of(task), type(kind)) and kind_of(task).sample_key == kind.sample_key
 
 
 def _require_usable(

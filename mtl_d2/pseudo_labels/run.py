@@ -12,10 +12,10 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from mtl_d2.comparison.runner import lock_folder
 from mtl_d2.data.annotations import evaluation_records
 from mtl_d2.data.errors import DataError
 from mtl_d2.files import WriteError
+from mtl_d2.locks import lock_folder
 from mtl_d2.pseudo_labels.claim import claim_folder
 from mtl_d2.pseudo_labels.folder import form_of
 from mtl_d2.pseudo_labels.image_names import image_name

@@ -12,7 +12,7 @@ import pytest
 from made_up import UPDATES, planned
 
 from mtl_d2.comparison.progress import Progress
-from mtl_d2.comparison.runner import Runner, is_locked, lock_folder
+from mtl_d2.comparison.runner import Runner
 from mtl_d2.comparison.state import (
     CONFIG,
     FAILED,
@@ -25,6 +25,7 @@ from mtl_d2.comparison.state import (
     set_aside,
     write_outcome,
 )
+from mtl_d2.locks import is_locked, lock_folder
 
 FAKE = Path(__file__).with_name("fake_training.py")
 

@@ -13,13 +13,13 @@ from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 
 import mtl_d2.modeling  # noqa: F401
-from mtl_d2.comparison.runner import lock_folder
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.data import DataError, register_all
 from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.reading import read_records
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.engine.checkpoint import CheckpointError
+from mtl_d2.locks import lock_folder
 from mtl_d2.pseudo_labels import parts, run
 from mtl_d2.pseudo_labels.folder import attach
 from mtl_d2.pseudo_labels.labelling import read_samples

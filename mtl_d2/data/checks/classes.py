@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from mtl_d2.config_checks.sentences import the_first
 from mtl_d2.data.annotated_classes import EXHAUSTIVE, annotated_classes
 from mtl_d2.data.checks.partial_classes import wrong_lists
 from mtl_d2.data.class_mapping import LISTS
@@ -17,7 +18,6 @@ from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.registry import kinds_of
 
 Labelled = Mapping[str, set[str]]
-SHOWN = 5  # classes that a line names
 
 
 def wrong_number(cfg: CfgNode, metadata: Metadata, kind: TaskKind) -> Iterator[str]:
@@ -103,10 +103,9 @@ def background_classes(shown: Mapping[str, set[Any]]) -> Iterator[tuple[str, str
         negative = annotated_classes(metadata).ids(EXHAUSTIVE) if not wrong_lists(metadata, "thing_classes") else set()
         missing = [str(names[k]) for k in sorted((everywhere - ids) & negative)]
         if missing:
-            rest = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             yield (
                 name,
-                f"has no object of class {', '.join(missing[:SHOWN])}{rest}, of which other training sets have some: "
+                f"has no object of class {the_first(missing)}, of which other training sets have some: "
                 "where its images show any, they are trained as background; label them, leave the class out, or say by "
                 "`annotated_classes` in its metadata what it is labelled for",
             )

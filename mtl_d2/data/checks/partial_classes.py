@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from mtl_d2.config_checks.sentences import the_first
 from mtl_d2.data.annotated_classes import (
     EXHAUSTIVE,
     NOT_ANNOTATED,
@@ -21,8 +22,6 @@ from mtl_d2.data.annotated_classes import (
 )
 from mtl_d2.data.class_mapping import SYNONYMS
 from mtl_d2.data.errors import DataError
-
-SHOWN = 5  # classes that a line names
 
 
 def wrong_synonyms(metadata: Metadata, lists: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -108,27 +107,24 @@ def nowhere_annotated(names: Sequence[str], classes_key: str, tasks: Sequence[st
         return  # what is wrong with them is said elsewhere
     known = [{s.states[i] for s in states if s is not None} for i in range(len(classes))]
     what = " and ".join(map(repr, tasks))
-    untaught = [name for name, of_class in zip(classes, known, strict=True) if of_class == {NOT_ANNOTATED}]
+    untaught = [repr(name) for name, of_class in zip(classes, known, strict=True) if of_class == {NOT_ANNOTATED}]
     if untaught:
         yield (
             "",
-            f"no training set ({', '.join(names)}) is annotated for {_some(untaught)}, which {what} is to learn: leave "
-            "it out of MTL.DATA.CLASSES, give `class_synonyms`, or add a data set that has it",
+            f"no training set ({', '.join(names)}) is annotated for {the_first(untaught)}, which {what} is to learn: "
+            "leave it out of MTL.DATA.CLASSES, give `class_synonyms`, or add a data set that has it",
         )
-    one_sided = [n for n, of in zip(classes, known, strict=True) if EXHAUSTIVE not in of and of != {NOT_ANNOTATED}]
+    one_sided = [
+        repr(n) for n, of in zip(classes, known, strict=True) if EXHAUSTIVE not in of and of != {NOT_ANNOTATED}
+    ]
     if one_sided:
         yield (
             names[0],
-            f"no training set is annotated exhaustively for {_some(one_sided)}: nothing teaches {what} what it is not, "
-            "so that it may be seen everywhere; add images that show all of it, or none",
+            f"no training set is annotated exhaustively for {the_first(one_sided)}: nothing teaches {what} what it is "
+            "not, so that it may be seen everywhere; add images that show all of it, or none",
         )
 
 
 def _states(name: str, classes_key: str) -> AnnotatedClasses | None:
     metadata = MetadataCatalog.get(name)
     return None if wrong_lists(metadata, classes_key) else annotated_classes(metadata, classes_key)
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + rest

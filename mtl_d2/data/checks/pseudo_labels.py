@@ -10,10 +10,9 @@ from detectron2.config import CfgNode
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.pseudo_labelled import labelled_twice
-from mtl_d2.pseudo_labels.folder import tasks_in
+from mtl_d2.pseudo_labels.folder import serves, tasks_in
 from mtl_d2.pseudo_labels.manifest import read_manifest
-from mtl_d2.tasks.base import TaskKind
-from mtl_d2.tasks.registry import is_known, kind_of, kinds_of
+from mtl_d2.tasks.registry import is_known, kinds_of
 
 Labelled = Mapping[str, set[str]]  # data set -> tasks of the config that it labels
 
@@ -43,7 +42,7 @@ def _left_aside(cfg: CfgNode) -> Iterator[str]:
     for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS:
         manifest = read_manifest(Path(folder))
         for task in manifest:
-            if not any(_serves(task, kind) for kind in kinds):
+            if not any(serves(task, kind) for kind in kinds):
                 yield f"{folder} has pseudo labels for task {task!r}, which is not in MTL.TASKS: they are left aside"
         if not any(tasks_in(folder, name, cfg.MTL.TASKS) for name in cfg.DATASETS.TRAIN):
             datasets = dict.fromkeys(name for labels in manifest.values() for name in labels.datasets)
@@ -51,8 +50,3 @@ def _left_aside(cfg: CfgNode) -> Iterator[str]:
                 f"{folder} has no pseudo labels for a data set of DATASETS.TRAIN, only for {', '.join(datasets)}: "
                 "nothing is learnt from it"
             )
-
-
-def _serves(task: str, kind: TaskKind) -> bool:
-    """Whether labels of ``task`` are, or hold, those of ``kind``."""
-    return is_known(task) and isinstance(kind_of(task), type(kind)) and kind_of(task).sample_key == kind.sample_key
