@@ -30,7 +30,7 @@ INSTALL_REQUIRES = [
     "iopath>=0.1.7,<0.2",  # detectron2's own bounds
     "PyYAML>=5.4",  # reads configs; the first with wheels for Python 3.10
     "tabulate>=0.9",  # the table of results
-    "timm>=1.0.22",  # trunks, optimizers; the first that builds transformers on the device "meta"
+    "timm>=1.0.30",  # trunks, optimizers; the first that builds RegNets, too, on the device "meta"
     "tensorboard>=2.12",  # detectron2's event writer, the first for protobuf 4
 ]
 CITYSCAPES_REQUIRES = [

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 TAIL = 4000  # characters of a block's output that are kept
 
 
@@ -36,10 +37,11 @@ class Block:
 
     Attributes:
         about: in a line.
-        command: program and arguments; ``{json}`` is the file that takes its figures.
+        command: program and arguments; ``{folder}`` takes its figures, as ``figures.json`` or a training's results.
         smoke: arguments in the place of ``full``'s for the smallest run.
         full: arguments for the figures.
         seconds: time limit.
+        data: folder below ``DETECTRON2_DATASETS`` without which it is left out.
     """
 
     about: str
@@ -47,10 +49,12 @@ class Block:
     full: tuple[str, ...] = ()
     smoke: tuple[str, ...] = ()
     seconds: float = 120
+    data: str = ""
 
 
-BENCHMARK = ("tools/benchmark.py", "--json", "{json}")
-PROFILE = ("tools/profile_update.py", "--json", "{json}")
+FIGURES = ("figures.json", "results.json")
+BENCHMARK = ("tools/benchmark.py", "--json", "{folder}/figures.json")
+PROFILE = ("tools/profile_update.py", "--json", "{folder}/figures.json")
 LARGE = ("--model", "r50", "--size", "800x1344", "--batch", "2")
 SMALL = ("--model", "small", "--size", "64x96", "--batch", "2")
 ONE = (*SMALL, "--rounds", "1")
@@ -119,17 +123,32 @@ BLOCKS = {
         (*ONE, "--variants", "mclgs"),
         seconds=180,
     ),
+    "recompute": Block(
+        "an update that computes the trunk's activations again",
+        BENCHMARK,
+        (
+            *("--model", "r50", "--size", "512x896", "--batch", "4", "--rounds", "10", "--memory"),
+            *("--variants", "joint", "joint-recompute", "mclgs", "mclgs-recompute"),
+        ),
+        (*ONE, "--variants", "mclgs-recompute"),
+    ),
+    "multi mnist": Block(
+        "a training on Multi-MNIST at the paper's length",
+        ("tools/train_net.py", "--config-file", "configs/multi_mnist_equal.yaml", "OUTPUT_DIR", "{folder}"),
+        ("MODEL.DEVICE", "cuda", "MTL.CHANNELS_LAST", "False"),
+        ("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
+        seconds=480,
+        data="mnist",
+    ),
 }
 
 
 def run(block: Block, smoke: bool, device: str, seconds: float) -> dict[str, Any]:
     """Figures, output and seconds of one block."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = Path(folder, "figures.json")
-        command = [
-            word.replace("{json}", str(figures)) for word in (*block.command, *(block.smoke if smoke else block.full))
-        ]
-        if "{json}" in block.command:
+        words = (*block.command, *(block.smoke if smoke else block.full))
+        command = [word.replace("{folder}", folder) for word in words]
+        if any("figures.json" in word for word in words):
             command += ["--device", device]
         start = time.perf_counter()
         try:
@@ -142,9 +161,15 @@ def run(block: Block, smoke: bool, device: str, seconds: float) -> dict[str, Any
             status, output = None, (error.stdout or b"").decode(errors="replace")
         found = {"status": status, "seconds": round(time.perf_counter() - start, 1), "command": " ".join(command)}
         found["output"] = output[-TAIL:]
-        if figures.is_file():
-            found["figures"] = json.loads(figures.read_text(encoding="utf-8"))
+        for figures in (Path(folder, name) for name in FIGURES):
+            if figures.is_file():
+                found["figures"] = json.loads(figures.read_text(encoding="utf-8"))
         return found
+
+
+def has_data(block: Block) -> bool:
+    """Whether what it reads is on this machine."""
+    return not block.data or (DATA / block.data).is_dir()
 
 
 def machine(device: str) -> dict[str, str]:
@@ -176,12 +201,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left = end - time.monotonic()
         if found["blocks"].get(name, {}).get("status") == 0 or left <= 0:
             continue
+        if not has_data(BLOCKS[name]):
+            print(f"== {name}: left out, {DATA / BLOCKS[name].data} is not there\n", flush=True)
+            continue
         print(f"== {name}: {BLOCKS[name].about}", flush=True)
         block = run(BLOCKS[name], args.smoke, args.device, min(BLOCKS[name].seconds, left))
         print(f"{block['output']}\n== {name}: status {block['status']}, {block['seconds']} s\n", flush=True)
         found["blocks"][name] = block
         args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    failed = [name for name in args.only if found["blocks"].get(name, {}).get("status") != 0]
+    wanted = [name for name in args.only if has_data(BLOCKS[name])]
+    failed = [name for name in wanted if found["blocks"].get(name, {}).get("status") != 0]
     print(f"figures: {args.json}" + (f"; not done: {', '.join(failed)}" if failed else ""))
     return bool(failed)
 

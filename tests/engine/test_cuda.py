@@ -5,10 +5,12 @@ import torch
 import torch.distributed as dist
 from detectron2.utils.events import EventStorage
 from running import train
-from small import sample, small_model, small_rcnn_cfg
+from small import sample, small_cfg, small_model, small_rcnn_cfg
+from taught import taught_sample, two_source_cfg
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.exact.rows import gramian
+from mtl_d2.engine.speed import speed_up
 from mtl_d2.parallel.all_ranks import AllRanks
 
 pytestmark = [
@@ -30,9 +32,48 @@ def rcnn():
     return small_model(cfg=small_rcnn_cfg("detection", "instance"))
 
 
-@pytest.mark.parametrize(("build", "tasks"), [(small_model, BOTH), (rcnn, ("detection", "instance"))])
-def test_gradients_are_those_of_the_cpu(build, tasks):
-    samples = [sample(*tasks, seed=i, size=(64, 96) if i else (48, 80)) for i in range(3)]
+def two_sources():
+    return small_model(cfg=two_source_cfg(small_cfg()))
+
+
+def recomputing():
+    cfg = small_cfg()
+    cfg.MTL.RECOMPUTE = True
+    model = small_model(cfg=cfg)
+    speed_up(model, cfg)
+    return model
+
+
+def samples_of(*tasks):
+    return [sample(*tasks, seed=i, size=(64, 96) if i else (48, 80)) for i in range(3)]
+
+
+def partly_annotated(*tasks):
+    """Objects of class 1 are not annotated in one image."""
+    one, *others = samples_of(*tasks)
+    instances, known = one["instances"], torch.tensor([True, False, True, True])
+    return [one | {"instances": instances[instances.gt_classes != 1], "annotated_classes": known}, *others]
+
+
+def taught():
+    sources = [(BOTH, ("detection",)), (("semantic",), BOTH), (("detection",), ())]
+    return [taught_sample(*pair, seed=i) for i, pair in enumerate(sources)]
+
+
+CASES = {
+    "fcos": (small_model, lambda: samples_of(*BOTH)),
+    "rcnn": (rcnn, lambda: samples_of("detection", "instance")),
+    "two sources of labels": (two_sources, taught),
+    "classes not annotated": (small_model, lambda: partly_annotated(*BOTH)),
+    "classes not annotated, rcnn": (rcnn, lambda: partly_annotated("detection", "instance")),
+    "recomputed": (recomputing, lambda: samples_of(*BOTH)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_the_cpu(case):
+    build, make = CASES[case]
+    samples = make()
     losses, rows = exact_gradients(build().double(), samples)
     there, found = exact_gradients(build().double().cuda(), samples)
     torch.testing.assert_close(there, losses, rtol=1e-6, atol=0)
