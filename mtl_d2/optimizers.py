@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import timm.optim
 import torch
 from detectron2.solver import build_optimizer as build_detectron2_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
@@ -84,6 +83,8 @@ def optimizer_kind(call: Call) -> Kind:
     Raises:
         CallError: there is none of that name, with the nearest; or timm needs more for it than there is here.
     """
+    import timm.optim  # with all of timm; not for detectron2's SGD
+
     torchs = {name.lower(): kind for name, kind in vars(torch.optim).items() if _is_optimizer(kind)}
     timms = timm.optim.list_optimizers()
     name = call.name.lower()

@@ -25,7 +25,7 @@ from detectron2.engine import SimpleTrainer, hooks
 from mtl_d2.engine import MultiTaskTrainer
 from mtl_d2.evaluation.constant import fit_constant_predictor
 from mtl_d2.evaluation.results import add_results_row
-from mtl_d2.report import write_report
+from mtl_d2.report.page import write_report
 from mtl_d2.results_file import own_row
 
 TOOLS = Path(__file__).resolve().parent

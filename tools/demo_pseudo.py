@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 from mtl_d2.evaluation.delta import Metric, delta, direction
 from mtl_d2.evaluation.results import add_results_row
-from mtl_d2.report import write_report
+from mtl_d2.report.page import write_report
 from mtl_d2.results_file import own_row
 
 DATASETS = ("bdd100k_det_train", "bdd100k_sem_seg_train")

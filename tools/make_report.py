@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_d2.report import write_report
 from mtl_d2.report.file_names import CONFIG, METRICS, RESULTS
+from mtl_d2.report.page import write_report
 
 
 def main() -> int:

@@ -7,6 +7,8 @@ torchrun --nproc-per-node N tools/train_net.py --config-file ...     # on CPUs a
 
 from __future__ import annotations
 
+from mtl_d2 import collect_later  # isort: split
+
 import argparse
 import logging
 import sys
@@ -47,6 +49,8 @@ from mtl_d2.evaluation.results import add_results_row, number_of_parameters
 from mtl_d2.files import WriteError, naming, refusal, write_atomically
 from mtl_d2.processes import number_of_processes
 from mtl_d2.tasks.registry import label_files
+
+collect_later.as_ever()
 
 CONFIG = "config.yaml"  # detectron2's name for it
 # What a user can mend: told in a line, without a traceback.

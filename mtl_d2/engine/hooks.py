@@ -17,8 +17,6 @@ from mtl_d2.engine.generators import generator_states
 from mtl_d2.engine.stop import StopRequest, StopTraining
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.evaluation.results import EvaluationResults, add_results_row, number_of_parameters
-from mtl_d2.report import write_report
-from mtl_d2.report.pictures import write_pictures
 
 FAILURES_SHOWN = 3  # evaluations that a line names in which the same failed
 
@@ -157,6 +155,9 @@ class ReportHook(HookBase):
 
     def after_train(self) -> None:
         """Pictures only of a training that came to its end; the report of whatever there is."""
+        from mtl_d2.report.page import write_report  # brings Matplotlib and pandas, which no training waits for
+        from mtl_d2.report.pictures import write_pictures
+
         output = self.cfg.OUTPUT_DIR
         results = getattr(self.trainer, "_last_eval_results", None)
         notes = [*self.failed.told(), *getattr(results, "notes", ())]

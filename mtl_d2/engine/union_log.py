@@ -11,7 +11,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from mtl_d2.data.sampler import RankBatches
-from mtl_d2.report.union import EPOCHS, IN_SAMPLES, IN_UPDATES
+from mtl_d2.report.scalar_names import EPOCHS, IN_SAMPLES, IN_UPDATES
 
 logger = logging.getLogger(__name__)
 

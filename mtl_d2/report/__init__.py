@@ -1,5 +1,1 @@
-"""What a person looks at after a run: `report.html` and the pictures in it."""
-
-from mtl_d2.report.page import write_report
-
-__all__ = ["write_report"]
+"""What a person looks at after a run: `report.html`, by `mtl_d2.report.page.write_report`, and the pictures in it."""

@@ -11,8 +11,8 @@ import numpy as np
 from mtl_d2.report.charts import COLORS, angle_histogram, histogram, plot
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
 from mtl_d2.report.run import Run
+from mtl_d2.report.scalar_names import EPOCHS, IN_SAMPLES, IN_UPDATES
 from mtl_d2.report.series import Floats, Series
-from mtl_d2.report.union import EPOCHS, IN_SAMPLES, IN_UPDATES
 from mtl_d2.tasks.sources import PSEUDO
 
 # Prefixes that have a section of their own, and names that are shown somewhere else or say nothing.

@@ -6,9 +6,7 @@ import pandas as pd
 
 from mtl_d2.report.markup import Section, paragraph, table
 from mtl_d2.report.run import Run
-
-# How the names of these scalars begin: epochs of a data set; of a pair of tasks, a share of updates and of samples.
-EPOCHS, IN_UPDATES, IN_SAMPLES = "epochs/", "pairs/", "pairs_of_samples/"
+from mtl_d2.report.scalar_names import EPOCHS, IN_SAMPLES, IN_UPDATES
 
 
 def union_section(run: Run) -> Section | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.classification import classes_of, wrong_classes, wrong_images
 from mtl_d2.evaluation.classification import ACCURACY
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import ClassId
-from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.registry import task_kind
+
+if TYPE_CHECKING:
+    from mtl_d2.report.canvas import Canvas
 
 PREFIX = "class_"  # how the names of its tasks begin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtl_d2.data.checks.dense_maps import DenseFindings, odd_depths
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
@@ -16,12 +16,13 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.modeling.heads.dense import DepthHead
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DEPTH_LOSSES, POSITIVE
 from mtl_d2.options import choice, declare, number
-from mtl_d2.report.canvas import Canvas
-from mtl_d2.report.dense_pictures import depth_caption, depth_picture, depth_range
 from mtl_d2.tasks.base import Record
 from mtl_d2.tasks.dense import DenseTask, dense_tool, layer_options
 from mtl_d2.tasks.options import option_key, task_options
 from mtl_d2.tasks.registry import task_kind
+
+if TYPE_CHECKING:
+    from mtl_d2.report.canvas import Canvas
 
 KEYS = DepthMaps()
 OPTIONS = layer_options(
@@ -125,6 +126,8 @@ class Depth(DenseTask):
         self._draw(canvas, prediction.float().cpu().numpy(), metadata)
 
     def _draw(self, canvas: Canvas, depth: Any, metadata: Any) -> None:
+        from mtl_d2.report.dense_pictures import depth_caption, depth_picture, depth_range  # brings Matplotlib
+
         span = canvas.spans.setdefault(self.task, depth_range(depth))
         caption = depth_caption(depth, span, metadata.get(self.maps.unit, METRES))
         canvas.add_panel(f"{self.task}: {caption}", depth_picture(depth, span))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
@@ -21,9 +21,11 @@ from mtl_d2.evaluation.constant import ConstantObjects
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
 from mtl_d2.pseudo_labels.objects import ObjectForm
-from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, Sample, TaskKind
 from mtl_d2.tasks.registry import task_kind
+
+if TYPE_CHECKING:
+    from mtl_d2.report.canvas import Canvas
 
 NUMBER_OF_CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"  # for detectors of detectron2's own, and of others that say nothing
 # What evaluates boxes beside pycocotools, by the ``evaluator_type`` of data sets.

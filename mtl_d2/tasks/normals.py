@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtl_d2.data.checks.dense_maps import DenseFindings, odd_normals
 from mtl_d2.data.dense_maps import NormalsMaps
@@ -12,11 +12,12 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.modeling.heads.dense import NormalsHead
 from mtl_d2.modeling.heads.dense_losses import NORMALS_LOSSES
 from mtl_d2.options import declare
-from mtl_d2.report.canvas import Canvas
-from mtl_d2.report.dense_pictures import NORMALS_CAPTION, normals_picture
 from mtl_d2.tasks.base import Record
 from mtl_d2.tasks.dense import DenseTask, dense_tool, layer_options
 from mtl_d2.tasks.registry import task_kind
+
+if TYPE_CHECKING:
+    from mtl_d2.report.canvas import Canvas
 
 KEYS = NormalsMaps()
 OPTIONS = layer_options(
@@ -73,4 +74,6 @@ class Normals(DenseTask):
         self._draw(canvas, prediction.float().cpu().numpy().transpose(1, 2, 0))
 
     def _draw(self, canvas: Canvas, normals: Any) -> None:
+        from mtl_d2.report.dense_pictures import NORMALS_CAPTION, normals_picture  # brings Matplotlib
+
         canvas.add_panel(f"{self.task}: {NORMALS_CAPTION}", normals_picture(normals))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2.modeling import build_sem_seg_head
 from torch import nn
@@ -24,10 +24,12 @@ from mtl_d2.evaluation.truth import LabelMap
 from mtl_d2.modeling.heads.map_head import MapHead
 from mtl_d2.modeling.heads.map_layers import check_layers
 from mtl_d2.pseudo_labels.maps import MapForm
-from mtl_d2.report.canvas import Canvas
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
 from mtl_d2.tasks.registry import task_kind
+
+if TYPE_CHECKING:
+    from mtl_d2.report.canvas import Canvas
 
 KEYS = LabelMapKeys()
 

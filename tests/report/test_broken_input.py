@@ -13,9 +13,9 @@ from detectron2.data.catalog import Metadata
 from detectron2.structures import Boxes, BoxMode, Instances
 from synthetic_run import CONFIG, RESULTS, rows
 
-from mtl_d2.report import write_report
 from mtl_d2.report.drawing import draw
 from mtl_d2.report.objects import NO_AREA, NO_MASK, NOT_FINITE, UNREADABLE, read_objects
+from mtl_d2.report.page import write_report
 
 H, W = 48, 64
 NAMES = Metadata(thing_classes=["car", "person"], stuff_classes=["road", "sky"])

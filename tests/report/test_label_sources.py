@@ -2,7 +2,7 @@
 
 from synthetic_run import rows
 
-from mtl_d2.report import write_report
+from mtl_d2.report.page import write_report
 
 
 def titles(write_run, taught):

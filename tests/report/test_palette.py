@@ -19,8 +19,8 @@ from torch import nn
 
 from mtl_d2 import data
 from mtl_d2.config import add_mtl_config
-from mtl_d2.report import write_report
 from mtl_d2.report.drawing import draw
+from mtl_d2.report.page import write_report
 from mtl_d2.report.palette import APART, Palette
 from mtl_d2.report.pictures import write_pictures
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from mtl_d2 import data
 from mtl_d2.config import add_mtl_config
-from mtl_d2.report import gallery, write_report
+from mtl_d2.report import gallery
 from mtl_d2.report.drawing import draw as draw_picture
+from mtl_d2.report.page import write_report
 from mtl_d2.report.pictures import write_pictures
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)

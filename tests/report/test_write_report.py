@@ -12,7 +12,7 @@ import pytest
 import yaml
 from synthetic_run import CONFIG, RESULTS, loss_rows, rows
 
-from mtl_d2.report import write_report
+from mtl_d2.report.page import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

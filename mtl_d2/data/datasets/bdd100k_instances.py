@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
-from scipy import ndimage
 
 from mtl_d2.data.datasets.bdd100k_classes import INSTANCE_CLASSES
 from mtl_d2.data.datasets.bdd100k_objects import Tally
@@ -54,6 +53,8 @@ def masks_of_bitmask(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: it is no image of four 8-bit channels, or has another category.
     """
+    from scipy import ndimage  # which most trainings do without
+
     pixels = read_file(str(path), None)
     if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype != np.uint8:
         raise DataError(

@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
-from scipy import ndimage
 
 from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES, STUFF_COLORS
@@ -128,6 +127,8 @@ def objects(ids: np.ndarray, polygons: bool) -> Iterator[dict[str, Any]]:
         ids: (H, W) as ``instanceIds`` holds them.
         polygons: masks as polygons; else as RLE.
     """
+    from scipy import ndimage  # which most trainings do without
+
     found = np.flatnonzero(np.bincount(ids.reshape(-1)))
     wanted = [v for v in found.tolist() if _label_id(v) in _THING_OF_LABEL]
     numbers = np.zeros(int(found[-1]) + 1, np.int32)

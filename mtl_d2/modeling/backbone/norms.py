@@ -1,4 +1,7 @@
-"""Other norms in the place of a network's batch norms; the activations that timm puts into them are kept."""
+"""Other norms in the place of a network's batch norms; the activations that timm puts into them are kept.
+
+timm is imported where it is needed: with it a mistake in a config would be said a third of a second later.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 from detectron2.layers import NaiveSyncBatchNorm
-from timm.layers import BatchNormAct2d, GroupNormAct, convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,11 +20,15 @@ def frozen(network: nn.Module) -> nn.Module:
 
     detectron2's ``FrozenBatchNorm2d.convert_frozen_batchnorm`` would drop the activation in timm's ``BatchNormAct2d``.
     """
+    from timm.layers import freeze_batch_norm_2d
+
     return freeze_batch_norm_2d(network)
 
 
 def synchronized(network: nn.Module) -> nn.Module:
     """``network`` with torch's SyncBN; torch's own conversion would drop the activation in ``BatchNormAct2d``."""
+    from timm.layers import convert_sync_batchnorm
+
     return convert_sync_batchnorm(network)
 
 
@@ -44,6 +50,8 @@ def grouped(network: nn.Module) -> nn.Module:
 
 
 def _group_norm(norm: _BatchNorm) -> nn.GroupNorm:
+    from timm.layers import BatchNormAct2d, GroupNormAct
+
     channels = norm.num_features
     groups = max(count for count in range(1, MOST_GROUPS + 1) if channels % count == 0)
     if not isinstance(norm, BatchNormAct2d):
@@ -75,6 +83,8 @@ def naively_synchronized(network: nn.Module, stats_mode: str) -> nn.Module:
 
 
 def _naive_norm(norm: _BatchNorm, stats_mode: str) -> NaiveSyncBatchNorm:
+    from timm.layers import BatchNormAct2d
+
     kind = NaiveSyncBatchNormAct if isinstance(norm, BatchNormAct2d) else NaiveSyncBatchNorm
     replacement = kind(norm.num_features, norm.eps, norm.momentum, stats_mode=stats_mode)
     replacement.load_state_dict(norm.state_dict())

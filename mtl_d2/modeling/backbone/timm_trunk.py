@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import log2
 from typing import Any
 
-import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
@@ -182,6 +181,8 @@ def create_network(cfg: Any, channels: int, places: Sequence[int] | None = None)
     Raises:
         TrunkError: there is no such network, or timm cannot build it so; nearest names are given.
     """
+    import timm  # see norms.py
+
     options = cfg.MODEL.TIMM
     try:
         call = parse_call(options.NAME)
