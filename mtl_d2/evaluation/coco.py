@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.utils import comm
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from mtl_d2.data.annotations import image_key
-from mtl_d2.evaluation.object_truth import ObjectTruth, coco_api, object_truth
+from mtl_d2.evaluation.coco_ap import Results, evaluate_objects
+from mtl_d2.evaluation.object_truth import ObjectTruth, object_truth
 from mtl_d2.evaluation.tools import Tool
 
-Results = list[dict[str, Any]]
-ByImage = Mapping[int | str, frozenset[Any]]  # ids of categories
 MAX_DETECTIONS = 100  # of a class in an image, that COCO's evaluation looks at
 
 
@@ -121,7 +114,7 @@ class ObjectEvaluator(COCOEvaluator):
         only = None if img_ids is None else {self._truth.image_ids[key] for key in img_ids}
         for kind in self._tasks:
             truth = self._truth.api(kind, only)
-            evaluated = run_pycocotools(truth, results, kind, self._truth.left_out, self._truth.not_exhaustive)
+            evaluated = evaluate_objects(truth, results, kind, self._truth.left_out, self._truth.not_exhaustive)
             self._results[kind] = self._derive_coco_results(evaluated, kind, self._truth.classes)
 
     def _with_ids(self, prediction: dict[str, Any]) -> Results:
@@ -137,56 +130,3 @@ class ObjectEvaluator(COCOEvaluator):
             category_id = categories[result["category_id"]]
             objects.append({**result, "image_id": image_id, "category_id": category_id})
         return objects
-
-
-class FederatedEvaluation(COCOeval):
-    """Pycocotools' evaluation, to which what is predicted beside the objects of some classes is not wrong.
-
-    Paper: LVIS (Gupta et al., https://arxiv.org/abs/1908.03195), section 3.2: of a category that is not exhaustively
-    annotated in an image, a detection without a match is ignored there.
-    """
-
-    def __init__(self, truth: COCO, predicted: COCO, kind: str, not_exhaustive: ByImage) -> None:
-        """Args: as pycocotools has them; and the ids of those classes by that of an image."""
-        super().__init__(truth, predicted, kind)
-        self._not_exhaustive = not_exhaustive
-
-    def evaluateImg(self, imgId: Any, catId: Any, aRng: Any, maxDet: int) -> dict[str, Any] | None:  # noqa: N802
-        """See pycocotools."""
-        found = super().evaluateImg(imgId, catId, aRng, maxDet)
-        if found is not None and catId in self._not_exhaustive.get(imgId, ()):
-            found["dtIgnore"] = np.logical_or(found["dtIgnore"], found["dtMatches"] == 0)
-        return found
-
-
-def run_pycocotools(
-    truth: COCO,
-    results: Results,
-    kind: str,
-    left_out: ByImage = MappingProxyType({}),
-    not_exhaustive: ByImage = MappingProxyType({}),
-) -> COCOeval:
-    """Pycocotools' evaluation of the predictions on the images of ``truth``.
-
-    Args:
-        truth: its index.
-        results: COCO's.
-        kind: ``bbox`` or ``segm``.
-        left_out: by image, categories whose predictions are neither right nor wrong.
-        not_exhaustive: by image, those whose predictions can be right, and are not wrong.
-    """
-    # It takes an object's area from its box if there is one, from its mask otherwise.
-    shape = "bbox" if kind == "bbox" else "segmentation"
-    keys = ("image_id", "category_id", "score", shape)
-    counted = (r for r in results if r["category_id"] not in left_out.get(r["image_id"], ()))
-    kept = [{key: r[key] for key in keys} for r in counted if r["image_id"] in truth.imgs and shape in r]
-    with redirect_stdout(io.StringIO()) as said:
-        predicted = truth.loadRes(kept) if kept else coco_api({**truth.dataset, "annotations": []})
-        evaluation = FederatedEvaluation(truth, predicted, kind, not_exhaustive)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        said.seek(0)
-        said.truncate()
-        evaluation.summarize()
-    logging.getLogger(__name__).info("%s by pycocotools:\n%s", kind, said.getvalue().rstrip())
-    return evaluation
