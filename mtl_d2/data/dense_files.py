@@ -6,6 +6,7 @@ that lies on its side at all.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ CAMERA_AXES = "+x +y +z"
 UNIT_LENGTHS = (0.9, 1.1)  # of stored normals: the mean of several is shorter, and 8 bits and JPEG are not exact
 # Grey, which is 0 but for rounding, and black, which is as long as no unit vector, are no label in pictures of normals.
 PICTURED_LENGTHS = (0.5, 1.5)
+LEVELS = np.arange(1 << 16, dtype=np.uint16)
 
 
 class DenseLabel(NamedTuple):
@@ -137,10 +139,25 @@ def read_depth(path: str, encoding: Encoding, key: str = "") -> DenseLabel:
             f"{path}: holds {stored.dtype}, which depth as {names[0] if names else encoding.scale!r} is never stored "
             f"in: name its encoding by `depth_encoding` in its record or its metadata, {ENCODING_RULE}"
         )
+    if stored.dtype == np.uint16 and stored.size > len(LEVELS):
+        values, odd = _depth_of_levels(encoding)
+        return DenseLabel(values.take(stored), int(np.count_nonzero(odd.take(stored))) if odd.any() else 0)
+    values, odd = _decoded(stored, encoding)
+    return DenseLabel(values, int(np.count_nonzero(odd)))
+
+
+def _decoded(stored: Array, encoding: Encoding) -> tuple[Array, Array]:
+    """Depth as float32, 0 = no label; and where the stored number cannot be."""
     numbers = encoding.numbers(stored)
     labelled = (numbers > 0) & (numbers <= np.finfo(np.float32).max / max(encoding.scale, 1))  # inf and NaN are not
     depth = np.where(labelled, encoding.depth(numbers), 0).astype(np.float32, copy=False)
-    return DenseLabel(depth, int(np.count_nonzero(numbers) - np.count_nonzero(labelled)))
+    return depth, (numbers != 0) & ~labelled
+
+
+@functools.cache
+def _depth_of_levels(encoding: Encoding) -> tuple[Array, Array]:
+    """What ``_decoded`` says of each number of 16 bits, of which an image has more pixels."""
+    return _decoded(LEVELS, encoding)
 
 
 def read_normals(path: str, key: str = "", axes: str = CAMERA_AXES) -> DenseLabel:

@@ -9,6 +9,7 @@ and garbles it if it is opened by its path, plain, and lies on its side (``findi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -29,6 +30,8 @@ FULL_RANGE = 257  # 65535 / 255
 ID_MODES = ("L", "P", "1")  # Pillow's, of one channel of at most 8 bits
 # What Pillow raises for a file that is no image, by kind of damage.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+ReadImage = Callable[[str, str | None], np.ndarray]  # of a path and a format
 
 
 @dataclass(frozen=True)
@@ -103,33 +106,12 @@ def why_not_opened(path: str) -> str:
     return f"{path}: fetch them again, or take them out of the data set"
 
 
-def read_file(path: str, image_format: str | None) -> np.ndarray:
-    """An image as an array (H, W, C) of 8 bits; with ``image_format`` None as stored, palettes as their indices.
-
-    Of arrays see ``image_of_array``. Grey images of 16 bits become 8 bits by 257, of which Pillow would clip all but
-    the darkest to white.
+def read_with_pillow(path: str, image_format: str | None) -> np.ndarray:
+    """An image file as ``read_file`` has it, decoded by Pillow.
 
     Raises:
-        DataError: no such file, it is cut off or damaged, or its pixels have 32 bits, which no image is known by.
+        DataError: see ``read_file``.
     """
-    if names_array(path):
-        array = read_array(path)
-        if image_format is None:
-            return array
-        return _in_format(image_of_array(array, path), image_format)
-    file, factor = shrinking(path)
-    shrink = shrunk_map if image_format is None else shrunk_image
-    return shrink(_read_image(file, image_format), factor, path)
-
-
-def _in_format(pixels: np.ndarray, image_format: str) -> np.ndarray:
-    """An image (H, W, 3) RGB or (H, W) of 8 bits as detectron2 has it; the usual formats without Pillow's copies."""
-    if pixels.ndim == 3 and image_format in ("RGB", "BGR"):
-        return pixels if image_format == "RGB" else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return utils.convert_PIL_to_numpy(Image.fromarray(pixels), image_format)
-
-
-def _read_image(path: str, image_format: str | None) -> np.ndarray:
     try:
         bits = 8 if image_format is None else _bits(path)
         if bits == 32:
@@ -143,6 +125,37 @@ def _read_image(path: str, image_format: str | None) -> np.ndarray:
         raise
     except UNREADABLE as e:
         raise DataError(f"cannot read image {path} ({e}): fetch the file again, or take it out of the data set") from e
+
+
+def read_file(path: str, image_format: str | None, read: ReadImage = read_with_pillow) -> np.ndarray:
+    """An image as an array (H, W, C) of 8 bits; with ``image_format`` None as stored, palettes as their indices.
+
+    Of arrays see ``image_of_array``. Grey images of 16 bits become 8 bits by 257, of which Pillow would clip all but
+    the darkest to white.
+
+    Args:
+        path: of the file, or the address of an array.
+        image_format: as ``detection_utils.read_image`` takes it.
+        read: reads an image file in that format; one of ``mtl_d2.data.image_library``.
+
+    Raises:
+        DataError: no such file, it is cut off or damaged, or its pixels have 32 bits, which no image is known by.
+    """
+    if names_array(path):
+        array = read_array(path)
+        if image_format is None:
+            return array
+        return _in_format(image_of_array(array, path), image_format)
+    file, factor = shrinking(path)
+    shrink = shrunk_map if image_format is None else shrunk_image
+    return shrink(read(file, image_format), factor, path)
+
+
+def _in_format(pixels: np.ndarray, image_format: str) -> np.ndarray:
+    """An image (H, W, 3) RGB or (H, W) of 8 bits as detectron2 has it; the usual formats without Pillow's copies."""
+    if pixels.ndim == 3 and image_format in ("RGB", "BGR"):
+        return pixels if image_format == "RGB" else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return utils.convert_PIL_to_numpy(Image.fromarray(pixels), image_format)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -32,6 +32,7 @@ from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.same_images import Records, each_image_as_asked
 from mtl_d2.data.sampler import RankBatches
 from mtl_d2.data.union import UNION, lengths, sampling, training_order
+from mtl_d2.data.worker_memory import keep_freed_memory
 from mtl_d2.tasks.registry import kinds_of, label_files
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def build_train_loader(
         num_workers=0 if held else cfg.DATALOADER.NUM_WORKERS,  # sending an image costs more than taking it
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),  # else torch draws from the global one
-        worker_init_fn=leave_process_group,
+        worker_init_fn=prepare_worker,
     )
 
 
@@ -128,8 +129,14 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
     loader.generator = torch.Generator().manual_seed(0)  # an evaluation does not move the global generator
-    loader.worker_init_fn = leave_process_group
+    loader.worker_init_fn = prepare_worker
     return loader
+
+
+def prepare_worker(worker: int) -> None:
+    """What a worker's process does first."""
+    leave_process_group(worker)
+    keep_freed_memory()
 
 
 def leave_process_group(worker: int) -> None:

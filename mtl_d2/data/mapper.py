@@ -15,6 +15,7 @@ from detectron2.data import transforms as T
 
 from mtl_d2.data.augmentations import build_augmentations
 from mtl_d2.data.geometry import Geometry
+from mtl_d2.data.image_library import LIBRARIES, PILLOW, ImageLibrary, image_library
 from mtl_d2.data.images import read_file
 from mtl_d2.tasks.base import Reader, TaskKind, first_of_each, hidden_keys
 from mtl_d2.tasks.options import task_config
@@ -41,6 +42,7 @@ class MultiTaskMapper:
         readers: Mapping[str, Reader | None],
         seed: int = -1,
         draw_all: bool = True,
+        library: ImageLibrary = LIBRARIES[PILLOW],
     ) -> None:
         """Args as :meth:`from_config` takes them from the config.
 
@@ -51,10 +53,11 @@ class MultiTaskMapper:
             readers: what reads the labels of each task, by its name.
             seed: augmentation at a position is drawn from (seed, position); negative = from the global generators.
             draw_all: ``MTL.PSEUDO_LABELS.ALLOCATE``.
+            library: reads images and transforms their pixels.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
+        self.image_format, self.library = image_format, library
         self.kinds = kinds_of(readers)
         self.readers = readers
         self.seed, self.draw_all = seed, draw_all
@@ -72,6 +75,7 @@ class MultiTaskMapper:
             "readers": {kind.task: kind.reader(task_config(cfg, kind)) for kind in kinds_of(cfg.MTL.TASKS)},
             "seed": cfg.SEED,
             "draw_all": cfg.MTL.PSEUDO_LABELS.ALLOCATE,
+            "library": image_library(cfg, is_train),
         }
 
     def __call__(self, record: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -86,14 +90,13 @@ class MultiTaskMapper:
             SizeMismatchError: the image has another size than the record says.
         """
         sample = {k: v for k, v in record.items() if k.removeprefix(PSEUDO) not in self._hidden}
-        image = read_file(record["file_name"], self.image_format)
+        image = read_file(record["file_name"], self.image_format, self.library.read)
         utils.check_image_size(sample, image)
-        seen = T.AugInput(image)
+        seen = self.library.seen(image)
         # Resizing draws its size even where there is one to choose: a test leaves the global generators alone.
         with seeded(self.seed, position) if self.is_train else seeded(0, 0):
             transforms = self.augmentations(seen)
-        shown = seen.image.reshape(*seen.image.shape[:2], -1)  # OpenCV leaves a single channel out
-        sample["image"] = torch.as_tensor(np.ascontiguousarray(shown.transpose(2, 0, 1)))  # (3, H, W)
+        sample["image"] = seen.planes()  # (3, H, W)
         if not self.is_train:
             return sample
         geometry = Geometry(transforms, before=image.shape[:2], after=seen.image.shape[:2])

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import detection_utils as utils
-from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 
 from mtl_d2.data.annotated_classes import annotated_key, annotated_mask
 from mtl_d2.data.geometry import Geometry
+from mtl_d2.data.object_geometry import transformed_boxes, transformed_masks
 
 REGIONS = (
     "regions_left_out"  # key of a sample: Boxes (K, 4), K >= 1, in pixels, of annotations that ``is_region`` names
 )
+SMALL = 1e-3  # of a pixel; detectron2 drops boxes a hundredth as wide
 ANNOTATED = annotated_key("thing_classes")  # of a record, the state of each class, and of a sample
 
 
@@ -59,18 +61,25 @@ class InstanceReader:
         return {**label, REGIONS: regions} if len(regions) else label
 
     def _instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
-        keys = ("bbox", "bbox_mode", "category_id", *(("segmentation",) if self.masks else ()))
-        annotations = [
-            utils.transform_instance_annotations({k: a[k] for k in keys}, geometry.transforms, geometry.after)
-            for a in record["annotations"]
-            if not is_region(a)
-        ]
-        instances = utils.annotations_to_instances(annotations, geometry.after, self.mask_format)
-        if self.masks and not annotations:  # detectron2 leaves the field out
-            instances.gt_masks = _no_masks(self.mask_format, geometry.after)
-        if self.masks and self.boxes_of_masks:
-            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        annotations = [annotation for annotation in record["annotations"] if not is_region(annotation)]
+        boxes = transformed_boxes(annotations, geometry)
+        instances = Instances(geometry.after)
+        instances.gt_boxes = Boxes(boxes)
+        instances.gt_classes = torch.tensor([int(a["category_id"]) for a in annotations], dtype=torch.int64)
+        if self.masks:
+            instances.gt_masks = self._masks(annotations, geometry)
+            if self.boxes_of_masks:
+                instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        elif (boxes[:, 2:] - boxes[:, :2] > SMALL).all():  # none is empty, which takes longer to be found so below
+            return instances
         return utils.filter_empty_instances(instances)
+
+    def _masks(self, annotations: Sequence[Mapping[str, Any]], geometry: Geometry) -> PolygonMasks | BitMasks:
+        if not annotations:  # detectron2 leaves the field out
+            return _no_masks(self.mask_format, geometry.after)
+        given = {"bbox": (0, 0, 0, 0), "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+        masks = [{**given, "segmentation": mask} for mask in transformed_masks(annotations, geometry)]
+        return utils.annotations_to_instances(masks, geometry.after, self.mask_format).gt_masks
 
 
 def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
@@ -79,15 +88,9 @@ def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
     A region with a mask counts with the box around it: so does evaluation, and it is the lesser harm to leave too much
     of the background out.
     """
-    boxes = [
-        utils.transform_instance_annotations(
-            {k: a[k] for k in ("bbox", "bbox_mode")}, geometry.transforms, geometry.after
-        )["bbox"]
-        for a in record["annotations"]
-        if is_region(a)
-    ]
-    shown = Boxes(np.array(boxes, np.float32).reshape(-1, 4))
-    return shown[shown.nonempty(threshold=1e-5)]  # as detectron2 has it for objects
+    regions = [annotation for annotation in record["annotations"] if is_region(annotation)]
+    shown = Boxes(transformed_boxes(regions, geometry).astype(np.float32))
+    return shown[shown.nonempty(threshold=1e-5)] if regions else shown  # as detectron2 has it for objects
 
 
 def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:

@@ -93,6 +93,19 @@ def test_sun_rgbd_has_the_lowest_bits_on_top_and_ends_at_8_metres(tmp_path):
     assert odd == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["millimetres", "kitti", "cityscapes_disparity", "cityscapes_raw", "sun_rgbd", 0.1, 1e36]
+)
+def test_large_maps_have_the_depth_of_small_ones(tmp_path, name):
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    cv2.imwrite(str(tmp_path / "small.png"), every)
+    cv2.imwrite(str(tmp_path / "large.png"), np.concatenate([every, every]))
+    small, large = (read_depth(f"{tmp_path}/{size}.png", depth_encoding(name)) for size in ("small", "large"))
+    assert np.array_equal(large.values, np.concatenate([small.values, small.values]))
+    assert large.values.dtype == small.values.dtype
+    assert large.odd == 2 * small.odd
+
+
 def test_maps_at_addresses_in_one_file(tmp_path):
     metres = np.random.default_rng(0).uniform(1, 9, (4, 6, 3)).astype(np.float32)
     normals = np.stack([some_normals()] * 3, -1)

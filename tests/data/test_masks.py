@@ -59,7 +59,7 @@ def same_masks(a, b):
 )
 def test_samples_are_detectron2s_own(instance_cfg, record, stored, mask_format, crop):
     cfg = instance_cfg
-    cfg.MODEL.MASK_ON, cfg.INPUT.MASK_FORMAT = True, mask_format
+    cfg.MODEL.MASK_ON, cfg.INPUT.MASK_FORMAT, cfg.INPUT.IMAGE_LIBRARY_TRAIN = True, mask_format, "pillow"
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = crop, "relative", [0.7, 0.7]
     record["annotations"] = two_objects(stored)
     theirs = DatasetMapper(cfg, True)

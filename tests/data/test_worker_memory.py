@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+from mtl_d2.data import worker_memory
+
+SAMPLES = """
+import resource, runpy, sys, numpy
+runpy.run_path(sys.argv[1])["keep_freed_memory"]()
+def sample():
+    blocks = [numpy.ones(6 << 20, numpy.uint8) for _ in range(4)]
+sample(); sample()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    sample()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is left to the system")
+def test_a_worker_writes_a_sample_where_the_last_one_was():
+    run = subprocess.run(
+        [sys.executable, "-c", SAMPLES, worker_memory.__file__], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 600  # pages; 61440 are written
