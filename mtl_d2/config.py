@@ -100,7 +100,7 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.DATA.CROWD_REGIONS = "ignore"
     # Names of the objects and of the classes of pixels that the run knows, in the order of their ids. Data sets with
     # other lists, or another order, are mapped to it by name; see docs/partial_classes.md. Empty: their own, which must
-    # be the same for all.
+    # be the same for all. "STUFF/lane" is the list of the task semantic/lane.
     cfg.MTL.DATA.CLASSES = CfgNode({"THING": (), "STUFF": ()})
     # Python files that register data sets or methods of your own; executed once, before anything is built.
     cfg.MTL.DATA.MODULES = ()

@@ -14,6 +14,7 @@ from torch import nn
 
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.options import declare, number
+from mtl_d2.tasks.sources import label_sources
 
 declare("MODEL.PIXEL_NET", {"DROPOUT": number(0.0, "Share of channels that are dropped.", least=0, below=1)})
 
@@ -23,13 +24,13 @@ class PixelNet(MultiTaskMixin, nn.Module):
     """``MultiTaskMixin`` makes heads of the tasks' own layers, losses, predictions and exact gradients."""
 
     @configurable
-    def __init__(self, *, backbone, tasks, layers, dropout, pixel_mean, pixel_std):
+    def __init__(self, *, backbone, tasks, layers, label_sources, dropout, pixel_mean, pixel_std):
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
-        self.set_heads(tasks, layers)
+        self.set_heads(tasks, layers, label_sources)
 
     @classmethod
     def from_config(cls, cfg):
@@ -38,6 +39,7 @@ class PixelNet(MultiTaskMixin, nn.Module):
             "backbone": backbone,
             "tasks": tuple(cfg.MTL.TASKS),
             "layers": cls.build_task_layers(cfg, backbone.output_shape()),
+            "label_sources": label_sources(cfg),
             "dropout": cfg.MODEL.PIXEL_NET.DROPOUT,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 from mtl_d2.config import needs_evaluation
 from mtl_d2.config_checks.sentences import unknown
-from mtl_d2.data.class_mapping import LISTS
+from mtl_d2.data.class_mapping import MOST_STUFF, NODES, config_key
 from mtl_d2.data.union import check_sampling
 from mtl_d2.tasks.registry import is_known, kinds_of
 
@@ -21,6 +21,8 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
         mistakes.append(
             f"MTL.DATA.PER_DATASET needs one number for each of DATASETS.TRAIN {tuple(names)}, got {shares}"
         )
+    elif shares and any(type(share) is not int for share in shares):
+        mistakes.append(f"MTL.DATA.PER_DATASET must be whole numbers, got {tuple(shares)}")
     elif shares and (sum(shares) != cfg.SOLVER.IMS_PER_BATCH or min(shares) < 1):
         mistakes.append(
             f"MTL.DATA.PER_DATASET {tuple(shares)} must be counts >= 1 that add up to SOLVER.IMS_PER_BATCH "
@@ -36,19 +38,29 @@ def _check_classes(cfg: CfgNode) -> list[str]:
     mistakes = []
     for node, names in cfg.MTL.DATA.CLASSES.items():
         key = f"MTL.DATA.CLASSES.{node}"
-        if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        if node not in NODES.values() and not (node.startswith("STUFF/") and node[6:].isidentifier()):
+            mistakes.append(
+                f"{key} is no list of a run's: they are THING, STUFF, and STUFF/NAME of a task semantic/NAME"
+            )
+        elif isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
             mistakes.append(f"{key} must be a list of names, got {names!r}")
         elif len(set(names)) < len(names):
             twice = next(name for name in names if list(names).count(name) > 1)
             mistakes.append(f"{key} has {twice!r} twice: each name is one class")
+        elif node != NODES["thing_classes"] and len(names) > MOST_STUFF:
+            mistakes.append(
+                f"{key} has {len(names)} names, and label maps that are mapped have room for {MOST_STUFF}: leave it "
+                "out, and map them in their readers"
+            )
     if mistakes:
         return mistakes
     for kind in kinds_of(filter(is_known, cfg.MTL.TASKS)):
-        names = cfg.MTL.DATA.CLASSES[LISTS[kind.classes_key]] if kind.classes_key in LISTS else ()
+        node = config_key(kind.classes_key)
+        names = cfg.MTL.DATA.CLASSES.get(node, ())
         counted = kind.number_of_classes(cfg) if names else None
         if counted and counted[1] != len(names):
             mistakes.append(
-                f"{counted[0]} is {counted[1]}, but MTL.DATA.CLASSES.{LISTS[kind.classes_key]} has {len(names)} names: "
+                f"{counted[0]} is {counted[1]}, but MTL.DATA.CLASSES.{node} has {len(names)} names: "
                 f"set it to {len(names)}"
             )
     return list(dict.fromkeys(mistakes))

@@ -19,6 +19,7 @@ import torch
 from detectron2.data.catalog import Metadata
 from torch import Tensor
 
+from mtl_d2.config_checks.sentences import the_first
 from mtl_d2.data.errors import DataError
 
 NOT_ANNOTATED, NOT_EXHAUSTIVE, EXHAUSTIVE = range(3)  # states of a class
@@ -96,22 +97,52 @@ def of_image(record: Mapping[str, Any], of_set: AnnotatedClasses, metadata: Meta
         return AnnotatedClasses(stated)
     if NEGATIVE_IDS not in record and NOT_EXHAUSTIVE_IDS not in record:
         return of_set
-    mapping = metadata.get("thing_dataset_id_to_contiguous_id") or {i + 1: i for i in range(len(of_set.states))}
-
-    def classes(key: str) -> set[int]:
-        unknown = [i for i in record.get(key) or () if i not in mapping]
-        if unknown:
-            raise DataError(f"{record.get('file_name')}: `{key}` has {unknown[0]}, which is the id of no class")
-        return {mapping[i] for i in record.get(key) or ()}
-
     states = bytearray(of_set.states)
     if NEGATIVE_IDS in record:
-        shown = {annotation["category_id"] for annotation in record.get("annotations") or ()}
-        known = shown | classes(NEGATIVE_IDS)
-        states = bytearray(state if i in known else NOT_ANNOTATED for i, state in enumerate(of_set.states))
-    for i in classes(NOT_EXHAUSTIVE_IDS):
+        states = bytearray([NOT_ANNOTATED]) * len(of_set.states)
+        classes = range(len(states))  # another id is refused elsewhere
+        for i in _shown(record) | _listed(record, NEGATIVE_IDS, metadata, len(states)):
+            if i in classes:
+                states[i] = of_set.states[i]
+    for i in _listed(record, NOT_EXHAUSTIVE_IDS, metadata, len(states)):
         states[i] = NOT_EXHAUSTIVE
     return AnnotatedClasses(bytes(states))
+
+
+def shown_and_denied(record: Mapping[str, Any], metadata: Metadata) -> set[int]:
+    """Classes of which an image has an annotation, and says by ``neg_category_ids`` that it shows none.
+
+    Args:
+        record: as ``of_image`` has it, with its lists of ids.
+        metadata: of its data set.
+    """
+    if NEGATIVE_IDS not in record:
+        return set()
+    return _listed(record, NEGATIVE_IDS, metadata, len(metadata.get("thing_classes") or ())) & _shown(record)
+
+
+def _shown(record: Mapping[str, Any]) -> set[int]:
+    return {annotation["category_id"] for annotation in record.get("annotations") or ()}
+
+
+def _listed(record: Mapping[str, Any], key: str, metadata: Metadata, classes: int) -> set[int]:
+    """Which of so many classes a list of a record names, by their ids in the data set's files."""
+    given = record.get(key)
+    if given is None:
+        return set()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise DataError(f"{record.get('file_name')}: `{key}` must be a list of ids of classes, got {given!r}")
+    mapping = metadata.get("thing_dataset_id_to_contiguous_id")
+    ids = list(given)
+    known = range(1, classes + 1) if mapping is None else mapping
+    unknown = [i for i in ids if i not in known]
+    if unknown:
+        raise DataError(
+            f"{record.get('file_name')}: `{key}` has {unknown[0]!r}, which is the id of no class: ids are those of its "
+            "annotation file, `thing_dataset_id_to_contiguous_id` of the metadata, or else counted from 1; they are "
+            f"{the_first(list(map(repr, known)), 10)}"
+        )
+    return {i - 1 if mapping is None else mapping[i] for i in ids}
 
 
 def annotated_mask(states: bytes) -> Tensor:
@@ -155,9 +186,10 @@ def other_class(metadata: Metadata, classes_key: str) -> dict[str, int]:
         DataError: it is none of the classes.
     """
     key = other_key(classes_key)
-    name, names = metadata.get(key), list(map(str, metadata.get(classes_key) or ()))
+    name = metadata.get(key)
     if name is None or classes_key == "thing_classes":
         return {}
+    names = list(map(str, metadata.get(classes_key) or ()))
     if name not in names:
         raise DataError(
             f"{metadata.get('name')}: `{key}` in its metadata is {name!r}, which is none of its "

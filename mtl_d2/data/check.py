@@ -11,19 +11,19 @@ from detectron2.config import CfgNode
 
 from mtl_d2.data.annotated_classes import with_states
 from mtl_d2.data.annotations import clean_annotations
-from mtl_d2.data.checks import classes, coco_file, files, partial_classes, records
+from mtl_d2.data.checks import classes, coco_file, files, mapped_classes, partial_classes, records
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.checks.pseudo_labels import look_at_folders
-from mtl_d2.data.class_mapping import map_classes
+from mtl_d2.data.class_mapping import map_classes, mapping_of
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.once import speaks
 from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, pictures, trained_on
 from mtl_d2.data.same_images import refused_images
 from mtl_d2.data.union import UNION, sampling
-from mtl_d2.tasks.base import first_of_each
+from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import kinds_of
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _look_at(examination: Examination) -> None:
     examination.labelled = {kind.task for kind in kinds if kind.is_in_some(read)}
     labelled = [kind for kind in kinds if kind.task in examination.labelled]
     mask_format = cfg.INPUT.MASK_FORMAT if examination.is_trained_on else "bitmask"  # evaluation reads any
-    examination.refuse(partial_classes.wrong_synonyms(examination.metadata, cfg.MTL.DATA.CLASSES))
+    _look_at_mapping(examination)
     cleaned = clean_annotations(read, any(kind.reads_masks for kind in labelled), mask_format)
     examination.cleaned = cleaned.records  # which have their sizes as numbers
     images = image_paths(read)
@@ -92,6 +92,19 @@ def _look_at(examination: Examination) -> None:
         examination.places = examination.listing.places(images)
 
 
+def _look_at_mapping(examination: Examination) -> None:
+    """How classes are mapped to the run's, and what may be said of them under another key."""
+    reader = mapping_of(examination.name)
+    metadata = reader.metadata if reader else examination.metadata
+    examination.warn(partial_classes.unread_keys(metadata))
+    if reader is None:
+        return
+    for line in mapped_classes.mapping_lines(reader) if speaks() else ():
+        logger.info("%s: %s", examination.name, line)
+    examination.refuse(mapped_classes.wrong_synonyms(reader))
+    examination.warn(mapped_classes.doubtful_names(reader))
+
+
 def _look_into_files(examination: Examination, map_keys: Sequence[str]) -> None:
     """Headers of all label maps and of their images, and of a few images that have none."""
     named = [r for r in examination.cleaned if "image" not in r]
@@ -109,11 +122,16 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
     labelled = {name: examination.labelled for name, examination in known.items()}
     findings.refuse(unlabelled(cfg, look_at_folders(cfg, labelled, findings)))
     findings.refuse(classes.different_classes(cfg, labelled))
-    _look_at_lists(cfg, labelled, findings)
     trained_on = {name: known[name] for name in cfg.DATASETS.TRAIN}
     keys = {kind.classes_key: kind.record_key for kind in kinds_of(cfg.MTL.TASKS) if kind.classes_key}
-    listed = {name: with_states(known.cleaned, known.metadata, keys) for name, known in trained_on.items()}
-    findings.refuse(refused_images(cfg.MTL.DATA.SAME_IMAGES, listed, kinds_of(cfg.MTL.TASKS), sampling(cfg) != UNION))
+    try:
+        listed = {name: with_states(known.cleaned, known.metadata, keys) for name, known in trained_on.items()}
+    except DataError as error:  # of one data set, which may have been said already
+        findings.refuse(str(error).splitlines() if not findings.refused else ())
+    else:
+        _look_at_lists(cfg, labelled, listed, findings)
+        apart = sampling(cfg) != UNION
+        findings.refuse(refused_images(cfg.MTL.DATA.SAME_IMAGES, listed, kinds_of(cfg.MTL.TASKS), apart))
     kinds = [
         k for k in kinds_of(cfg.MTL.TASKS) if any(k.task in examination.labelled for examination in trained_on.values())
     ]
@@ -127,14 +145,21 @@ def _look_at_all(cfg: CfgNode, known: dict[str, Examination], findings: Findings
                 findings.warn([line], name)
 
 
-def _look_at_lists(cfg: CfgNode, labelled: Mapping[str, set[str]], findings: Findings) -> None:
+def _look_at_lists(
+    cfg: CfgNode, labelled: Mapping[str, set[str]], listed: Mapping[str, records.Records], findings: Findings
+) -> None:
     """What the training sets are annotated for, together."""
-    tasks: dict[str, list[str]] = {}
+    lists: dict[str, list[TaskKind]] = {}
     for kind in kinds_of(cfg.MTL.TASKS):
-        tasks.setdefault(kind.classes_key, []).append(kind.task)
-    for key, of_list in tasks.items():
-        names = [n for n in dict.fromkeys(cfg.DATASETS.TRAIN) if key and labelled[n].intersection(of_list)]
-        for name, line in partial_classes.nowhere_annotated(names, key, of_list) if names else ():
+        lists.setdefault(kind.classes_key, []).append(kind)
+    for key, kinds in lists.items():
+        tasks = [kind.task for kind in kinds]
+        sets = {
+            name: [r for r in of_set if any(map(r.__contains__, {kind.record_key for kind in kinds}))]
+            for name, of_set in listed.items()
+            if key and labelled[name].intersection(tasks)
+        }
+        for name, line in partial_classes.nowhere_annotated(sets, key, tasks) if sets else ():
             findings.warn([line], name) if name else findings.refuse([line])
 
 

@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
@@ -26,6 +29,7 @@ from mtl_d2.data.annotated_classes import (
     NOT_ANNOTATED,
     NOT_EXHAUSTIVE,
     NOT_EXHAUSTIVE_IDS,
+    AnnotatedClasses,
     annotated_classes,
     annotated_key,
     not_exhaustive_key,
@@ -33,12 +37,20 @@ from mtl_d2.data.annotated_classes import (
     other_key,
 )
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.tasks.registry import kinds_of
 
-LISTS = {"thing_classes": "THING", "stuff_classes": "STUFF"}  # of metadata: the key in MTL.DATA.CLASSES
+OBJECTS, NODES = "thing_classes", {"thing_classes": "THING", "stuff_classes": "STUFF"}  # see ``config_key``
 SYNONYMS = "class_synonyms"  # of metadata: from names of its own to those of the run
 IGNORED, NO_CLASS = 255, 254  # values of a mapped label map: without a label, and what the data set has no class for
+MOST_STUFF = NO_CLASS  # names of a list: the values above mean something else
 Record = dict[str, Any]
+
+
+def config_key(classes_key: str) -> str:
+    """The key in ``MTL.DATA.CLASSES`` of a list of metadata: "STUFF/lane" of "stuff_classes/lane"; "" if none."""
+    listed, slash, own_name = classes_key.partition("/")
+    return NODES[listed] + slash + own_name if listed in NODES else ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,20 @@ class ClassMap:
 
     def states(self, own: bytes) -> bytes:
         """States of the run's classes of those of the data set's; see ``AnnotatedClasses``."""
-        parts: list[set[int]] = [set() for _ in range(self.number)]
-        for state, i in zip(own, self.ids, strict=True):
-            if i >= 0:
-                parts[i].add(state)
-        return bytes(NOT_ANNOTATED if not part else part.pop() if len(part) == 1 else NOT_EXHAUSTIVE for part in parts)
+        places, targets = self._sought
+        given = np.frombuffer(own, np.uint8)[places]
+        least, most = np.full(self.number, EXHAUSTIVE), np.full(self.number, NOT_ANNOTATED)
+        np.minimum.at(least, targets, given)
+        np.maximum.at(most, targets, given)
+        states = np.where(least == most, least, NOT_EXHAUSTIVE)
+        states[least > most] = NOT_ANNOTATED  # of which there is no part
+        return states.astype(np.uint8).tobytes()
+
+    @cached_property
+    def _sought(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The own classes that the run has, and which they are there."""
+        ids = np.array(self.ids, dtype=np.int64)
+        return np.flatnonzero(ids >= 0), ids[ids >= 0]
 
     def table(self, own: bytes | None, ignored: int) -> bytes:
         """What a record's ``sem_seg_table`` becomes: the run's class of each stored value, or ``IGNORED``.
@@ -69,7 +90,7 @@ class ClassMap:
             ignored: the id of pixels without a label among them.
         """
         of_id = [IGNORED if i == ignored else NO_CLASS for i in range(256)]
-        for i, mapped in enumerate(self.ids):
+        for i, mapped in enumerate(self.ids[:256]):
             if i != ignored:
                 of_id[i] = mapped if mapped >= 0 else IGNORED
         return bytes(of_id[value] for value in (range(256) if own is None else own))
@@ -108,19 +129,21 @@ class MappedReader:
         with self._own_metadata():
             records = self.read()
         self.describe()
-        maps = self._maps()
-        if "thing_classes" in maps:
-            self._require_common("thing_classes", maps, any("annotations" in record for record in records))
-            records = [self._with_objects(record, maps["thing_classes"]) for record in records]
-        if "stuff_classes" in maps:
-            self._require_common("stuff_classes", maps, any("sem_seg_file_name" in record for record in records))
-            records = [self._with_map(record, maps["stuff_classes"]) for record in records]
+        for key, mapping in self.maps().items():
+            if key == OBJECTS:
+                own = annotated_classes(self.metadata)
+                labelled, convert = "annotations", partial(self._with_objects, mapping, own)
+            else:
+                keys = map_keys(key)
+                labelled, convert = keys.file, partial(self._with_map, mapping, keys)
+            self._require_common(key, mapping, any(labelled in record for record in records))
+            records = [convert(record) if labelled in record else record for record in records]
         return records
 
     def describe(self) -> None:
         """Has the catalog hold metadata with the run's classes, as far as the data set's own are known."""
         described = self.metadata.as_dict()
-        for key, mapping in self._maps().items():
+        for key, mapping in self.maps().items():
             self._describe_list(described, key, mapping)
         present = MetadataCatalog.get(self.name).as_dict()
         if any(key not in present or present[key] != value for key, value in described.items()):
@@ -129,29 +152,40 @@ class MappedReader:
     def _describe_list(self, described: dict[str, Any], key: str, mapping: ClassMap) -> None:
         names = self.lists[key]
         states = mapping.states(annotated_classes(self.metadata, key).states)
-        prefix = key.removesuffix("classes")
-        for gone in ("evaluator_type", f"{prefix}colors", f"{prefix}dataset_id_to_contiguous_id"):
+        prefix, _, suffix = key.partition("classes")
+        for gone in ("evaluator_type", f"{prefix}colors{suffix}", f"{prefix}dataset_id_to_contiguous_id{suffix}"):
             described.pop(gone, None)  # they go with its own list
         described[key] = list(names)
         described[annotated_key(key)] = [n for n, s in zip(names, states, strict=True) if s == EXHAUSTIVE]
         described[not_exhaustive_key(key)] = [n for n, s in zip(names, states, strict=True) if s == NOT_EXHAUSTIVE]
-        if key == "stuff_classes":
-            described["ignore_label"] = IGNORED
-            other = described.pop(other_key(key), None)
-            mapped = class_map([other], names, self._synonyms()) if other is not None else None
-            if other in names or (mapped is not None and mapped.ids[0] >= 0):
-                described[other_key(key)] = other if mapped is None else names[mapped.ids[0]]
+        if key != OBJECTS:
+            described[map_keys(key).ignored] = IGNORED
+            self._describe_other(described, key, mapping)
 
-    def _maps(self) -> dict[str, ClassMap]:
+    def _describe_other(self, described: dict[str, Any], key: str, mapping: ClassMap) -> None:
+        """The class of pixels that may hide others: it goes where the run has none; what is none is refused later."""
+        own = list(map(str, self.metadata.get(key)))
+        other = described.get(other_key(key))
+        if other not in own:
+            return
+        i = mapping.ids[own.index(other)]
+        if i < 0:
+            described.pop(other_key(key))
+        else:
+            described[other_key(key)] = self.lists[key][i]
+
+    def maps(self) -> dict[str, ClassMap]:
+        """By the key of metadata, how its lists are mapped that are not the run's."""
         own = {key: self.metadata.get(key) for key in self.lists}
         maps = {
-            key: class_map(list(map(str, own[key])), names, self._synonyms())
+            key: class_map(list(map(str, own[key])), names, self.synonyms())
             for key, names in self.lists.items()
             if own[key]
         }
         return {key: mapping for key, mapping in maps.items() if mapping is not None}
 
-    def _synonyms(self) -> Mapping[str, str]:
+    def synonyms(self) -> Mapping[str, str]:
+        """From its own names to the run's."""
         synonyms = self.metadata.get(SYNONYMS)
         return synonyms if isinstance(synonyms, Mapping) else {}  # what is none of these is refused in the checks
 
@@ -164,18 +198,15 @@ class MappedReader:
         finally:
             MetadataCatalog[self.name] = mapped
 
-    def _require_common(self, key: str, maps: Mapping[str, ClassMap], labelled: bool) -> None:
-        if labelled and max(maps[key].ids) < 0:
+    def _require_common(self, key: str, mapping: ClassMap, labelled: bool) -> None:
+        if labelled and max(mapping.ids) < 0:
             raise DataError(
                 f"{self.name}: none of its `{key}` {list(self.metadata.get(key))[:5]} is one of "
-                f"MTL.DATA.CLASSES.{LISTS[key]} {list(self.lists[key])[:5]}: name them in the list, or give "
+                f"MTL.DATA.CLASSES.{config_key(key)} {list(self.lists[key])[:5]}: name them in the list, or give "
                 f"`{SYNONYMS}` in its metadata"
             )
 
-    def _with_objects(self, record: Record, mapping: ClassMap) -> Record:
-        if "annotations" not in record:
-            return record
-        own_states = annotated_classes(self.metadata)
+    def _with_objects(self, mapping: ClassMap, own_states: AnnotatedClasses, record: Record) -> Record:
         stated = of_image(record, own_states, self.metadata)
         kept = []
         for annotation in record["annotations"] or ():
@@ -191,12 +222,17 @@ class MappedReader:
         said = {} if stated is own_states else {annotated_key("thing_classes"): mapping.states(stated.states)}
         return {**rest, "annotations": kept, **said}
 
-    def _with_map(self, record: Record, mapping: ClassMap) -> Record:
-        if "sem_seg_file_name" not in record:
-            return record
-        ignored = record.get("ignore_label", self.metadata.get("ignore_label", IGNORED))
-        table = mapping.table(record.get("sem_seg_table"), ignored)
-        return {**record, "sem_seg_table": table, "ignore_label": IGNORED}
+    def _with_map(self, mapping: ClassMap, keys: LabelMapKeys, record: Record) -> Record:
+        ignored = record.get(keys.ignored, self.metadata.get(keys.ignored, IGNORED))
+        return {**record, keys.table: mapping.table(record.get(keys.table), ignored), keys.ignored: IGNORED}
+
+
+def mapping_of(name: str) -> MappedReader | None:
+    """What maps a data set, if it has another list than the run's."""
+    if name not in DatasetCatalog:
+        return None
+    reader = DatasetCatalog[name]
+    return reader if isinstance(reader, MappedReader) and reader.maps() else None
 
 
 def map_classes(cfg: CfgNode) -> None:
@@ -220,9 +256,14 @@ def map_classes(cfg: CfgNode) -> None:
 
 def run_lists(cfg: CfgNode) -> dict[str, tuple[str, ...]]:
     """The run's lists of classes that it gives for its tasks, by the key of metadata."""
-    keys = {kind.classes_key for kind in kinds_of(cfg.MTL.TASKS)}
-    lists = {key: tuple(map(str, cfg.MTL.DATA.CLASSES[node])) for key, node in LISTS.items() if key in keys}
+    keys = dict.fromkeys(kind.classes_key for kind in kinds_of(cfg.MTL.TASKS))
+    lists = {key: tuple(map(str, cfg.MTL.DATA.CLASSES.get(config_key(key), ()))) for key in keys}
     return {key: names for key, names in lists.items() if names}
+
+
+def map_keys(classes_key: str) -> LabelMapKeys:
+    """Of the label maps whose classes are a list of metadata: "stuff_classes", or of a named task."""
+    return LabelMapKeys().named(classes_key.partition("/")[2])
 
 
 def _put(name: str, reader: Callable[[], list[Record]]) -> Callable[[], list[Record]]:

@@ -45,8 +45,8 @@ class WeightedMixture:
     def __init__(self, streams: Sequence[Stream], sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
         self._streams = tuple(streams)
         self._first_index = np.concatenate(([0], np.cumsum(sizes)))
-        total = sum(weights)
-        self._weights = [max(1, round(Fraction(w) / Fraction(total) * FINENESS)) for w in weights]
+        exact = list(map(Fraction, weights))
+        self._weights = [max(1, round(weight / sum(exact) * FINENESS)) for weight in exact]
         self._seed = seed
         self._block = -1
         self._sets = self._places = np.empty(0, dtype=np.int64)

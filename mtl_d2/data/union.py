@@ -91,7 +91,9 @@ def lengths(cfg: CfgNode, sets: Sequence[Records], order: Order) -> Iterator[str
     per_update, updates = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
     whole = order.epochs(updates * per_update)
     for name, records, epochs in zip(cfg.DATASETS.TRAIN, sets, whole, strict=True):
-        if epochs and records:
+        if records and not epochs:
+            yield f"{name}: none of its {len(records)} images is drawn in the {updates} updates of SOLVER.MAX_ITER"
+        elif records:
             yield (
                 f"{name}: {len(records)} images; one epoch of it takes {updates / epochs:.4g} updates, and the "
                 f"{updates} of SOLVER.MAX_ITER are {epochs:.4g}"

@@ -17,8 +17,14 @@ from mtl_d2.data.annotation_forms import plain_mask
 class PublishedAreas:
     """Areas in a data set's file, by what its records have as well: image, class and box."""
 
-    def __init__(self, annotations: Iterable[dict[str, Any]]) -> None:
-        """Args: COCO's ``annotations``."""
+    def __init__(self, annotations: Iterable[dict[str, Any]], by_class: bool = True) -> None:
+        """Reads them.
+
+        Args:
+            annotations: COCO's.
+            by_class: whether records have the file's classes; False = they were mapped to others.
+        """
+        self._by_class = by_class
         self._areas: defaultdict[Hashable, deque[Any]] = defaultdict(deque)
         for a in annotations:
             try:
@@ -31,9 +37,8 @@ class PublishedAreas:
         areas = self._areas.get(self._key(image_id, category_id, box)) if self._areas else None
         return areas.popleft() if areas else None
 
-    @staticmethod
-    def _key(image_id: Hashable, category_id: Hashable, box: Sequence[float]) -> Hashable:
-        return image_id, category_id, *(round(value, 2) for value in box)
+    def _key(self, image_id: Hashable, category_id: Hashable, box: Sequence[float]) -> Hashable:
+        return image_id, self._by_class and category_id, *(round(value, 2) for value in box)
 
 
 def is_area(area: Any) -> bool:

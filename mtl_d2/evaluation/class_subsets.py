@@ -18,8 +18,10 @@ from detectron2.data import MetadataCatalog
 from mtl_d2.config_checks.sentences import the_first
 from mtl_d2.data.annotated_classes import (
     EXHAUSTIVE,
+    NEGATIVE_IDS,
     NOT_ANNOTATED,
     NOT_EXHAUSTIVE,
+    NOT_EXHAUSTIVE_IDS,
     AnnotatedClasses,
     annotated_classes,
     annotated_key,
@@ -28,7 +30,9 @@ from mtl_d2.data.annotated_classes import (
     other_key,
 )
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.reading import read_records
 
+OF_IMAGE = (annotated_key("thing_classes"), NEGATIVE_IDS, NOT_EXHAUSTIVE_IDS)  # keys of a record
 Ids = frozenset[int]
 Ids2d = npt.NDArray[Any]
 Record = dict[str, Any]
@@ -192,9 +196,13 @@ def require_all_classes(name: str, classes_keys: Sequence[str], tool: str) -> No
     Raises:
         DataError: the data set is not annotated for all classes.
     """
-    if not all(annotated_classes(MetadataCatalog.get(name), key).are_all for key in classes_keys):
+    says = "its metadata say"
+    whole = all(annotated_classes(MetadataCatalog.get(name), key).are_all for key in classes_keys)
+    if whole and any(key in record for record in read_records(name) for key in OF_IMAGE):
+        whole, says = False, "its records say of single images"
+    if not whole:
         raise DataError(
-            f"{name}: its metadata say that not all classes are annotated, which {tool} cannot take into account: "
+            f"{name}: {says} that not all classes are annotated, which {tool} cannot take into account: "
             "leave its `evaluator_type` out to have it evaluated by this library, or take it out of DATASETS.TEST"
         )
 

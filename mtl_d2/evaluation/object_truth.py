@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
 from mtl_d2.data.annotations import OUTSIDE, Cleaned, Records, clean_annotations, image_key
+from mtl_d2.data.class_mapping import mapping_of
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.image_size import image_size
 from mtl_d2.data.objects import has_masks
@@ -128,19 +129,19 @@ def object_truth(name: str, kinds: Sequence[str]) -> ObjectTruth:
     file = _read_file(metadata.get("json_file"))
     subset = thing_subset(name, labelled)
     labelled = subset.counted(labelled)
-    masks = "segm" in kinds
-    published = file.get("annotations", ())
+    masks, published = "segm" in kinds, file.get("annotations", ())
+    areas = PublishedAreas(published, by_class=mapping_of(name) is None)
     truth = ObjectTruth(
         name=name,
         image_ids=image_ids,
         category_ids=category_ids,
         classes=[told_apart(classes)[k] for k in np.argsort(category_ids)],
         images=[_image(name, record, image_ids[image_key(record)], masks) for record in labelled],
-        annotations=list(_annotations(labelled, image_ids, category_ids, PublishedAreas(published), masks)),
+        annotations=list(_annotations(labelled, image_ids, category_ids, areas, masks)),
         with_masks={image_ids[image_key(r)] for r in labelled if has_masks(r)},
         published=not file or "annotations" in file or any(record["annotations"] for record in labelled),
     )
-    truth.notes = [f"{name}: {line}" for line in (*_other_than_file(records, published), *_changes(cleaned))]
+    truth.notes = [f"{name}: {line}" for line in (*_other_than_file(name, records, published), *_changes(cleaned))]
     truth.notes += [f"{name}: {line}" for line in _left_out(truth, kinds)]
     truth.notes += [f"{name}: {line}" for line in subset.lines(classes)]
     truth.left_out = _by_image(labelled, truth, subset.left_out)
@@ -171,11 +172,11 @@ def say_once(line: str) -> None:
         log_first_n(logging.WARNING, line, name=__name__, key="message")
 
 
-def _other_than_file(records: Records, published: Annotations) -> Iterator[str]:
+def _other_than_file(name: str, records: Records, published: Annotations) -> Iterator[str]:
     """Objects that a data set's reader leaves out, or adds."""
     objects = {image_key(r): len(r["annotations"] or ()) for r in records if "annotations" in r}
     in_file, given = sum(a.get("image_id") in objects for a in published), sum(objects.values())
-    if published and in_file != given:
+    if published and in_file != given and mapping_of(name) is None:
         yield f"its json_file has {in_file} annotations of these images, its reader gives {given}: these are evaluated"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.checkpoint import checkpoint
 
 from mtl_d2.modeling.norm import synchronizes
@@ -66,10 +67,28 @@ def _convolutions(module: nn.Module) -> int:
     return sum(isinstance(layer, nn.Conv2d) for layer in module.modules())
 
 
-def _without_activations(block: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:
+def _without_activations(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
-        return forward(*args)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_contexts, block))
+        return forward(*args, **kwargs)
+    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    versions = [tensor._version for tensor in given]
+    contexts = partial(_contexts, block)
+    output = checkpoint(partial(_on_copies, forward), *args, use_reentrant=False, context_fn=contexts, **kwargs)
+    if versions != [tensor._version for tensor in given]:
+        raise ValueError(
+            f"MTL.RECOMPUTE cannot be True: {type(block).__name__} changes what it is given in place, and would be "
+            "computed again of something else; have its first operation make a new tensor, or set it to False"
+        )
+    return output
+
+
+def _on_copies(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Some blocks put their results into the list that they are given, as HRNet's do: a repetition needs it as it was.
+
+    Tensors are not copied.
+    """
+    args, kwargs = tree_map(lambda leaf: leaf, (args, kwargs))
+    return forward(*args, **kwargs)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -13,7 +13,13 @@ from mtl_d2.data.annotated_classes import NEGATIVE_IDS, NOT_EXHAUSTIVE_IDS
 from mtl_d2.data.augmentations import cuts_objects
 from mtl_d2.data.checks.classes import background_classes, shown_classes, wrong_category_ids
 from mtl_d2.data.checks.examination import Examination
-from mtl_d2.data.checks.partial_classes import annotated_all_the_same
+from mtl_d2.data.checks.partial_classes import (
+    annotated_all_the_same,
+    denied_all_the_same,
+    exhaustive_in_all,
+    stated_of_images,
+    without_background,
+)
 from mtl_d2.data.objects import ANNOTATED, InstanceReader
 from mtl_d2.evaluation import driving, voc_ap
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
@@ -64,8 +70,11 @@ class Detection(TaskKind):
         """Ids of classes, here; which of them occur, for ``check_training_sets``."""
         shown = shown_classes(examination.cleaned)
         examination.facts[self.sample_key] = shown
-        mistakes = list(wrong_category_ids(examination.metadata, shown))
-        examination.refuse(mistakes or annotated_all_the_same(examination.metadata, examination.cleaned))
+        metadata, records = examination.metadata, examination.cleaned
+        examination.facts[ANNOTATED] = stated_of_images(metadata, records)
+        mistakes = list(wrong_category_ids(metadata, shown)) or list(annotated_all_the_same(metadata, records))
+        examination.refuse(mistakes)
+        examination.warn(() if mistakes else denied_all_the_same(metadata, records))
 
     def check_training_sets(self, examinations: Mapping[str, Examination]) -> Iterator[tuple[str, str]]:
         """One data set may be all background, but not all of them together."""
@@ -76,8 +85,12 @@ class Detection(TaskKind):
                 "images, or all its boxes were dropped or are marked as crowd; correct it",
             )
         yield from background_classes(
-            {name: examination.facts[self.sample_key] for name, examination in examinations.items()}
+            {name: examination.facts[self.sample_key] for name, examination in examinations.items()},
+            {name: exhaustive_in_all(examination.facts[ANNOTATED]) for name, examination in examinations.items()},
         )
+        first, of_first = next(iter(examinations.items()))
+        stated = [examination.facts[ANNOTATED] for examination in examinations.values()]
+        yield from ((first, line) for line in without_background(stated, of_first.cfg.MODEL.RPN))
 
     def number_of_classes(self, cfg: Any) -> tuple[str, int]:
         """As the detector counts them."""

@@ -8,6 +8,7 @@ from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.registry import is_known, kind_of
 
 NODE = "MTL.TASK_OPTIONS"
+LISTS = "MTL.DATA.CLASSES"
 
 
 def node_of(cfg: CfgNode, path: str) -> CfgNode:
@@ -53,11 +54,16 @@ def without_room(cfg: CfgNode, key: str) -> str:
 
 
 def make_room(cfg: CfgNode, key: str) -> bool:
-    """Has ``cfg`` hold a key below ``MTL.TASK_OPTIONS``, so that a value of the option's type can be merged into it.
+    """Has ``cfg`` hold a key of a named task, so that a value of the option's type can be merged into it.
 
     Returns:
-        whether there is such a key: ``MTL.TASK_OPTIONS.<task>.<option>``, of an option that the task's kind has.
+        whether there is such a key: ``MTL.TASK_OPTIONS.<task>.<option>``, of an option that the task's kind has, or
+        ``MTL.DATA.CLASSES.<list>/<name>``, of a list that there is.
     """
+    listed, slash, own_name = key.removeprefix(f"{LISTS}.").partition("/")
+    if key.startswith(f"{LISTS}.") and slash and own_name.isidentifier() and listed in node_of(cfg, LISTS):
+        node_of(cfg, LISTS).setdefault(f"{listed}/{own_name}", ())
+        return True
     task, _, option = key.removeprefix(f"{NODE}.").rpartition(".")
     if not key.startswith(f"{NODE}.") or not is_known(task) or not kind_of(task).options:
         return False

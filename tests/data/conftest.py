@@ -9,6 +9,7 @@ from mtl_d2.data import register_all
 
 from .tiny_bdd100k import write_tiny_bdd100k
 from .tiny_voc import write_tiny_voc
+from .two_lists import two  # noqa: F401  # a fixture
 
 
 @pytest.fixture

@@ -71,9 +71,24 @@ def test_the_log_says_how_long_an_epoch_of_each_data_set_is(weighted, caplog):
     ]
 
 
+def test_a_data_set_that_is_never_drawn_is_named_too(weighted, caplog):
+    caplog.set_level(logging.INFO, "mtl_d2")
+    weighted.SOLVER.MAX_ITER, weighted.MTL.DATA.WEIGHTS = 512, (1e9, 1.0)
+    build_train_loader(weighted)
+    assert (
+        "bdd100k_sem_seg_train: none of its 5 images is drawn in the 512 updates of SOLVER.MAX_ITER" in caplog.messages
+    )
+
+
+def test_weights_are_a_proportion_however_large_they_are(weighted):
+    weighted.MTL.DATA.WEIGHTS = (1.5e308, 0.5e308)
+    assert Counter(i < DETECTION for _, i in places(weighted, 1024)) == {True: 3072, False: 1024}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"PER_DATASET": (2.0, 2.0)}, r"PER_DATASET must be whole numbers, got \(2\.0, 2\.0\)"),
         ({"SAMPLING": "shares"}, "'shares' takes MTL.DATA.PER_DATASET, which is empty"),
         (
             {"SAMPLING": "union", "PER_DATASET": (2, 2)},

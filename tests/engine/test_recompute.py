@@ -141,6 +141,44 @@ def test_second_derivatives():
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*found, strict=True))
 
 
+class OfSeveral(nn.Module):
+    """Takes a list of maps, and puts what it makes of them into that list, as HRNet's blocks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+
+    def forward(self, maps, factor=1.0):
+        for i, layer in enumerate(self.layers):
+            maps[i] = layer(maps[i]).sigmoid() * factor
+        return [maps[0] + maps[1], maps[0] - maps[1]]
+
+
+def test_blocks_that_write_into_the_list_they_are_given():
+    torch.manual_seed(0)
+    plain = nn.ModuleList([OfSeveral(), OfSeveral()])
+    again = copy.deepcopy(plain)
+    recompute(again)
+    images, found = torch.randn(2, 4, 8, 8), []
+    for trunk in (plain, again):
+        maps = [images, images]
+        for block in trunk:
+            maps = block(list(maps), factor=2.0)
+        found.append(torch.autograd.grad(maps[1].square().sum(), list(trunk.parameters())))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_block_that_changes_its_map_in_place_is_refused():
+    class InPlace(Residual):
+        def forward(self, x):
+            return self.layers(x.mul_(2))
+
+    trunk = nn.Sequential(InPlace())
+    recompute(trunk)
+    with pytest.raises(ValueError, match="InPlace changes what it is given in place"):
+        trunk(torch.randn(2, 4, 8, 8))
+
+
 def test_blocks_are_not_within_each_other():
     cfg, _ = fcos("GN")
     blocks = list(blocks_of(build_model(cfg).backbone))

@@ -200,6 +200,13 @@ def test_a_tool_that_cannot_leave_classes_out_says_so_before_the_training(sets, 
         check_evaluation(cfg)
 
 
+def test_so_it_does_where_single_images_say_what_they_are_annotated_for(sets):
+    records = [{**r, "neg_category_ids": []} for r in sets.records(2)]
+    cfg = sets.config(sets.register("subset", records, evaluator_type="bdd100k_driving"))
+    with pytest.raises(DataError, match=r"subset: its records say of single images that not all classes are annotated"):
+        check_evaluation(cfg)
+
+
 def test_the_constant_predictor_counts_a_class_on_images_that_are_annotated_for_it(sets):
     records = sets.records(4, maps=True)
     records = [{**r, "annotations": r["annotations"][:1]} for r in records]  # a car each

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import load_coco_json
 from object_sets import (
@@ -22,6 +23,8 @@ from perfect import (
     two_points_beside,
 )
 
+from mtl_d2.config import add_mtl_config
+from mtl_d2.data.class_mapping import map_classes
 from mtl_d2.evaluation.coco import coco_evaluator
 
 
@@ -133,6 +136,19 @@ def test_areas_of_the_file_are_kept(tmp_path):
         DatasetCatalog.get("own_coco")
         truth = coco_evaluator("own_coco", KINDS, tmp_path)._truth
     assert [a["area"] for a in truth.annotations] == [10.5 * k for k in range(1, 7)]
+
+
+def test_areas_of_the_file_are_kept_where_its_classes_are_mapped(tmp_path, caplog):
+    path = coco_file(tmp_path, changing("area", *(10.5 * k for k in range(1, 7))))
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MTL.DATA.CLASSES.THING = (), ("own_coco",), ["dog"]
+    with registered("own_coco", lambda: load_coco_json(str(path), "", "own_coco"), json_file=str(path)):
+        map_classes(cfg)
+        truth = coco_evaluator("own_coco", KINDS, tmp_path)._truth
+        ids = [a["category_id"] for a in json.loads(path.read_bytes())["annotations"]]
+    assert [a["area"] for a in truth.annotations] == [10.5 * k for k, i in enumerate(ids, 1) if i == 6]
+    assert "its json_file has" not in caplog.text  # what the run does not seek is not missed
 
 
 def test_a_file_whose_annotations_are_not_published_is_predicted_only(tmp_path):

@@ -10,7 +10,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/evaluation"), str(ROOT / "tools")]
 
 import train_net  # noqa: E402
+from detectron2.config import get_cfg  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
 from own_sets import sets  # noqa: E402, F401  # a fixture
+
+from mtl_d2.config import add_mtl_config, merge_config  # noqa: E402
+from mtl_d2.tasks.sources import label_sources  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 EXAMPLE = ROOT / "docs/examples/new_meta_arch.py"
@@ -35,6 +40,14 @@ def test_it_trains_with_every_method_and_is_evaluated(arguments, sets):  # noqa:
     results = train_net.main(train_net.parse([*arguments, *options]))
     assert 0 <= results["sem_seg"]["mIoU"] <= 100
     assert json.loads((sets.root / "output/pictures/index.json").read_text())["failed"] == []
+
+
+def test_it_learns_of_pseudo_labels_where_the_config_has_some(arguments):
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    merge_config(cfg, arguments[1], ["MTL.PSEUDO_LABELS.FOLDERS", "('labels',)"])
+    assert build_model(cfg).tasks[0].sources == label_sources(cfg)
+    assert len(label_sources(cfg)) == 2
 
 
 @pytest.mark.parametrize(

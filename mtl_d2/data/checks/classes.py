@@ -11,9 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 from mtl_d2.config_checks.sentences import the_first
-from mtl_d2.data.annotated_classes import EXHAUSTIVE, annotated_classes
-from mtl_d2.data.checks.partial_classes import wrong_lists
-from mtl_d2.data.class_mapping import LISTS
+from mtl_d2.data.class_mapping import config_key
 from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.registry import kinds_of
 
@@ -87,21 +85,20 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
                 )
 
 
-def background_classes(shown: Mapping[str, set[Any]]) -> Iterator[tuple[str, str]]:
+def background_classes(shown: Mapping[str, set[Any]], negative: Mapping[str, set[int]]) -> Iterator[tuple[str, str]]:
     """Training sets that label no object of a class that others label: what they show of it counts as background.
 
     Args:
         shown: by training set that labels objects, the ids of its annotations.
+        negative: by training set, the ids of classes that are background where its images have no annotation of them.
 
     Yields:
         the set, and the line.
     """
     everywhere = set().union(*shown.values())
     for name, ids in shown.items():
-        metadata = MetadataCatalog.get(name)
-        names = metadata.get("thing_classes") or []
-        negative = annotated_classes(metadata).ids(EXHAUSTIVE) if not wrong_lists(metadata, "thing_classes") else set()
-        missing = [str(names[k]) for k in sorted((everywhere - ids) & negative)]
+        names = MetadataCatalog.get(name).get("thing_classes") or []
+        missing = [str(names[k]) for k in sorted((everywhere - ids) & negative[name])]
         if missing:
             yield (
                 name,
@@ -123,7 +120,8 @@ def trained_classes(cfg: CfgNode) -> dict[str, list[str]]:
 
 def _option(listed: str) -> str:
     """In words, the config key of the list that all data sets are mapped to, where there is one."""
-    return f"by MTL.DATA.CLASSES.{LISTS[listed]}, or " if listed in LISTS else ""
+    key = config_key(listed)
+    return f"by MTL.DATA.CLASSES.{key}, or " if key else ""
 
 
 def _list_key(kind: TaskKind) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 
 from mtl_d2.data.checks.examination import Examination
 from mtl_d2.data.checks.files import HEADER_SECONDS, Headers
-from mtl_d2.data.checks.pixels import Meaning, count_pixels, lane_masks, unknown_classes, unseen_classes
+from mtl_d2.data.checks.partial_classes import absent_classes
+from mtl_d2.data.checks.pixels import (
+    Meaning,
+    annotated_all_the_same,
+    count_pixels,
+    lane_masks,
+    unknown_classes,
+    unseen_classes,
+)
+from mtl_d2.data.class_mapping import mapping_of
 from mtl_d2.data.images import Header, why_not_opened
 from mtl_d2.data.label_map import LabelMapKeys
 from mtl_d2.data.listing import Listing
@@ -44,9 +53,12 @@ def check_label_maps(
     examination.refuse(mistakes)
     if mistakes:
         return
-    meaning = Meaning(examination.metadata.get(keys.classes) or (), number_of_classes, ignored, key("NUM_CLASSES"))
+    classes, absent = examination.metadata.get(keys.classes) or (), absent_classes(examination.metadata, keys.classes)
+    is_mapped = mapping_of(examination.name) is not None
+    meaning = Meaning(classes, number_of_classes, ignored, key("NUM_CLASSES"), absent, is_mapped)
     pixels = count_pixels([r for r in maps if is_usable(headers.get(r[keys.file]))], keys, meaning)
     examination.refuse(unknown_classes(pixels, meaning))
+    examination.refuse(annotated_all_the_same(pixels, meaning))
     examination.warn(lane_masks(pixels))
     examination.warn(unseen_classes(pixels, meaning))
     logger.info(

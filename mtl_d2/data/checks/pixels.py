@@ -36,12 +36,16 @@ class Meaning:
         number: of the classes of the head.
         ignored: the id of pixels without a label.
         key: the config key of that number.
+        absent: the ids of classes that the data set says it is not annotated for.
+        mapped: whether ids are the run's, to which the data set's own were mapped.
     """
 
     classes: Sequence[str]
     number: int
     ignored: int
     key: str
+    absent: frozenset[int] = frozenset()
+    mapped: bool = False
 
 
 @dataclass
@@ -108,7 +112,13 @@ def unknown_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
         first = next(iter(wrong))
         ids = sorted(set().union(*wrong.values()))
         more = f" ({len(wrong)} of {pixels.looked_at} hold such ids)" if len(wrong) > 1 else ""
-        yield f"{first}: holds {unknown_ids(ids, meaning.number, meaning.ignored, meaning.key)}{more}"
+        if meaning.mapped:  # to an id that says nothing
+            yield (
+                f"{first}: holds ids that are none of the data set's own classes, nor its ignored id{more}: correct "
+                "the list of classes in its metadata, or the `ignore_label` there"
+            )
+        else:
+            yield f"{first}: holds {unknown_ids(ids, meaning.number, meaning.ignored, meaning.key)}{more}"
     if pixels.counts and len(_empty(pixels, meaning)) == len(pixels.counts):
         yield (
             f"{pixels.looked_at} hold nothing but the ignored id {meaning.ignored}: correct them, or the "
@@ -137,6 +147,19 @@ def unseen_classes(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
         )
 
 
+def annotated_all_the_same(pixels: Pixels, meaning: Meaning) -> Iterator[str]:
+    """Pixels of classes that the data set says it is not annotated for."""
+    absent = sorted(meaning.absent)
+    wrong = {file: ids for file, of in pixels.counts.items() if (ids := [i for i in absent if of[i]])}
+    if wrong:
+        file, ids = next(iter(wrong.items()))
+        yield (
+            f"{len(wrong)} of {pixels.looked_at} hold pixels of classes that its metadata leave out of what it is "
+            f"annotated for, the first is {file}: {_name(meaning, ids[0])!r}; name the class there, or have its reader "
+            "ignore them by `sem_seg_table`"
+        )
+
+
 def lane_masks(pixels: Pixels) -> Iterator[str]:
     """Maps that may hold bits where ids are read."""
     mistake = lane_mask_mistake(pixels.per_id) if pixels.counts else None
@@ -160,9 +183,9 @@ def _empty(pixels: Pixels, meaning: Meaning) -> list[str]:
 def _unseen(pixels: Pixels, meaning: Meaning) -> list[int]:
     """Classes that no pixel is of, or that are ignored."""
     if not pixels.counts:
-        return list(range(meaning.number))
+        return [i for i in range(meaning.number) if i not in meaning.absent]
     per_id = pixels.per_id
-    return [i for i in range(meaning.number) if not per_id[i] or i == meaning.ignored]
+    return [i for i in range(meaning.number) if i not in meaning.absent and (not per_id[i] or i == meaning.ignored)]
 
 
 def _name(meaning: Meaning, i: int) -> str:

@@ -116,6 +116,11 @@ class MapHead:
         for name in ("NUM_CLASSES", "CONVS_DIM", "COMMON_STRIDE"):  # detectron2's, which has no ranges
             if options[name] < 1:
                 yield f"{option_key(cfg, kind, name)} must be a whole number >= 1, got {options[name]}"
+        if options.NUM_CLASSES > LARGEST_ID + 1:
+            yield (
+                f"{option_key(cfg, kind, 'NUM_CLASSES')} must be at most {LARGEST_ID + 1}, as label maps have 8 bits, "
+                f"got {options.NUM_CLASSES}"
+            )
         heads = {name: cls for name, cls in SEM_SEG_HEADS_REGISTRY if hasattr(cls, "task_losses")}
         if options.NAME not in heads:
             yield (
