@@ -181,7 +181,8 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     if wrong:
         lines = [without_room(cfg, key) or _suggest(key, tuple(known)) for key in wrong]
         raise ConfigError("no such config key: " + "; ".join(lines))
-    nodes = [key for key in pairs if isinstance(_node(cfg, key), CfgNode)]
+    values = [*(key for key, value in leaves(given) if not isinstance(value, Mapping)), *pairs]
+    nodes = [key for key in values if not is_earlier(key) and isinstance(_node(cfg, key), CfgNode)]
     if nodes:
         raise ConfigError(f"{nodes[0]} is no option, but holds several: give one of them, as {nodes[0]}.NAME VALUE")
     try:

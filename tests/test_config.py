@@ -104,6 +104,15 @@ def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
         merge_config(cfg, str(path), [])
 
 
+@pytest.mark.parametrize("text", ["MTL: {DATA: {CLASSES: [car]}}", "MTL: {DATA: {CLASSES: }}"])
+def test_a_value_in_the_place_of_several_options_is_told_in_a_line(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="^MTL.DATA.CLASSES is no option, but holds several") as told:
+        merged(path)
+    assert "\n" not in str(told.value)
+
+
 def test_whole_numbers_stand_for_floats_in_files_and_overrides(tmp_path):
     path = tmp_path / "whole.yaml"
     path.write_text("VERSION: 2\nMTL: {GRADIENT: {NASH_MTL: {MAX_NORM: 0}, MCLGS: {A0: 60}}}\nSOLVER: {BASE_LR: 1}\n")
