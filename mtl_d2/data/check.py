@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -17,11 +19,17 @@ from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.checks.labels import unlabelled
 from mtl_d2.data.checks.pseudo_labels import look_at_folders
 from mtl_d2.data.class_mapping import map_classes, mapping_of
+from mtl_d2.data.collector import collection_paused
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.kept_lines import keeping_lines
 from mtl_d2.data.listing import Listing, image_paths
-from mtl_d2.data.once import speaks
+from mtl_d2.data.loader import training_sets
+from mtl_d2.data.once import say, speaks
 from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, pictures, trained_on
+from mtl_d2.data.prepared import Place, Prepared, alone, find, keep, metadata_of, place_of
+from mtl_d2.data.progress import Progress
 from mtl_d2.data.same_images import refused_images
+from mtl_d2.data.seen import Seen, what_was_seen
 from mtl_d2.data.union import UNION, sampling
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import kinds_of
@@ -29,6 +37,7 @@ from mtl_d2.tasks.registry import kinds_of
 logger = logging.getLogger(__name__)
 
 
+@collection_paused()
 def check_data(cfg: CfgNode) -> None:
     """Read the label files of all data sets of the config and say everything that keeps them from being trained on.
 
@@ -36,30 +45,100 @@ def check_data(cfg: CfgNode) -> None:
     as half a minute for each data set reaches, and of a few images where there are no maps; the pixels of some maps.
     What may be meant so is warned of, by the first of several processes.
 
+    Of large data sets this is done once, by one process: it keeps what it found, and the records to train on, for the
+    others and for later starts; see ``prepared``.
+
     Args:
-        cfg: ``DATASETS.TRAIN`` and ``DATASETS.TEST``, ``MTL.TASKS``, ``MTL.DATA``, ``SOLVER.IMS_PER_BATCH``, ``SEED``.
+        cfg: ``DATASETS.TRAIN`` and ``DATASETS.TEST``, ``MTL.TASKS``, ``MTL.DATA``, ``SOLVER.IMS_PER_BATCH``, ``SEED``,
+            ``OUTPUT_DIR``.
 
     Raises:
         DataError: one line per mistake.
     """
-    findings, listing, known = Findings(), Listing(), dict[str, Examination]()
     map_classes(cfg)
+    with Progress() as progress:
+        progress.now("looking whether the data sets are known")
+        place = place_of(cfg)
+        warned = _examine(cfg, progress).findings.warned if place is None else _kept_or_found(cfg, place, progress)
+    for line in warned if speaks() else ():
+        logger.warning("%s", line)
+
+
+def _kept_or_found(cfg: CfgNode, place: Place, progress: Progress) -> list[str]:
+    """What is warned of, of a check that another process has made or that this one makes now."""
+    prepared = find(place)
+    if prepared is None:
+        progress.now("waiting for another process that reads the data sets")
+        with alone(place):
+            prepared = find(place) or _prepare(cfg, place, progress)
+    say(prepared.met)
+    return prepared.warned
+
+
+def _prepare(cfg: CfgNode, place: Place, progress: Progress) -> Prepared:
+    """Checks, and makes the records to train on of those that were checked; keeps both."""
+    before = {name: metadata_of(name) for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))}
+    prepared = Prepared()
+    try:
+        with keeping_lines() as prepared.met:
+            checked = _examine(cfg, progress)
+    except BaseException:
+        say(prepared.met)
+        raise
+    prepared.warned = checked.findings.warned
+    progress.now("making the records to train on")
+    with keeping_lines() as prepared.built, suppress(DataError):  # which is told where they are trained on
+        prepared.sets = dict(zip(cfg.DATASETS.TRAIN, training_sets(cfg, checked.known), strict=True))
+    keep(place, prepared, before, checked.seen())
+    return prepared
+
+
+@dataclass
+class _Checked:
+    """What was found."""
+
+    findings: Findings = field(default_factory=Findings)
+    listing: Listing = field(default_factory=Listing)
+    known: dict[str, Examination] = field(default_factory=dict)
+
+    def seen(self) -> Seen:
+        """What it depends on besides label files; images of which records do not tell the size may have been opened."""
+        of_all = self.known.values()
+        headers = (file for examination in of_all for file in examination.headers)
+        without_size = (
+            r["file_name"] for examination in of_all for r in examination.records if not {"height", "width"} <= r.keys()
+        )
+        return what_was_seen(self.listing, (*headers, *without_size))
+
+
+def _examine(cfg: CfgNode, progress: Progress) -> _Checked:
+    """Looks at all data sets.
+
+    Raises:
+        DataError: one line per mistake; warnings have been logged then.
+    """
+    checked = _Checked()
+    findings, known = checked.findings, checked.known
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        progress.now(f"{name}: reading its records")
         read, lines = records.read(name)
         findings.refuse(lines, name)
         if read is not None:
-            known[name] = Examination(cfg, name, read, listing, findings)
+            progress.now(f"{name}: checking its {len(read)} records")
+            known[name] = Examination(cfg, name, read, checked.listing, findings)
             _look_at(known[name])
+    progress.now("checking the data sets together")
     findings.refuse(records.wrong_shares(cfg))
     findings.refuse(records.named_twice(cfg))
     if known.keys() >= set(cfg.DATASETS.TRAIN):
         _look_at_all(cfg, known, findings)
     _compare_images(cfg, known, findings)
     _compare_pictures(cfg, known, findings)
-    for line in findings.warned if speaks() else ():
-        logger.warning("%s", line)
     if findings.refused:
+        for line in findings.warned if speaks() else ():
+            logger.warning("%s", line)
         raise DataError("\n".join(findings.refused))
+    return checked
 
 
 def _look_at(examination: Examination) -> None:
@@ -68,7 +147,8 @@ def _look_at(examination: Examination) -> None:
     labelled = [kind for kind in kinds if kind.task in examination.labelled]
     mask_format = cfg.INPUT.MASK_FORMAT if examination.is_trained_on else "bitmask"  # evaluation reads any
     _look_at_mapping(examination)
-    cleaned = clean_annotations(read, any(kind.reads_masks for kind in labelled), mask_format)
+    examination.cleaned_for = (any(kind.reads_masks for kind in labelled), mask_format)
+    examination.cleaning = cleaned = clean_annotations(read, *examination.cleaned_for)
     examination.cleaned = cleaned.records  # which have their sizes as numbers
     images = image_paths(read)
     examination.refuse(

@@ -74,6 +74,10 @@ class Listing:
                 places.setdefault(self._resolve(os.path.dirname(target)), set()).add(os.path.basename(target))
         return places
 
+    def contents(self) -> dict[str, tuple[list[str], dict[str, str]]]:
+        """Of each folder that was looked at: the names in it, sorted, and what those that are links point to."""
+        return {path: (sorted(of.files), dict(sorted(of.links.items()))) for path, of in self._folders.items()}
+
     def _resolve(self, folder: str) -> str:
         if folder not in self._real:
             self._real[folder] = os.path.realpath(folder)

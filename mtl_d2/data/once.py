@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 
 from detectron2.utils import comm
 from detectron2.utils.logger import log_first_n
+
+from mtl_d2.data.kept_lines import ONCE, Line, are_kept
 
 
 def speaks() -> bool:
@@ -19,5 +22,18 @@ def warn_once(logger: logging.Logger, line: str) -> None:
 
     While nothing is logged, as in a rehearsal, it does not count as said.
     """
+    if are_kept():
+        logger.warning("%s", line, extra={ONCE: True})
+        return
     if speaks() and logger.isEnabledFor(logging.WARNING):
         log_first_n(logging.WARNING, line, name=logger.name, key="message")
+
+
+def say(lines: Iterable[Line]) -> None:
+    """Logs lines that were kept as if they were met now."""
+    for line in lines:
+        logger = logging.getLogger(line.logger)
+        if line.once:
+            warn_once(logger, line.text)
+        else:
+            logger.log(line.level, "%s", line.text)

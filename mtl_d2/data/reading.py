@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
+from mtl_d2.data.collector import collection_paused
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.fingerprint import FILE, Fingerprint, columns, fingerprint
 from mtl_d2.data.missing import leave_out_missing
@@ -26,16 +27,19 @@ class _FirstReading:
     Attributes:
         reader: as it is registered; a name that is registered anew begins anew.
         fingerprint: of what it gave first.
+        stored: of what it gave another process first, which stands for that of this one until it reads.
     """
 
     reader: Callable[[], Any]
     fingerprint: Fingerprint | None = None
+    stored: Fingerprint | None = None
 
 
 # What makes it the rule of detectron2's catalog, "the same results if called multiple times", for the whole process.
 _FIRST: dict[str, _FirstReading] = {}
 
 
+@collection_paused()
 def read_records(name: str) -> Records:
     """The records of the data set ``name``, in its reader's order, paths as text.
 
@@ -51,6 +55,8 @@ def read_records(name: str) -> Records:
     if first.fingerprint is None:
         first.fingerprint = now
     difference = first.fingerprint.difference(now, parts[FILE])
+    if first.stored is not None and (first.stored.basis, first.stored.labels) != (now.basis, now.labels):
+        difference = "they were others when they were checked"
     if difference:
         raise DataError(
             f"{name}: its reader numbers or orders its records anew at each call ({difference}): have it sort the "
@@ -69,11 +75,22 @@ def digest(name: str, labels: Iterable[str] = ()) -> str:
         labels: the keys of records whose files count beside images, ids, objects and label maps. A label that nobody
             reads may come or go.
     """
+    return fingerprint_of(name).digest(labels)
+
+
+def fingerprint_of(name: str) -> Fingerprint:
+    """Of what the data set ``name`` gave when it was read first, which is now if it was not before."""
     first = _first_reading(name)
-    if first.fingerprint is None:
+    if first.fingerprint is None and first.stored is None:
         read_records(name)
-    assert first.fingerprint is not None  # or it raised
-    return first.fingerprint.digest(labels)
+    known = first.fingerprint or first.stored
+    assert known is not None  # or it raised
+    return known
+
+
+def remember(name: str, basis: str, labels: dict[str, str]) -> None:
+    """What another process read of the data set ``name``; see ``Fingerprint``."""
+    _first_reading(name).stored = Fingerprint({}, basis, labels)
 
 
 def digests(names: Iterable[str], labels: Collection[str] = ()) -> dict[str, str]:

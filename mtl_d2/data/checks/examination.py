@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from mtl_d2.data.annotation_findings import Cleaned
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.images import Header
 from mtl_d2.data.listing import Listing, Places
@@ -27,6 +28,8 @@ class Examination:
         findings: of all data sets.
         labelled: the tasks of the config that it labels.
         cleaned: the records with sizes and annotations in detectron2's form.
+        cleaning: what was found while they were cleaned.
+        cleaned_for: whether masks were looked at, and for which ``INPUT.MASK_FORMAT``.
         headers: of images and of label maps, by file, as far as there was time to look; None = cannot be opened.
         facts: what a kind of task keeps of it for ``check_training_sets``, under the kind's name or key.
         places: where its images are.
@@ -39,6 +42,8 @@ class Examination:
     findings: Findings
     labelled: set[str] = field(default_factory=set)
     cleaned: list[dict[str, Any]] = field(default_factory=list)
+    cleaning: Cleaned = field(default_factory=Cleaned)
+    cleaned_for: tuple[bool, str] = (False, "")
     headers: dict[str, Header | None] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     places: Places = field(default_factory=dict)

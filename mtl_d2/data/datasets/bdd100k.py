@@ -31,6 +31,7 @@ from mtl_d2.data.datasets.bdd100k_files import (
     base_folder,
     image_record,
     in_both,
+    label_files,
     labelled,
     map_folder,
     part_folder,
@@ -66,18 +67,19 @@ def register(root: str) -> None:
     things, maps = _things(THING_CLASSES), {kind: map_metadata(kind) for kind in PIXEL_TASKS}
     driving = {**things, **maps["drivable"], **maps["lane"], "evaluator_type": "bdd100k_driving"}
     for split in SPLITS:
-        register_anew(f"bdd100k_det_{split}", partial(load_detection, root, split), **things)
-        name = f"bdd100k_sem_seg_{split}"
-        register_anew(name, partial(load_semantic, root, split, name), **stuff)
+        sources = label_files(root, split, "det_20")
+        register_anew(f"bdd100k_det_{split}", partial(load_detection, root, split), **things, **sources)
+        name, sources = f"bdd100k_sem_seg_{split}", label_files(root, split, "sem_seg")
+        register_anew(name, partial(load_semantic, root, split, name), **stuff, **sources)
     for split in SPLITS:
         for kind, metadata in maps.items():
             pixels = {**metadata, "evaluator_type": "sem_seg"}
-            name = f"bdd100k_{kind}_{split}"
-            register_anew(name, partial(load_maps, root, split, kind, name), **pixels)
-        name = f"bdd100k_det_drivable_lane_{split}"
-        register_anew(name, partial(load_driving, root, split, name), **driving)
-        name = f"bdd100k_ins_seg_{split}"
-        register_anew(name, functools.cache(partial(load_instances, root, split, name)), **_things(INSTANCE_CLASSES))
+            name, sources = f"bdd100k_{kind}_{split}", label_files(root, split, kind)
+            register_anew(name, partial(load_maps, root, split, kind, name), **pixels, **sources)
+        name, sources = f"bdd100k_det_drivable_lane_{split}", label_files(root, split, "det_20", *PIXEL_TASKS)
+        register_anew(name, partial(load_driving, root, split, name), **driving, **sources)
+        name, things = f"bdd100k_ins_seg_{split}", {**_things(INSTANCE_CLASSES), **label_files(root, split, "ins_seg")}
+        register_anew(name, functools.cache(partial(load_instances, root, split, name)), **things)
 
 
 def load_detection(root: str, split: str) -> Records:

@@ -13,7 +13,16 @@ from PIL import Image
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.missing_labels import leave_out_unpaired
 from mtl_d2.data.roots import require_folder
+from mtl_d2.data.sources import KEY
 
+# Where labels may be, below labels/, and the folder of their images; in the places of braces stands the split.
+LABELS = {
+    "det_20": ("100k", ("det_20/det_{}.json",)),
+    "drivable": ("100k", ("drivable/masks/{}", "drivable/colormaps/{}")),
+    "lane": ("100k", ("lane/masks/{}", "lane/colormaps/{}")),
+    "sem_seg": ("10k", ("sem_seg/masks/{}", "sem_seg/colormaps/{}")),
+    "ins_seg": ("10k", ("ins_seg/rles/ins_seg_{}.json", "ins_seg/bitmasks/{}")),
+}
 # What the download page calls the parts, by their folders.
 PARTS = {
     "images/100k": "100K Images",
@@ -23,6 +32,19 @@ PARTS = {
     "labels/sem_seg": "Semantic Segmentation",
     "labels/ins_seg": "Instance Segmentation",
 }
+
+
+def label_files(root: str, split: str, *labels: str) -> dict[str, list[str]]:
+    """Metadata that say which files and folders the records come from; see ``mtl_d2.data.sources``.
+
+    Args:
+        root: the folder that holds ``bdd100k/``.
+        split: ``train`` or ``val``.
+        labels: of ``LABELS``, which are of the same images.
+    """
+    base = os.path.join(root, "bdd100k")
+    paths = [os.path.join(base, "labels", path.format(split)) for name in labels for path in LABELS[name][1]]
+    return {KEY: [os.path.join(base, "images", LABELS[labels[0]][0], split), *paths]}
 
 
 def base_folder(root: str) -> Path:
