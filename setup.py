@@ -27,6 +27,7 @@ INSTALL_REQUIRES = [
     "pandas>=2.1",  # tables of reports and comparisons; the first with DataFrame.map. torch brings Jinja2 for its LaTeX
     "pycocotools>=2.0.7",  # the first with wheels
     "faster-coco-eval>=1.8",  # pycocotools' numbers in a quarter of the time; a test compares them
+    "msgpack>=1.0.5",  # records of large data sets, kept in a file that processes map; runs nothing when it is read
     "fvcore>=0.1.5,<0.1.6",  # detectron2's own bounds
     "iopath>=0.1.7,<0.2",  # detectron2's own bounds
     "PyYAML>=5.4",  # reads configs; the first with wheels for Python 3.10

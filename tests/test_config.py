@@ -108,7 +108,7 @@ def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
 def test_a_value_in_the_place_of_several_options_is_told_in_a_line(text, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="^MTL.DATA.CLASSES is no option, but holds several") as told:
+    with pytest.raises(ConfigError, match=r"^MTL\.DATA\.CLASSES is no option, but holds several") as told:
         merged(path)
     assert "\n" not in str(told.value)
 
