@@ -1,13 +1,9 @@
 """What a start is at is said while it takes its time, and its lines are kept for later ones."""
 
-import io
 import logging
 import re
-import sys
 import time
 from contextlib import suppress
-
-import pytest
 
 from mtl_d2.data.kept_lines import Line, are_kept, keeping_lines
 from mtl_d2.data.once import say, warn_once
@@ -16,26 +12,21 @@ from mtl_d2.data.progress import Progress
 logger = logging.getLogger("mtl_d2.data.somewhere")
 
 
-@pytest.fixture
-def console(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    return sys.stderr
-
-
-def test_a_quick_start_says_nothing(console):
+def test_a_quick_start_says_nothing(capsys):
     with Progress(quiet=60) as progress:
         progress.now("reading")
-    assert console.getvalue() == ""
+    assert capsys.readouterr().err == ""
 
 
-def test_a_slow_one_says_what_it_is_at(console):
+def test_a_slow_one_says_what_it_is_at(capsys):
     progress = Progress(quiet=0.05, period=0.01)
     progress.now("reading")
+    said, end = "", time.monotonic() + 20
     with progress:
-        end = time.monotonic() + 20
-        while not console.getvalue() and time.monotonic() < end:
+        while not said and time.monotonic() < end:
             time.sleep(0.01)
-    assert re.match(r"(reading \(\d+ s\)\n)+$", console.getvalue())
+            said = capsys.readouterr().err
+    assert re.match(r"(reading \(\d+ s\)\n)+$", said)
 
 
 def test_lines_are_kept_and_not_said_and_loggers_are_as_before(caplog):
