@@ -110,4 +110,7 @@ def table(rows: Mapping[str, Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # what went wrong is said by the command that failed

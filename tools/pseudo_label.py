@@ -16,16 +16,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2.config import get_cfg
+from detectron2.data.detection_utils import SizeMismatchError
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_checks.declared import check_declared
-from mtl_d2.config_checks.machine import check_device, check_weights
+from mtl_d2.config_checks.machine import check_device, check_output, check_weights
 from mtl_d2.config_checks.methods import check_tasks
 from mtl_d2.config_checks.model import check_model
 from mtl_d2.data import DataError, register_all
 from mtl_d2.data.checks.files import missing_files
 from mtl_d2.data.checks.records import read
+from mtl_d2.data.class_mapping import map_classes
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.reading import require_same_records
 from mtl_d2.engine.checkpoint import CheckpointError
@@ -33,10 +35,13 @@ from mtl_d2.engine.launch import process_group, start
 from mtl_d2.engine.pickles import ForbiddenContentError
 from mtl_d2.files import WriteError
 from mtl_d2.pseudo_labels.run import Plan, run
-from mtl_d2.pseudo_labels.teacher import labelled_kinds
+from mtl_d2.pseudo_labels.teacher import labelled_kinds, too_many_classes
 from mtl_d2.pseudo_labels.thresholds import Thresholds
 
-EXPECTED = (ConfigError, DataError, CheckpointError, ForbiddenContentError, WriteError)  # what a user can mend
+EXPECTED = (  # what a user can mend
+    *(ConfigError, DataError, CheckpointError),
+    *(ForbiddenContentError, WriteError, SizeMismatchError),
+)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,17 +78,27 @@ def prepare(args: argparse.Namespace) -> Plan:
     add_mtl_config(cfg)
     register_all()
     merge_config(cfg, args.config_file, args.opts)
-    cfg.MODEL.WEIGHTS = args.weights
-    cfg.DATASETS.TEST = ()
+    cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = args.weights, str(args.output)
+    cfg.DATASETS.TEST = datasets = tuple(dict.fromkeys(args.datasets))
     refuse(line for check in (check_tasks, check_declared, check_model, check_device) for line in check(cfg))
+    refuse(without_weights(args.weights))
     refuse(line.replace("MODEL.WEIGHTS", "--weights") for line in check_weights(cfg))
+    refuse(line.replace("OUTPUT_DIR", "--output") for line in check_output(cfg))
     kinds = labelled_kinds(cfg.MTL.TASKS)
-    datasets = list(dict.fromkeys(args.datasets))
+    refuse(too_many_classes(cfg, kinds))
+    map_classes(cfg)
+    cfg.DATASETS.TEST = ()
     mistakes = [line for name in datasets for line in wrong_data(name)]
     if mistakes:
         raise DataError("\n".join(mistakes))
     cfg.freeze()
     return Plan(cfg, Path(args.config_file), kinds, datasets, thresholds, args.output)
+
+
+def without_weights(path: str) -> Iterator[str]:
+    """A line if no file is named."""
+    if not path:
+        yield "--weights is empty: name the file of the teacher's weights, such as model_final.pth of its training"
 
 
 def refuse(lines: Iterator[str]) -> None:

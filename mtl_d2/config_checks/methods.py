@@ -12,8 +12,9 @@ from mtl_d2.balancing.checks import mistakes
 from mtl_d2.config import build_setup, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.allocation import ALLOCATIONS
+from mtl_d2.tasks.base import TaskKind
 from mtl_d2.tasks.options import task_config
-from mtl_d2.tasks.registry import is_known, kinds_of, names
+from mtl_d2.tasks.registry import all_kinds, is_known, kinds_of, names
 
 
 def check_tasks(cfg: CfgNode) -> list[str]:
@@ -27,7 +28,18 @@ def check_tasks(cfg: CfgNode) -> list[str]:
         if kind.own_name and not kind.several:
             mistakes.append(f"MTL.TASKS has {kind.task!r}, but a model has one task {kind.name!r}: name it so")
         mistakes += kind.check_config(task_config(cfg, kind))
-    return mistakes
+    return [*mistakes, *_without_pseudo_labels(cfg)]
+
+
+def _without_pseudo_labels(cfg: CfgNode) -> Iterator[str]:
+    """Folders of pseudo labels for tasks of which there are none."""
+    kinds = kinds_of(filter(is_known, cfg.MTL.TASKS))
+    if cfg.MTL.PSEUDO_LABELS.FOLDERS and kinds and not any(kind.pseudo_labels() for kind in kinds):
+        known = [kind.name for kind in all_kinds() if kind.pseudo_labels is not TaskKind.pseudo_labels]
+        yield (
+            f"MTL.PSEUDO_LABELS.FOLDERS is set, but there are no pseudo labels of tasks like {tuple(cfg.MTL.TASKS)}, "
+            f"only of {', '.join(known)}: empty the list"
+        )
 
 
 def _mistyped_options(cfg: CfgNode) -> Iterator[str]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 
 from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.once import speaks
-from mtl_d2.pseudo_labels.folder import attach, tasks_in
-from mtl_d2.pseudo_labels.manifest import FILE
+from mtl_d2.data.once import speaks, warn_once
+from mtl_d2.pseudo_labels.folder import attach, digest, tasks_in
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.registry import kinds_of
 from mtl_d2.tasks.sources import PSEUDO, unprefixed
@@ -40,7 +37,24 @@ def with_pseudo_labels(cfg: CfgNode, name: str, records: Sequence[Record]) -> li
         records = attach(records, name, folder, cfg.MTL.TASKS, classes)
     for kind in kinds_of(cfg.MTL.TASKS) if folders and speaks() else ():
         logger.info("%s, %s", name, counted(kind, records))
+    for line in _without_labels(cfg, name, records) if folders else ():
+        warn_once(logger, line)
     return records
+
+
+def _without_labels(cfg: CfgNode, name: str, records: Sequence[Record]) -> Iterator[str]:
+    """A line for images that neither the ground truth nor a teacher has labelled."""
+    kinds = kinds_of(cfg.MTL.TASKS)
+    without = [
+        record["file_name"]
+        for record in records
+        if not any(kind.is_in_record(labels) for labels in (record, unprefixed(record, PSEUDO)) for kind in kinds)
+    ]
+    if without:
+        yield (
+            f"{name}: {len(without)} of {len(records)} images have no label at all, the first is {without[0]}: nothing "
+            "is learnt from them; label them, or take them out of the data set"
+        )
 
 
 def labelled_twice(cfg: CfgNode, name: str) -> Iterator[str]:
@@ -64,9 +78,15 @@ def counted(kind: TaskKind, records: Sequence[Record]) -> str:
 
 
 def folder_digests(cfg: CfgNode) -> list[str]:
-    """Of the manifest of each folder, which says whose labels it has: for the checkpoint."""
-    manifests = [Path(folder, FILE) for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests]
+    """Of what each folder has for this training, for the checkpoint; "" of one that is not there any more."""
+    return [_digest(cfg, folder) for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS]
+
+
+def _digest(cfg: CfgNode, folder: str) -> str:
+    try:
+        return digest(folder, cfg.DATASETS.TRAIN, cfg.MTL.TASKS)
+    except (DataError, OSError):  # a run that has read all labels goes on without the folder
+        return ""
 
 
 def changed_folders(cfg: CfgNode, stored: Sequence[str]) -> list[str]:
@@ -75,7 +95,7 @@ def changed_folders(cfg: CfgNode, stored: Sequence[str]) -> list[str]:
     return [
         f"{folder}: its pseudo labels are not those of the run that stopped: restore them"
         for folder, now, before in pairs
-        if now != before
+        if before and now != before
     ]
 
 

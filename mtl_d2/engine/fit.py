@@ -33,10 +33,9 @@ def enough_fits(model: nn.Module, incompatible: Any) -> str:
     if not lacking:
         return ""
     return (
-        f"--eval-only would evaluate a model that no file holds: {len(lacking)} of its {len(model.state_dict())} "
-        f"tensors are missing in the weights or of another shape, among them "
-        f"{', '.join(lacking[:NAMED])}. Give MODEL.WEIGHTS the weights of this very model, or restore the config that "
-        "they were trained with"
+        f"the weights are not those of the whole model: {len(lacking)} of its {len(model.state_dict())} tensors are "
+        f"missing in the file or of another shape, among them {', '.join(lacking[:NAMED])}. Name the weights of this "
+        "very model, or restore the config that they were trained with"
     )
 
 

@@ -46,12 +46,12 @@ def _problem(args: argparse.Namespace, torchrun: bool, gpus: int) -> str:
     if torchrun and (args.num_gpus, args.num_machines, args.machine_rank) != (1, 1, 0):
         return (
             "torchrun has started the processes already: leave out --num-gpus, --num-machines and --machine-rank, or "
-            "start tools/train_net.py without torchrun"
+            "give the command without torchrun"
         )
     if not torchrun and args.num_gpus * args.num_machines > 1 and args.num_gpus > gpus:
         return (
             f"--num-gpus must be at most the number of GPUs of this machine, {gpus}; got {args.num_gpus}. "
-            "Several processes on CPUs: torchrun --nproc-per-node N tools/train_net.py ... MODEL.DEVICE cpu"
+            "Several processes on CPUs: torchrun --nproc-per-node N, the tool and its arguments, MODEL.DEVICE cpu"
         )
     return ""
 
@@ -68,7 +68,7 @@ def process_group(device: str) -> Iterator[None]:
     """
     if dist.is_initialized() or not started_by_torchrun():
         if dist.is_initialized() and dist.get_backend() == "nccl" and not device.startswith("cuda"):
-            raise ConfigError(f"--num-gpus N trains on GPUs, but MODEL.DEVICE is {device!r}: use torchrun instead")
+            raise ConfigError(f"--num-gpus N is for GPUs, but MODEL.DEVICE is {device!r}: use torchrun instead")
         yield
         return
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])

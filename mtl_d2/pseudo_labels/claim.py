@@ -28,7 +28,10 @@ def claim_folder(folder: Path, planned: Mapping[str, TaskLabels], datasets: Iter
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / FILE).exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise DataError(f"--output {folder} holds other things than pseudo labels: name an empty or a new folder")
+        raise DataError(
+            f"--output {folder} holds other things than pseudo labels, or has lost its {FILE}: name an empty or a new "
+            "folder"
+        )
     manifest = read_manifest(folder) if (folder / FILE).exists() else {}
     lines = [
         f"--output {folder} has labels of task {task!r} {difference}: name another folder; a training takes several"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from mtl_d2.data.listing import Listing, Paths
 from mtl_d2.data.once import warn_once
 from mtl_d2.pseudo_labels.form import Fields, Form
 from mtl_d2.pseudo_labels.image_names import image_name
-from mtl_d2.pseudo_labels.manifest import Manifest, TaskLabels, read_manifest, unreadable
+from mtl_d2.pseudo_labels.manifest import Manifest, read_manifest, unreadable
 from mtl_d2.pseudo_labels.places import files_folder, labels_file
-from mtl_d2.pseudo_labels.weights import changed_weights
+from mtl_d2.pseudo_labels.weights import changed_weights, file_digest
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import is_known, kind_of, kinds_of
 from mtl_d2.tasks.sources import PSEUDO
@@ -59,11 +60,11 @@ def attach(
             classes than the student; or none of the images is among them.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    kinds = kinds_of(tasks)
-    sources = first_of_each(source for kind in kinds for source in _serving(manifest, dataset, kind))
-    for source in sources:
-        _require_usable(folder, dataset, source, manifest[source.task], classes)
+    manifest, tasks = read_manifest(folder), tuple(tasks)
+    sources = _sources(manifest, dataset, tasks)
+    lines = list(unusable(folder, dataset, tasks, classes))
+    if lines:
+        raise DataError("\n".join(lines))
     for line in changed_weights(folder, {source.task: manifest[source.task].teacher for source in sources}):
         warn_once(logger, line)
     for source in sources:
@@ -72,8 +73,9 @@ def attach(
 
 
 def _serving(manifest: Manifest, dataset: str, kind: TaskKind) -> Iterable[TaskKind]:
-    """The tasks of a folder whose labels are, or hold, those of a student's task: masks have boxes around them."""
-    return (kind_of(task) for task, labels in manifest.items() if dataset in labels.datasets and serves(task, kind))
+    """The task of a folder that is a student's, else those whose labels hold its: masks have boxes around them."""
+    there = [task for task, labels in manifest.items() if dataset in labels.datasets and serves(task, kind)]
+    return map(kind_of, [kind.task] if kind.task in there else there)
 
 
 def serves(task: str, kind: TaskKind) -> bool:
@@ -81,21 +83,66 @@ def serves(task: str, kind: TaskKind) -> bool:
     return is_known(task) and isinstance(kind_of(task), type(kind)) and kind_of(task).sample_key == kind.sample_key
 
 
-def _require_usable(
-    folder: Path, dataset: str, source: TaskKind, labels: TaskLabels, classes: Mapping[str, Sequence[str]] | None
-) -> None:
-    if labels.datasets[dataset] is None:
-        raise DataError(
-            f"{folder}: the labels of {dataset} for task {source.task!r} are not finished: give the command of "
-            "tools/pseudo_label.py again, which goes on with them"
+def _sources(manifest: Manifest, dataset: str, tasks: Iterable[str]) -> list[TaskKind]:
+    """The tasks of a folder whose labels of a data set a student's tasks learn from."""
+    return first_of_each(source for kind in kinds_of(tasks) for source in _serving(manifest, dataset, kind))
+
+
+def unusable(
+    folder: str | Path, dataset: str, tasks: Iterable[str], classes: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[str]:
+    """A line for each task whose labels of a data set are not finished, or of other classes than the student's.
+
+    Args:
+        folder: of pseudo labels.
+        dataset: its name.
+        tasks: of the student.
+        classes: see ``attach``.
+
+    Raises:
+        DataError: it is no folder of pseudo labels.
+    """
+    manifest = read_manifest(Path(folder))
+    for source in _sources(manifest, dataset, tasks):
+        labels = manifest[source.task]
+        if labels.datasets[dataset] is None:
+            yield (
+                f"{folder}: the labels of {dataset} for task {source.task!r} are not finished: give the command of "
+                "tools/pseudo_label.py again, which goes on with them"
+            )
+        own = source.class_names(dataset) if classes is None else classes.get(source.classes_key, ())
+        difference = class_difference(labels.classes, list(map(str, own)))
+        if difference:
+            yield (
+                f"{folder}: the teacher of task {source.task!r} has other `{source.classes_key}` than the student on "
+                f"{dataset}, {difference}: train the teacher with the student's list of classes"
+            )
+
+
+def digest(folder: str | Path, datasets: Iterable[str], tasks: Iterable[str]) -> str:
+    """Of what a training gets of a folder, but for the pixels of maps; what else is in the folder does not count.
+
+    Args:
+        folder: of pseudo labels.
+        datasets: names of training sets.
+        tasks: of the student.
+
+    Raises:
+        DataError, OSError: it cannot be read.
+    """
+    folder, tasks = Path(folder), tuple(tasks)
+    manifest = read_manifest(folder)
+    parts = [
+        (
+            dataset,
+            source.task,
+            manifest[source.task].teacher.sha256,
+            file_digest(labels_file(folder, dataset, source.task)),
         )
-    own = source.class_names(dataset) if classes is None else classes.get(source.classes_key, ())
-    difference = class_difference(labels.classes, list(map(str, own)))
-    if difference:
-        raise DataError(
-            f"{folder}: the teacher of task {source.task!r} has other `{source.classes_key}` than the student on "
-            f"{dataset}, {difference}: train the teacher with the student's list of classes"
-        )
+        for dataset in sorted(set(datasets))
+        for source in _sources(manifest, dataset, tasks)
+    ]
+    return sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _read(folder: Path, dataset: str, source: TaskKind) -> dict[str, tuple[tuple[int, int], Fields]]:
@@ -113,7 +160,10 @@ def _read(folder: Path, dataset: str, source: TaskKind) -> dict[str, tuple[tuple
         raise DataError(unreadable(path, error)) from error
     absent = Listing().absent(Paths(form.files(fields.values())))
     if absent:
-        raise DataError(f"{path} names {len(absent)} files that are not there, the first is {absent[0]}: restore them")
+        raise DataError(
+            f"{path} names {len(absent)} files that are not there, the first is {absent[0]}: restore them, or delete "
+            f"{path.name} and give the command of tools/pseudo_label.py again"
+        )
     return {name: (sizes[name], of_image) for name, of_image in fields.items()}
 
 
@@ -151,5 +201,5 @@ def _with_fields(
                 f"{line}, the first is {absent[0]}: label the images that are trained on, or set $DETECTRON2_DATASETS "
                 "as it was then"
             )
-        warn_once(logger, f"{line}, the first is {absent[0]}: they are trained on without")
+        warn_once(logger, f"{line}, the first is {absent[0]}: they are trained on without them")
     return made

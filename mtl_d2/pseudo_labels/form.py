@@ -18,10 +18,12 @@ class Form(Protocol):
     Attributes:
         thresholds: names of those that it uses.
         has_files: whether labels have files beside the JSON.
+        most_classes: that labels can tell; None = any number.
     """
 
     thresholds: ClassVar[tuple[str, ...]]
     has_files: ClassVar[bool]
+    most_classes: ClassVar[int | None]
 
     def label(self, prediction: Any, thresholds: Thresholds) -> Any:
         """What is sure enough of a model's output for an image, on the CPU."""

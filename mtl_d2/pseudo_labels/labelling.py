@@ -68,10 +68,6 @@ def label_parts(
                 target.write_part(part, [entry.result() for entry in entries])
 
 
-def _place(sample: dict[str, Any]) -> Entry:
-    return {"file_name": image_name(sample["file_name"]), "height": sample["height"], "width": sample["width"]}
-
-
 def _write(target: Target, prediction: Any, thresholds: Thresholds, place: Entry, stem: str) -> Entry:
     label = target.form.label(prediction, thresholds)
     return {**place, **target.form.write(label, target.files, stem)}

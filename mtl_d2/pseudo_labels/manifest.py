@@ -64,12 +64,23 @@ def read_manifest(folder: Path) -> Manifest:
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']}, known is {FORMAT}")
         return {task: _task_labels(given) for task, given in content["tasks"].items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{folder} is no folder of pseudo labels, it has no {FILE}: give one that tools/pseudo_label.py wrote"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(unreadable(path, error)) from error
+        raise DataError(
+            f"{path} cannot be read ({_reason(error)}), and it alone says whose labels the folder has: restore it, or "
+            "delete the folder and label anew"
+        ) from error
+
+
+def tasks_of(folder: str) -> tuple[str, ...]:
+    """The tasks that a folder has labels of; none where it cannot be read, of which the checks of the data tell."""
+    try:
+        return tuple(read_manifest(Path(folder)))
+    except DataError:
+        return ()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
@@ -80,8 +91,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
 
 def unreadable(path: Path, error: Exception) -> str:
     """The line for a file of labels that is not what was written."""
-    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return f"{path} cannot be read as pseudo labels ({reason}): restore it, or delete it and run tools/pseudo_label.py"
+    return (
+        f"{path} cannot be read as pseudo labels ({_reason(error)}): restore it, or delete it and give the command of "
+        "tools/pseudo_label.py again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
 def _task_labels(given: Mapping[str, Any]) -> TaskLabels:

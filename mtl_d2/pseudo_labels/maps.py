@@ -34,6 +34,7 @@ class MapForm:
     keys: LabelMapKeys
     thresholds: ClassVar[tuple[str, ...]] = ("confidence",)
     has_files: ClassVar[bool] = True
+    most_classes: ClassVar[int | None] = UNSURE  # ids of 8 bits below it
 
     def label(self, prediction: Tensor, thresholds: Thresholds) -> npt.NDArray[np.uint8]:
         """See ``Form``; of scores (C, H, W) before the softmax, ids (H, W)."""

@@ -29,6 +29,7 @@ class ObjectForm:
     record_key: str
     thresholds: ClassVar[tuple[str, ...]] = ("score", "nms")
     has_files: ClassVar[bool] = False
+    most_classes: ClassVar[int | None] = None
 
     def label(self, prediction: Instances, thresholds: Thresholds) -> Instances:
         """See ``Form``. A lower score never drops a higher one, so that the order of the two conditions is free."""

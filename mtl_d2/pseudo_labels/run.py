@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from mtl_d2.pseudo_labels.claim import claim_folder
 from mtl_d2.pseudo_labels.folder import form_of
 from mtl_d2.pseudo_labels.image_names import image_name
 from mtl_d2.pseudo_labels.labelling import label_parts
-from mtl_d2.pseudo_labels.manifest import TaskLabels, Teacher, read_manifest, write_manifest
+from mtl_d2.pseudo_labels.manifest import Manifest, TaskLabels, Teacher, read_manifest, write_manifest
 from mtl_d2.pseudo_labels.parts import Target, missing_parts, target_of
+from mtl_d2.pseudo_labels.places import SHEET, labels_file, parts_folder
 from mtl_d2.pseudo_labels.progress import Progress
 from mtl_d2.pseudo_labels.sheet import write_sheet
 from mtl_d2.pseudo_labels.teacher import load_teacher, settings_digest, wrong_classes
@@ -104,13 +106,37 @@ def _label(
     plan: Plan, model: nn.Module, classes: Mapping[str, list[str]], dataset: str, say: Callable[[str], None]
 ) -> None:
     manifest = on_all(lambda: read_manifest(plan.folder))
-    kinds = [kind for kind in plan.kinds if manifest[kind.task].datasets[dataset] is None]
+    kinds = [kind for kind in plan.kinds if not _is_finished(plan.folder, dataset, kind, manifest)]
     first = comm.is_main_process()
-    if not kinds:
-        if first:
-            say(f"{dataset}: labelled already")
-        return
     records = evaluation_records(dataset)
+    if kinds:
+        _label_for(kinds, plan, model, classes, dataset, records, say)
+    elif first:
+        say(f"{dataset}: labelled already")
+    if kinds or not (plan.folder / dataset / SHEET).is_file():
+        sheet = on_first(lambda: write_sheet(plan.folder, dataset, records))
+        if first:
+            say(f"look at {sheet}")
+
+
+def _is_finished(folder: Path, dataset: str, kind: TaskKind, manifest: Manifest) -> bool:
+    """Whether there is nothing to label; a JSON may have been deleted to have it made again."""
+    finished = bool(manifest[kind.task].datasets[dataset]) and labels_file(folder, dataset, kind.task).is_file()
+    if finished and comm.is_main_process():
+        shutil.rmtree(parts_folder(folder, dataset, kind.task), ignore_errors=True)  # a kill may have left it
+    return finished
+
+
+def _label_for(
+    kinds: Sequence[TaskKind],
+    plan: Plan,
+    model: nn.Module,
+    classes: Mapping[str, list[str]],
+    dataset: str,
+    records: Sequence[dict[str, Any]],
+    say: Callable[[str], None],
+) -> None:
+    first = comm.is_main_process()
     targets = [target_of(plan.folder, dataset, kind, form_of(kind)) for kind in kinds]
     parts = on_all(lambda: missing_parts(len(records), targets))
     share = parts[comm.get_rank() :: comm.get_world_size()]
@@ -122,7 +148,6 @@ def _label(
     if first:
         for task, line in (counts or {}).items():
             say(f"{dataset}, {task}: {line}")
-        say(f"look at {write_sheet(plan.folder, dataset, records)}")
 
 
 def _finish(

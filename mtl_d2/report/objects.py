@@ -29,7 +29,7 @@ class DrawnObject:
     Attributes:
         box: x0, y0, x1, y1 in pixels, within the image.
         category: class id.
-        score: None for ground truth.
+        score: None where nobody gave one, as for ground truth.
         mask: (H, W), None where there is none.
     """
 
@@ -89,13 +89,15 @@ def _predictions(instances: Instances) -> Iterator[tuple[list[float], int, float
     yield from zip(boxes, instances.pred_classes.tolist(), scores, masks, strict=True)
 
 
-def _annotations(given: Sequence[dict]) -> Iterator[tuple[list[float], int, None, Any] | None]:
+def _annotations(given: Sequence[dict]) -> Iterator[tuple[list[float], int, float | None, Any] | None]:
     for annotation in given:
         try:
             numbers = [float(value) for value in annotation["bbox"]]
             x0, y0, x1, y1 = BoxMode.convert(numbers, BoxMode(annotation["bbox_mode"]), BoxMode.XYXY_ABS)
             corners = [float(value) for value in (x0, y0, x1, y1)]
-            yield corners, int(annotation["category_id"]), None, _outline(annotation.get("segmentation"))
+            score = annotation.get("score")  # pseudo labels have one
+            score = None if score is None else float(score)
+            yield corners, int(annotation["category_id"]), score, _outline(annotation.get("segmentation"))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, AssertionError, NotImplementedError):
             yield None
 

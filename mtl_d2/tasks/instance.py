@@ -11,6 +11,7 @@ from mtl_d2.data.objects import has_masks
 from mtl_d2.evaluation.cityscapes import DEFINITIONS, EVALUATOR_TYPES, MASKS
 from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.tools import Tool
+from mtl_d2.pseudo_labels.manifest import tasks_of
 from mtl_d2.tasks.base import Record, Sample
 from mtl_d2.tasks.detection import Detection
 from mtl_d2.tasks.registry import task_kind
@@ -49,9 +50,10 @@ class Instance(Detection):
 
     def check_config(self, cfg: Any) -> Iterator[str]:
         """A teacher's masks are pixels, of which detectron2 makes no polygons."""
-        if cfg.MTL.PSEUDO_LABELS.FOLDERS and cfg.INPUT.MASK_FORMAT == "polygon":
+        folders = [folder for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS if self.task in tasks_of(folder)]
+        if folders and cfg.INPUT.MASK_FORMAT == "polygon":
             yield (
-                f"INPUT.MASK_FORMAT is 'polygon', but masks of MTL.PSEUDO_LABELS.FOLDERS for task {self.task!r} are "
+                f"INPUT.MASK_FORMAT is 'polygon', but the masks of {folders[0]} of MTL.PSEUDO_LABELS.FOLDERS are "
                 "pixels: set it to 'bitmask'"
             )
 

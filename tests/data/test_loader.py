@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
+from torch._utils import ExceptionWrapper
 
 from mtl_d2.data import DataError, build_test_loader, build_train_loader, check_data
 from mtl_d2.data.loader import training_records
@@ -120,3 +121,14 @@ def test_the_test_loader_gives_every_image_once_and_in_order(cfg, tiny_root):
     samples = [s for batch in build_test_loader(cfg, "bdd100k_sem_seg_val") for s in batch]
     assert [s["image_id"] for s in samples] == [f"seg-val-{i}" for i in range(SEMANTIC)]
     assert all("sem_seg" not in s for s in samples)
+
+
+def test_error_of_a_loaders_process_is_its_own_lines():
+    lines = "a.jpg: cannot be read\nb.jpg: cannot be read"
+    try:
+        raise DataError(lines)
+    except DataError:
+        caught = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(DataError) as raised:
+        caught.reraise()
+    assert str(raised.value) == lines

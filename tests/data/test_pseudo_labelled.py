@@ -1,8 +1,11 @@
 """Pseudo labels from the folder to the sample: what is attached, read, drawn, counted and refused."""
 
+import json
 import logging
+import shutil
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +14,12 @@ from scipy.stats import binomtest
 from mtl_d2.balancing import Setup
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
+from mtl_d2.config_checks.methods import check_tasks
 from mtl_d2.data import DataError, build_train_loader, check_data
 from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.data.loader import training_records
 from mtl_d2.data.mapper import MultiTaskMapper
+from mtl_d2.data.pseudo_labelled import changed_folders, folder_digests
 from mtl_d2.options import defaults
 from mtl_d2.tasks.sources import NOT_DRAWN, labels_of
 from mtl_d2.tasks.task import LabelSource
@@ -148,6 +153,53 @@ def test_a_folder_that_is_not_there_is_refused(taught):
     taught.MTL.PSEUDO_LABELS.FOLDERS = ["output/nowhere"]
     line = refused(taught)
     assert line.startswith("MTL.PSEUDO_LABELS.FOLDERS: output/nowhere is no folder of pseudo labels")
+
+
+def test_unfinished_labels_and_those_of_other_classes_are_all_said(taught):
+    path = Path(taught.MTL.PSEUDO_LABELS.FOLDERS[0], "manifest.json")
+    content = json.loads(path.read_text())
+    content["tasks"]["detection"]["classes"].reverse()
+    content["tasks"]["semantic"]["datasets"][SEG] = None
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError) as error:
+        check_data(taught)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert (
+        sum("the teacher of task 'detection' has other `thing_classes` than the student on " in x for x in lines) == 2
+    )
+    assert sum(f"the labels of {SEG} for task 'semantic' are not finished" in line for line in lines) == 1
+
+
+def test_images_that_nobody_has_labelled_are_counted(cfg, tiny_root, own_sets, caplog):
+    records = [{k: v for k, v in r.items() if k != "annotations"} for r in training_records(cfg, DET)]
+    own_sets("all", records, thing_classes=["a"] * 10)
+    folder = write_folder(tiny_root / "labels", {"all": ("detection",)})
+    content = json.loads((folder / "all/detection.json").read_text())
+    images = content["images"][:2]
+    annotations = [a for a in content["annotations"] if a["image_id"] < 2]
+    (folder / "all/detection.json").write_text(json.dumps({**content, "images": images, "annotations": annotations}))
+    cfg.MTL.PSEUDO_LABELS.FOLDERS = [str(folder)]
+    training_records(cfg, "all")
+    line = f"all: 4 of 6 images have no label at all, the first is {records[2]['file_name']}: nothing is learnt from"
+    assert line in caplog.text
+
+
+def test_run_goes_on_without_a_folder_that_it_has_read(taught):
+    before = folder_digests(taught)
+    assert not changed_folders(taught, before)
+    shutil.rmtree(taught.MTL.PSEUDO_LABELS.FOLDERS[0])
+    assert folder_digests(taught) == [""]
+    assert len(changed_folders(taught, before)) == 1
+    assert not changed_folders(taught, [""])
+
+
+def test_pseudo_labels_for_tasks_that_have_none_are_refused(cfg):
+    cfg.MTL.TASKS, cfg.MTL.PSEUDO_LABELS.FOLDERS = ("class_left", "class_right"), ["output/labels"]
+    (line,) = check_tasks(cfg)
+    assert "there are no pseudo labels of tasks like ('class_left', 'class_right'), only of detection, " in line
+    cfg.MTL.TASKS = ("detection", "depth")
+    assert not check_tasks(cfg)
 
 
 def test_two_folders_with_the_same_task_of_the_same_set_are_refused(taught, tiny_root):

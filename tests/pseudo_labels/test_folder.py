@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mtl_d2.data.errors import DataError
-from mtl_d2.pseudo_labels.folder import attach, tasks_in
+from mtl_d2.pseudo_labels.folder import attach, digest, tasks_in
 
 
 def test_records_get_objects_under_prefixed_keys_and_are_left_as_they_were(streets, labels):
@@ -52,6 +52,26 @@ def test_masks_of_an_instance_teacher_serve_a_detection_student_too(streets, lab
         expected = np.zeros((HEIGHT, WIDTH), bool)
         expected[2:5, 1:4] = True
         assert (coco_mask.decode(annotation["segmentation"]) == expected).all()
+
+
+def test_labels_of_the_students_own_task_come_before_those_that_hold_them(streets, labels):
+    """A folder with boxes of one teacher and masks of another."""
+    a = streets[0]["file_name"]
+    labels.add("instance", {a: objects((1, 2, 4, 5, 0.9, 0), masks=True)})
+    labels.add("detection", {a: objects((1, 2, 4, 5, 0.8, 1))})
+    for tasks, score in ((["detection"], 0.8), (["detection", "instance"], 0.9)):
+        (annotation,) = attach(streets[:1], "streets", labels.folder, tasks)[0]["pseudo/annotations"]
+        assert annotation["score"] == score
+
+
+def test_digest_is_of_what_a_training_uses(streets, labels):
+    path = labels.add("detection", {r["file_name"]: objects((1, 1, 5, 4, 0.9, 1)) for r in streets})
+    before = digest(labels.folder, ["streets"], ["detection"])
+    labels.add("semantic", {r["file_name"]: scores_of(np.zeros((HEIGHT, WIDTH)), 0.9) for r in streets})
+    assert digest(labels.folder, ["streets"], ["detection"]) == before
+    assert digest(labels.folder, ["streets"], ["detection", "semantic"]) != before
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    assert digest(labels.folder, ["streets"], ["detection"]) != before
 
 
 def test_boxes_alone_are_no_label_of_an_instance_student(streets, labels):
@@ -129,7 +149,7 @@ def test_folder_without_a_manifest_is_refused(streets, labels):
 )
 def test_manifest_that_is_cut_or_none_is_refused(streets, labels, text):
     (labels.folder / "manifest.json").write_text(text)
-    assert "manifest.json cannot be read as pseudo labels" in refusal(streets, labels)
+    assert "manifest.json cannot be read (" in refusal(streets, labels)
 
 
 @pytest.mark.parametrize(

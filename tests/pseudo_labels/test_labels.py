@@ -84,9 +84,10 @@ def test_kinds_without_pseudo_labels_say_so():
     assert {t for t in tasks if kind_of(t).pseudo_labels() is None} == {"depth", "normals", "class_left"}
 
 
-@pytest.mark.parametrize(
-    ("folders", "mask_format", "refused"), [([], "polygon", 0), (["f"], "bitmask", 0), (["f"], "polygon", 1)]
-)
-def test_masks_of_pixels_need_a_config_for_them(folders, mask_format, refused):
-    cfg = CfgNode({"MTL": {"PSEUDO_LABELS": {"FOLDERS": folders}}, "INPUT": {"MASK_FORMAT": mask_format}})
-    assert len(list(kind_of("instance").check_config(cfg))) == refused
+@pytest.mark.parametrize(("task", "refused"), [("instance", 1), ("detection", 0)])
+def test_masks_of_pixels_need_a_config_for_them(streets, labels, task, refused):
+    labels.add(task, {streets[0]["file_name"]: objects((1, 1, 5, 4, 0.9, 1), masks=task == "instance")})
+    for mask_format, lines in (("polygon", refused), ("bitmask", 0)):
+        pseudo = {"PSEUDO_LABELS": {"FOLDERS": ["nowhere", str(labels.folder)]}}
+        cfg = CfgNode({"MTL": pseudo, "INPUT": {"MASK_FORMAT": mask_format}})
+        assert len(list(kind_of("instance").check_config(cfg))) == lines

@@ -23,6 +23,7 @@ from mtl_d2.locks import lock_folder
 from mtl_d2.pseudo_labels import parts, run
 from mtl_d2.pseudo_labels.folder import attach
 from mtl_d2.pseudo_labels.labelling import read_samples
+from mtl_d2.pseudo_labels.places import SHEET
 from mtl_d2.pseudo_labels.thresholds import Thresholds
 from mtl_d2.tasks.registry import kind_of
 
@@ -78,7 +79,7 @@ def command(scenes, teachers, tmp_path, monkeypatch):
     """Labels by a teacher of a task, with further words."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(scenes))
     monkeypatch.setattr(parts, "SIZE", 2)
-    monkeypatch.setattr(run, "write_sheet", lambda *args: "")  # it draws every letter
+    monkeypatch.setattr(run, "write_sheet", draw_nothing)
     register_all()
 
     def words(teacher="both", datasets=(DET,), output="labels", given=SURE, options=()):
@@ -92,6 +93,12 @@ def command(scenes, teachers, tmp_path, monkeypatch):
 
     label.words = words
     return label
+
+
+def draw_nothing(folder, dataset, records):
+    """It would draw every letter."""
+    (folder / dataset / SHEET).touch()
+    return folder / dataset / SHEET
 
 
 def files(folder):
@@ -161,6 +168,21 @@ def test_what_was_stopped_goes_on_and_becomes_what_it_would_have_been(command, m
     assert files(labels) == files(whole)
 
 
+def test_labels_whose_json_was_deleted_are_made_again_and_so_is_the_sheet(command):
+    folder = command()
+    whole = files(folder)
+    (folder / DET / "semantic.json").unlink()
+    (folder / DET / "semantic" / "det-train-1.png").unlink()
+    (folder / DET / SHEET).unlink()
+    (folder / DET / "detection.parts").mkdir()  # what a kill behind the manifest leaves
+    command()
+    assert files(folder) == whole
+    assert not (folder / DET / "detection.parts").exists()
+    (folder / DET / SHEET).unlink()
+    command()
+    assert files(folder) == whole
+
+
 def test_only_the_task_that_is_not_finished_is_labelled_again(command):
     folder = command()
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -228,6 +250,12 @@ def test_folder_that_is_being_written_is_left_alone(command):
             ["--datasets", "bdd100k_det_trian"],
             "bdd100k_det_trian: no data set of this name is registered",
         ),
+        (["--weights", ""], "--weights is empty: name the file"),
+        (["--output", str(TOOL)], f"--output {TOOL} is no folder"),
+        (
+            ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "256"],
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 256, but pseudo labels of task 'semantic' can tell at most 255 classes",
+        ),
         (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', which is no device of torch's"),
         (["MTL.TASKS", "('detection', 'depth')"], "MTL.TASKS has 'depth', of which there are no pseudo labels"),
     ],
@@ -244,7 +272,7 @@ def test_mistake_is_a_line_before_anything_is_loaded(command, monkeypatch, words
 def test_weights_of_another_network_are_refused(command):
     said = refusal(command, options=["MODEL.SEM_SEG_HEAD.CONVS_DIM", "32"])
     assert said.startswith("--weights ")
-    assert "tensors are missing in the weights or of another shape" in said
+    assert "tensors are missing in the file or of another shape" in said
 
 
 def test_data_set_of_other_classes_than_the_teachers_is_refused(command):
@@ -264,6 +292,44 @@ def test_classes_of_the_file_count_more_than_those_of_the_config(command, teache
     MetadataCatalog.get("own_streets").set(thing_classes=names)
     folder = command("detection", datasets=("own_streets",), given=words)
     assert json.loads((folder / "manifest.json").read_text())["tasks"]["detection"]["classes"] == names
+
+
+@pytest.mark.parametrize("stored", [{}, {"classes": {"thing_classes": ["car", "bus"]}}], ids=["config's", "file's"])
+def test_data_sets_have_the_classes_of_the_teachers_list(command, tmp_path, stored):
+    """Ids of a teacher with ``MTL.DATA.CLASSES`` are of that list, and not of the data set's own."""
+    given = ["MTL.DATA.CLASSES.THING", "('car', 'bus')", "MODEL.FCOS.NUM_CLASSES", "2"]
+    model = MultiTaskTrainer.build_model(teacher_cfg("MTL.TASKS", "('detection',)", *given))
+    torch.save({"model": model.state_dict(), **stored}, tmp_path / "two.pth")
+    words = [*SURE, "--weights", str(tmp_path / "two.pth")]
+    folder = command("detection", given=words, options=given)
+    assert json.loads((folder / "manifest.json").read_text())["tasks"]["detection"]["classes"] == ["car", "bus"]
+
+
+def test_classes_may_be_named_by_a_reader_alone_and_by_nobody_else(command):
+    """As detectron2's COCO reader does."""
+
+    def read():
+        MetadataCatalog.get("late_names").set(thing_classes=[f"thing {i}" for i in range(10)])
+        return read_records(DET)
+
+    for reader, named in ((lambda: read_records(DET), False), (read, True)):
+        register_anew("late_names", reader)
+        register_anew("unnamed", lambda: read_records(DET))
+        words = ("detection", ["unnamed"])
+        options = {"options": ["DATASETS.TRAIN", "('late_names',)"]}
+        if named:
+            manifest = json.loads((command(*words, **options) / "manifest.json").read_text())
+            assert manifest["tasks"]["detection"]["classes"][0] == "thing 0"
+        else:
+            assert "nothing says what classes task 'detection' of" in refusal(command, *words, **options)
+
+
+def test_more_classes_than_have_names_are_refused(command, tmp_path):
+    given = ["MODEL.FCOS.NUM_CLASSES", "12"]
+    model = MultiTaskTrainer.build_model(teacher_cfg("MTL.TASKS", "('detection',)", *given))
+    torch.save({"model": model.state_dict()}, tmp_path / "twelve.pth")
+    said = refusal(command, "detection", given=["--weights", str(tmp_path / "twelve.pth")], options=given)
+    assert "MODEL.FCOS.NUM_CLASSES is 12, but the teacher's `thing_classes` are 10, pedestrian, rider" in said
 
 
 def test_data_set_that_changed_while_it_was_labelled_is_refused(command, monkeypatch):
@@ -293,4 +359,6 @@ def test_two_processes_label_what_one_does(command, tmp_path):
     words = [str(tmp_path / "start.py"), str(TOOL), *command.words(output="two")]
     ended = subprocess.run([*start, *words], capture_output=True, text=True, cwd=REPOSITORY)
     assert ended.returncode == 0, ended.stderr
-    assert {name: data for name, data in files(tmp_path / "two").items() if "sheet" not in name} == alone
+    assert {name: data for name, data in files(tmp_path / "two").items() if "sheet" not in name} == {
+        name: data for name, data in alone.items() if "sheet" not in name
+    }

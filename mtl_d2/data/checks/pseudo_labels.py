@@ -7,10 +7,11 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.checks.findings import Findings
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.pseudo_labelled import labelled_twice
-from mtl_d2.pseudo_labels.folder import serves, tasks_in
+from mtl_d2.pseudo_labels.folder import serves, tasks_in, unusable
 from mtl_d2.pseudo_labels.manifest import read_manifest
 from mtl_d2.tasks.registry import is_known, kinds_of
 
@@ -25,11 +26,13 @@ def look_at_folders(cfg: CfgNode, labelled: Labelled, findings: Findings) -> Lab
     """
     try:
         findings.warn(_left_aside(cfg))
+        classes = trained_classes(cfg) if cfg.MTL.PSEUDO_LABELS.FOLDERS else {}
         taught: dict[str, set[str]] = {name: set() for name in labelled}
         for name in dict.fromkeys(cfg.DATASETS.TRAIN):
             findings.refuse(labelled_twice(cfg, name), name)
             for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS:
                 taught[name] |= set(tasks_in(folder, name, cfg.MTL.TASKS))
+                findings.refuse(unusable(folder, name, cfg.MTL.TASKS, classes))
     except DataError as error:
         findings.refuse([f"MTL.PSEUDO_LABELS.FOLDERS: {error}"])
         return labelled
