@@ -14,6 +14,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from mtl_d2.data.augmentations import build_augmentations
+from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
 from mtl_d2.data.image_library import LIBRARIES, PILLOW, ImageLibrary, image_library
 from mtl_d2.data.images import read_file
@@ -86,12 +87,15 @@ class MultiTaskMapper:
             position: what the augmentation is keyed by; None = it is drawn from the global generators.
 
         Raises:
-            DataError: the image or a label file cannot be read or does not fit; the message names the file.
-            SizeMismatchError: the image has another size than the record says.
+            DataError: the image or a label file cannot be read or does not fit; the image has another size than the
+                record says; the message names the file.
         """
         sample = {k: v for k, v in record.items() if k.removeprefix(PSEUDO) not in self._hidden}
         image = read_file(record["file_name"], self.image_format, self.library.read)
-        utils.check_image_size(sample, image)
+        try:
+            utils.check_image_size(sample, image)
+        except utils.SizeMismatchError as error:
+            raise DataError(" ".join(str(error).split())) from error
         seen = self.library.seen(image)
         # Resizing draws its size even where there is one to choose: a test leaves the global generators alone.
         with seeded(self.seed, position) if self.is_train else seeded(0, 0):

@@ -106,7 +106,8 @@ def changed_records(stored: Mapping[str, str], labels: Collection[str] = ()) -> 
         labels: as they were given there.
     """
     return [
-        f"{name}: its records, or their order, are not those of the run that stopped: restore its files and its reader"
+        f"{name}: its records, or their order, are not those of the run that stopped: restore its files, its reader "
+        "and MTL.DATA.CLASSES"
         for name, before in stored.items()
         if digest(name, labels) != before
     ]

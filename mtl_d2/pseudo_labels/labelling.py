@@ -11,7 +11,7 @@ from detectron2.data import build_detection_test_loader
 from torch import nn
 from torch.utils.data import SequentialSampler
 
-from mtl_d2.data.loader import leave_process_group
+from mtl_d2.data.loader import prepare_worker
 from mtl_d2.data.mapper import MultiTaskMapper
 from mtl_d2.data.memory import in_memory
 from mtl_d2.pseudo_labels.form import Entry
@@ -82,7 +82,7 @@ def read_samples(cfg: CfgNode, records: list[dict[str, Any]]) -> Iterator[dict[s
         sampler=SequentialSampler(records),
         num_workers=0 if held else cfg.DATALOADER.NUM_WORKERS,
     )
-    loader.worker_init_fn = leave_process_group
+    loader.worker_init_fn = prepare_worker
     for (sample,) in loader:
         yield sample
 

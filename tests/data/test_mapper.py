@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.structures import BoxMode
 from PIL import Image
 
@@ -220,7 +219,7 @@ def test_a_truncated_file_is_named(cfg, record, key, left):
 
 def test_an_image_of_another_size_is_named(cfg, record):
     record["width"] += 1
-    with pytest.raises(SizeMismatchError, match=record["file_name"]):
+    with pytest.raises(DataError, match=record["file_name"]):
         MultiTaskMapper(cfg, True)(record, 0)
 
 
