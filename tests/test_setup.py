@@ -60,6 +60,11 @@ def test_importing_the_package_loads_neither_detectron2_nor_torch():
     assert done.stdout.strip() == "set()", done.stderr
 
 
+def test_pseudo_labels_can_be_imported_before_anything_else():
+    done = run_python("-c", "from mtl_d2.pseudo_labels.folder import attach")
+    assert done.returncode == 0, done.stderr
+
+
 def test_constraints_are_within_the_bounds_of_setup():
     pinned = pins()
     assert len(requirements()) >= 15

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+DATA = ROOT / os.environ.get("DETECTRON2_DATASETS", "datasets")  # as blocks see it, which run in ROOT
 TAIL = 4000  # characters of a block's output that are kept
 
 
@@ -37,7 +37,8 @@ class Block:
 
     Attributes:
         about: in a line.
-        command: program and arguments; ``{folder}`` takes its figures, as ``figures.json`` or a training's results.
+        command: program and arguments; ``{folder}`` takes its figures, as ``figures.json`` or a training's results;
+            ``{device}`` is the device measured, which is given to what writes ``figures.json`` as an option.
         smoke: arguments in the place of ``full``'s for the smallest run.
         full: arguments for the figures.
         seconds: time limit.
@@ -134,8 +135,11 @@ BLOCKS = {
     ),
     "multi mnist": Block(
         "a training on Multi-MNIST at the paper's length",
-        ("tools/train_net.py", "--config-file", "configs/multi_mnist_equal.yaml", "OUTPUT_DIR", "{folder}"),
-        ("MODEL.DEVICE", "cuda", "MTL.CHANNELS_LAST", "False"),
+        (
+            *("tools/train_net.py", "--config-file", "configs/multi_mnist_equal.yaml"),
+            *("OUTPUT_DIR", "{folder}", "MODEL.DEVICE", "{device}"),
+        ),
+        ("MTL.CHANNELS_LAST", "False"),
         ("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
         seconds=480,
         data="mnist",
@@ -147,7 +151,7 @@ def run(block: Block, smoke: bool, device: str, seconds: float) -> dict[str, Any
     """Figures, output and seconds of one block."""
     with tempfile.TemporaryDirectory() as folder:
         words = (*block.command, *(block.smoke if smoke else block.full))
-        command = [word.replace("{folder}", folder) for word in words]
+        command = [word.replace("{folder}", folder).replace("{device}", device) for word in words]
         if any("figures.json" in word for word in words):
             command += ["--device", device]
         start = time.perf_counter()

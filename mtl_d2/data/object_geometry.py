@@ -51,10 +51,14 @@ def transformed_masks(annotations: Annotations, geometry: Geometry) -> list[Any]
         annotations: with ``bbox``, ``bbox_mode`` and ``segmentation``.
         geometry: what was done to their image.
     """
-    polygons = _equal_polygons([annotation["segmentation"] for annotation in annotations])
+    masks = [annotation["segmentation"] for annotation in annotations]
+    polygons = _equal_polygons(masks)
     if not polygons or not all(map(_moves_points_only, geometry.transforms.transforms)):
         keys = ("bbox", "bbox_mode", "segmentation")
-        return [_transformed(annotation, keys, geometry)["segmentation"] for annotation in annotations]
+        # Transforms write into the arrays that they are given.
+        copies = [[np.array(polygon) for polygon in mask] if isinstance(mask, list) else mask for mask in masks]
+        given = ({**one, "segmentation": copied} for one, copied in zip(annotations, copies, strict=True))
+        return [_transformed(one, keys, geometry)["segmentation"] for one in given]
     points = geometry.transforms.apply_coords(np.concatenate(polygons).reshape(-1, 2)).reshape(-1)
     moved = iter(np.split(points, np.cumsum([len(polygon) for polygon in polygons[:-1]])))
     return [[next(moved) for _ in annotation["segmentation"]] for annotation in annotations]

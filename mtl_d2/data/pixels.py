@@ -18,6 +18,8 @@ Change = Callable[[Any, Array], Array]
 
 # Pillow's filters that torch has, which widens them likewise where an image becomes smaller.
 FILTERS = {Image.Resampling.BILINEAR: "bilinear"}
+# Of two or four channels the last is transparency to Pillow, by which it weighs the others.
+OPAQUE = (1, 3)
 
 
 def resized(transform: T.ResizeTransform, image: Array) -> Array:
@@ -27,14 +29,21 @@ def resized(transform: T.ResizeTransform, image: Array) -> Array:
     different numbers of bits, first along rows and then along columns.
     """
     size, height, width = (transform.new_h, transform.new_w), *image.shape[:2]
-    if transform.interp not in FILTERS or (height, width) != (transform.h, transform.w):
+    known = transform.interp in FILTERS and image.shape[2] in OPAQUE
+    if not known or (height, width) != (transform.h, transform.w):
         return transform.apply_image(image)  # or its complaint
     if size == (height, width):
         return image
     # All four strides say that channels lie together, or torch takes the image apart and doubles the time.
-    pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).view(1, height, width, -1).permute(0, 3, 1, 2)
+    stored = torch.from_numpy(_forward(np.require(image, requirements=("C", "W"))))
+    pixels = stored.view(1, height, width, -1).permute(0, 3, 1, 2)
     smooth = F.interpolate(pixels, size, mode=FILTERS[transform.interp], antialias=True, align_corners=False)
     return smooth[0].permute(1, 2, 0).numpy()
+
+
+def _forward(image: Array) -> Array:
+    """The image in torch's order: numpy calls a mirrored image of one column contiguous, and torch refuses it."""
+    return image if min(image.strides) >= 0 else image.copy()
 
 
 class Seen(T.AugInput):
@@ -56,7 +65,7 @@ class Seen(T.AugInput):
         """(C, H, W) contiguous."""
         image = self.image.reshape(*self.image.shape[:2], -1)  # OpenCV leaves a single channel out
         if image.dtype != np.uint8 or image.shape[2] != 3:
-            return torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            return torch.as_tensor(_forward(np.ascontiguousarray(image.transpose(2, 0, 1))))
         mirrored = image.strides[1] < 0  # as detectron2 flips; planes are mirrored faster than pixels of three numbers
         planes = np.empty((3, *image.shape[:2]), np.uint8)
         cv2.split(np.ascontiguousarray(image[:, ::-1] if mirrored else image), list(planes))

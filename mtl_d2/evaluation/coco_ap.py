@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from types import MappingProxyType
@@ -52,15 +53,17 @@ def evaluate_objects(
 def quick(truth: COCO, results: Results, kind: str) -> faster_coco_eval.COCOeval_faster:
     """faster-coco-eval's, whose numbers are pycocotools', equal ones in equal order included.
 
-    It knows numbers only as ids of images and categories, and writes into what it is given.
+    It knows numbers only as ids of images and categories, refuses scores of NaN, which pycocotools ranks last, and
+    writes into what it is given.
     """
     numbers = {
         key: {old: new for new, old in enumerate(np.unique(list(ids)).tolist())}
         for key, ids in (("image_id", truth.imgs), ("category_id", truth.cats))
     }
+    ranked = [{**r, "score": -math.inf if math.isnan(r["score"]) else r["score"]} for r in results]
     objects, predicted = (
         [{**one, **{key: known[one[key]] for key, known in numbers.items()}} for one in listed]
-        for listed in (truth.dataset["annotations"], results)
+        for listed in (truth.dataset["annotations"], ranked)
     )
     images = [{**image, "id": numbers["image_id"][i]} for i, image in truth.imgs.items()]
     categories = [{**category, "id": numbers["category_id"][i]} for i, category in truth.cats.items()]

@@ -243,7 +243,8 @@ def _image_ids(name: str, records: Records) -> dict[Hashable, int | str]:
 
 def _category_ids(metadata: Any, count: int) -> list[Any]:
     """By class, its id in the data set's file; the class itself where not each has one, or where they have no order."""
-    ids = {k: i for i, k in (metadata.get("thing_dataset_id_to_contiguous_id") or {}).items()}
+    given = (metadata.get("thing_dataset_id_to_contiguous_id") or {}).items()
+    ids = {k: i.item() if isinstance(i, np.generic) else i for i, k in given}  # JSON knows no numbers of numpy
     ordered = all(isinstance(i, Real) for i in ids.values()) or all(isinstance(i, str) for i in ids.values())
     return [ids[k] for k in range(count)] if ordered and ids.keys() == set(range(count)) else list(range(count))
 

@@ -65,6 +65,14 @@ def test_the_record_keeps_its_boxes_and_polygons():
     assert np.array_equal(annotations[0]["segmentation"][0], polygon)
 
 
+def test_the_record_keeps_polygons_of_several_types():
+    polygons = [np.array(FLOATS[:3], dtype).reshape(-1) for dtype in (np.float64, np.float32)]
+    given = [polygon.copy() for polygon in polygons]
+    annotations = [{"bbox": FLOATS[0], "bbox_mode": BoxMode.XYXY_ABS, "segmentation": [one]} for one in given]
+    transformed_masks(annotations, geometry("resized and mirrored"))
+    assert all(map(np.array_equal, given, polygons))
+
+
 TRIANGLE, SQUARE = [10.5, 10.25, 60.0, 12.0, 30.0, 40.0], [20, 10, 50, 10, 50, 30, 20, 30]
 MASKS = {
     "polygons": [[TRIANGLE], [[20.5, 9.0, 50.0, 10.0, 50.0, 30.0], TRIANGLE], [[1.0, 1.0, 80.0, 2.0, 40.0, 45.0]]],

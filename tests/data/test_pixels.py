@@ -80,6 +80,20 @@ def test_other_filters_are_pillows_own(interp):
     assert np.array_equal(shown(Smoothed, NOISE, resize).numpy(), by_detectron2(NOISE, resize))
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_weighs_colours_as_pillow_has_it(channels):
+    image, resize = np.dstack([NOISE, NOISE[::-1]])[..., :channels], [T.ResizeTransform(90, 120, 61, 77)]
+    assert np.array_equal(shown(Smoothed, image, resize).numpy(), by_detectron2(image, resize))
+
+
+@pytest.mark.parametrize("shape", [(90, 1, 3), (1, 1, 3), (90, 1, 1)])
+def test_images_of_one_column_can_be_mirrored_and_resized(shape):
+    image, mirror = np.ascontiguousarray(NOISE[: shape[0], :1, : shape[2]]), T.HFlipTransform(1)
+    assert np.array_equal(shown(Smoothed, image, [mirror]).numpy(), image.transpose(2, 0, 1))
+    resize = T.ResizeTransform(*shape[:2], 33, 20)
+    assert torch.equal(shown(Smoothed, image, [mirror, resize]), shown(Smoothed, image, [resize]))
+
+
 def test_a_transform_of_another_image_is_refused():
     with pytest.raises(AssertionError):
         shown(Smoothed, NOISE, [T.ResizeTransform(91, 120, 61, 77)])

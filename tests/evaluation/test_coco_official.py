@@ -6,9 +6,22 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import load_coco_json
-from object_sets import HEIGHT, KINDS, WIDTH, evaluate, official, outline, pixels, predicted, registered
+from detectron2.structures import BoxMode
+from object_sets import (
+    HEIGHT,
+    KINDS,
+    WIDTH,
+    evaluate,
+    official,
+    outline,
+    pixels,
+    predicted,
+    record,
+    registered,
+)
 
 from mtl_d2.evaluation.coco_ap import evaluate_objects
+from mtl_d2.evaluation.object_truth import coco_api
 
 INPUTS = 200
 
@@ -84,3 +97,30 @@ def test_a_clean_file_gives_pycocotools_own_numbers(seed, tmp_path):
         first = [results[kind][key] for key in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
         expected = [s * 100 if s >= 0 else np.nan for s in theirs.stats[:6]]
         np.testing.assert_allclose(first, expected, rtol=0, atol=1e-10)
+
+
+def test_scores_that_are_no_numbers_rank_last_as_with_pycocotools(tmp_path):
+    rng = np.random.default_rng(11)
+    content, file = random_file(rng), tmp_path / "truth.json"
+    file.write_text(json.dumps(content))
+    scores = [0.5, np.nan, 0.25, -np.inf, np.inf]
+    found = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox")}, "score": scores[i % 5]}
+        for i, a in enumerate(content["annotations"] * 2)
+    ]
+    assert len(found) > 20
+    written = tmp_path / "found.json"
+    written.write_text(json.dumps(found))
+    theirs = official(file, written, "bbox")
+    ours = evaluate_objects(coco_api(content), found, "bbox")
+    np.testing.assert_allclose(ours.eval["precision"], theirs.eval["precision"], rtol=0, atol=1e-12)
+
+
+def test_ids_of_categories_may_be_numpys(tmp_path):
+    box = {"bbox": [5.0, 5.0, 9.0, 9.0], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0}
+    records, ids = [record(1, box)], {i: k for k, i in enumerate(np.array([7, 3]))}
+    metadata = {"thing_classes": ["a", "b"], "thing_dataset_id_to_contiguous_id": ids}
+    with registered("numpys", lambda: records, **metadata):
+        results = evaluate("numpys", records, [predicted([box["bbox"]], [1])], tmp_path, ["bbox"])[1]
+    assert results["bbox"]["AP-b"] == pytest.approx(100)
+    assert json.loads((tmp_path / "coco_instances_results.json").read_text())[0]["category_id"] == 3

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_a_block_without_its_data_is_left_out_in_a_line(blocks, tmp_path, capsys
     status, found = run(tmp_path / "f.json", "no data", "good")
     assert (status, set(found)) == (0, {"good"})
     assert "left out, " in capsys.readouterr().out
+
+
+def test_a_training_is_measured_on_the_device_asked_for(monkeypatch):
+    monkeypatch.setattr(gpu_check.subprocess, "run", lambda command, **_: CompletedProcess(command, 0, ""))
+    for smoke in (False, True):
+        command = gpu_check.run(gpu_check.BLOCKS["multi mnist"], smoke, "meta", 1)["command"]
+        assert "MODEL.DEVICE meta" in command
 
 
 @pytest.mark.slow
