@@ -59,7 +59,7 @@ def test_resized_pixels_are_within_two_levels_of_pillows(size, view):
         [T.PadTransform(1, 2, 3, 4, pad_value=128)],
         [T.NoOpTransform(), T.ColorTransform(lambda pixels: 255 - pixels)],
     ],
-    ids=str,
+    ids=lambda transforms: "-".join(type(one).__name__ for one in transforms),
 )
 def test_what_is_not_resized_has_detectron2s_pixels(kind, view, transforms):
     image = VIEWS[view]
