@@ -24,7 +24,7 @@ from mtl_d2.data.errors import DataError
 from mtl_d2.data.kept_lines import keeping_lines
 from mtl_d2.data.listing import Listing, image_paths
 from mtl_d2.data.loader import training_sets
-from mtl_d2.data.once import say, speaks
+from mtl_d2.data.once import inform, say, speaks
 from mtl_d2.data.pictures import TEST_IMAGES, TRAINED_ON, pictures, trained_on
 from mtl_d2.data.prepared import Place, Prepared, alone, find, keep, metadata_of, place_of
 from mtl_d2.data.progress import Progress
@@ -87,9 +87,9 @@ def _prepare(cfg: CfgNode, place: Place, progress: Progress) -> Prepared:
         raise
     prepared.warned = checked.findings.warned
     progress.now("making the records to train on")
-    with keeping_lines() as prepared.built, suppress(DataError):  # which is told where they are trained on
+    with keeping_lines() as prepared.built, suppress(Exception):  # which is told where they are trained on
         prepared.sets = dict(zip(cfg.DATASETS.TRAIN, training_sets(cfg, checked.known), strict=True))
-    keep(place, prepared, before, checked.seen())
+    keep(place, prepared, before, checked.seen)
     return prepared
 
 
@@ -105,9 +105,8 @@ class _Checked:
         """What it depends on besides label files; images of which records do not tell the size may have been opened."""
         of_all = self.known.values()
         headers = (file for examination in of_all for file in examination.headers)
-        without_size = (
-            r["file_name"] for examination in of_all for r in examination.records if not {"height", "width"} <= r.keys()
-        )
+        files = (r for examination in of_all for r in examination.records if "image" not in r)
+        without_size = (r["file_name"] for r in files if not {"height", "width"} <= r.keys())
         return what_was_seen(self.listing, (*headers, *without_size))
 
 
@@ -121,7 +120,7 @@ def _examine(cfg: CfgNode, progress: Progress) -> _Checked:
     findings, known = checked.findings, checked.known
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         progress.now(f"{name}: reading its records")
-        read, lines = records.read(name)
+        read, lines = records.read(name, checked.listing)
         findings.refuse(lines, name)
         if read is not None:
             progress.now(f"{name}: checking its {len(read)} records")
@@ -179,8 +178,8 @@ def _look_at_mapping(examination: Examination) -> None:
     examination.warn(partial_classes.unread_keys(metadata))
     if reader is None:
         return
-    for line in mapped_classes.mapping_lines(reader) if speaks() else ():
-        logger.info("%s: %s", examination.name, line)
+    for line in mapped_classes.mapping_lines(reader):
+        inform(logger, f"{examination.name}: {line}")
     examination.refuse(mapped_classes.wrong_synonyms(reader))
     examination.warn(mapped_classes.doubtful_names(reader))
 

@@ -12,7 +12,7 @@ LOGGERS = ("", "mtl_d2", "detectron2")  # those that handlers are added to: the 
 
 
 class Line(NamedTuple):
-    """A line of the log: the logger's name, the level, the text, and whether it is said once; see ``once``."""
+    """A line of the log: its logger's name, level, text, and whether one process alone says it; see ``once``."""
 
     logger: str
     level: int

@@ -18,8 +18,13 @@ logger = logging.getLogger(__name__)
 Records = list[dict[str, Any]]
 
 
-def leave_out_missing(name: str, records: Records) -> Records:
+def leave_out_missing(name: str, records: Records, listing: Listing | None = None) -> Records:
     """The records whose image is there, if the metadata say ``missing_images="leave_out"``; all, if they do not.
+
+    Args:
+        name: of the data set.
+        records: that its reader gives.
+        listing: in which the folders of images are looked at; one of its own if none.
 
     Raises:
         DataError: ``missing_images`` is something else.
@@ -29,7 +34,7 @@ def leave_out_missing(name: str, records: Records) -> Records:
         return records
     if wanted != LEAVE_OUT:
         raise DataError(f"{name}: `{KEY}` in its metadata must be {LEAVE_OUT!r}, or not be set; found {wanted!r}")
-    absent = set(Listing().absent(image_paths(records)))
+    absent = set((listing or Listing()).absent(image_paths(records)))
     if absent:
         kept = [r for r in records if r["file_name"] not in absent]
         warn_once(

@@ -29,11 +29,19 @@ def warn_once(logger: logging.Logger, line: str) -> None:
         log_first_n(logging.WARNING, line, name=logger.name, key="message")
 
 
+def inform(logger: logging.Logger, line: str) -> None:
+    """Of several processes the first says it, whichever it is that finds it while lines are kept."""
+    if are_kept() or speaks():
+        logger.info("%s", line, extra={ONCE: True})
+
+
 def say(lines: Iterable[Line]) -> None:
     """Logs lines that were kept as if they were met now."""
     for line in lines:
         logger = logging.getLogger(line.logger)
-        if line.once:
+        if line.once and line.level == logging.INFO:
+            inform(logger, line.text)
+        elif line.once:
             warn_once(logger, line.text)
         else:
             logger.log(line.level, "%s", line.text)

@@ -6,13 +6,14 @@ as they were seen; see ``sources`` and ``seen``. Anything else is read, checked 
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +25,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 import mtl_d2
+from mtl_d2.data.file_digests import digest, digest_of_file, plain, tree
 from mtl_d2.data.kept_lines import Line
 from mtl_d2.data.once import warn_once
 from mtl_d2.data.reading import fingerprint_of, remember
 from mtl_d2.data.record_file import DamagedFileError, StoredRecords, pack, read_header, read_sets, unpack, write_records
 from mtl_d2.data.seen import Seen, is_as_seen
-from mtl_d2.data.sources import digest, digest_of_file, entries, plain, size_of, source
+from mtl_d2.data.sources import size_of, source
 from mtl_d2.locks import lock_folder
 from mtl_d2.options import Option, declare
 
@@ -49,10 +51,11 @@ declare(
 WORTH = (
     1 << 22
 )  # bytes of label files from which on it takes longer to read them than to look whether they are the same
+LOCK = ".records.lock"  # another one than that of a run, which may keep its records in its own folder
 WAIT = 0.2  # seconds between two looks whether another process is done
 # What says nothing of records: nodes and keys of a config.
 _ELSEWHERE = ("OUTPUT_DIR", "SEED", "TEST", "VIS_PERIOD", "CUDNN_BENCHMARK", "MODEL.WEIGHTS", "MODEL.DEVICE")
-_OF_MTL = ("TASKS", "DATA", "PSEUDO_LABELS")  # what says something, of MTL
+_OF_MTL = ("TASKS", "DATA", "PSEUDO_LABELS", "TASK_OPTIONS")  # what says something, of MTL
 
 logger = logging.getLogger(__name__)
 Records = Sequence[dict[str, Any]]
@@ -96,10 +99,12 @@ def place_of(cfg: CfgNode) -> Place | None:
     try:
         if sum(map(size_of, names)) < WORTH:
             return None
+        for name in names:
+            metadata_of(name)
         run = _relevant(cfg)
         content = [pack([name, source(name)]) for name in names]
         outside = [pack([path, digest_of_file(path)]) for path in cfg.MTL.DATA.MODULES]
-        outside += [pack([folder, _tree(folder)]) for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS]
+        outside += [pack([folder, tree(folder)]) for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS]
     except Exception:  # whatever a reader raises is told by the check
         logger.debug("no place for records", exc_info=True)
         return None
@@ -110,7 +115,7 @@ def place_of(cfg: CfgNode) -> Place | None:
 
 def find(place: Place) -> Prepared | None:
     """What is kept there; None where it is not, or no longer, what would be found now."""
-    if not place.file.is_file():
+    if not os.path.isfile(place.file):
         return None
     try:
         header = read_header(place.file)
@@ -128,21 +133,21 @@ def find(place: Place) -> Prepared | None:
     return Prepared(header["warned"], met, built, sets)
 
 
-def keep(place: Place, prepared: Prepared, before: Mapping[str, bytes], seen: Seen) -> None:
+def keep(place: Place, prepared: Prepared, before: Mapping[str, bytes], seen: Callable[[], Seen]) -> None:
     """Keeps it for others, if the disk takes it and the records can be written.
 
     Args:
         place: of the file.
         prepared: what goes there.
         before: the metadata of all data sets before they were read; see ``metadata_of``.
-        seen: by the check.
+        seen: gives what the check saw.
     """
     fingerprints = {name: fingerprint_of(name) for name in before}
     try:
         header = {
             "key": place.key,
             "metadata": {name: [content, metadata_of(name)] for name, content in before.items()},
-            "seen": seen,
+            "seen": seen(),
             "digests": {name: [of.basis, of.labels] for name, of in fingerprints.items()},
             "warned": prepared.warned,
             "met": [list(line) for line in prepared.met],
@@ -164,12 +169,11 @@ def alone(place: Place) -> Iterator[None]:
     """Keeps other processes waiting that want to make what is missing there, where a folder can be locked."""
     try:
         place.file.parent.mkdir(parents=True, exist_ok=True)
-        while (lock := lock_folder(place.file.parent)) is None:
+        while (lock := lock_folder(place.file.parent, LOCK)) is None:
             time.sleep(WAIT)
-    except OSError:  # read-only, say: each process makes its own
-        yield
-        return
-    with lock:
+    except OSError:  # read-only, or of a file system without locks: each process makes its own
+        lock = None
+    with lock or nullcontext():
         yield
 
 
@@ -206,7 +210,7 @@ def _relevant(cfg: CfgNode) -> bytes:
     if cfg.MTL.DATA.VALIDATION_SHARE > 0:
         part.SEED = cfg.SEED
     part.SOLVER = CfgNode({"IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH})
-    part.MTL = CfgNode({key: cfg.MTL[key].clone() if key != "TASKS" else cfg.MTL[key] for key in _OF_MTL})
+    part.MTL = CfgNode({key: copy.deepcopy(cfg.MTL[key]) for key in _OF_MTL})
     part.MTL.DATA.pop("CACHE")
     part.DATALOADER.pop("NUM_WORKERS", None)
     return part.dump().encode()
@@ -218,7 +222,3 @@ def _code() -> list[str]:
     folder = Path(mtl_d2.__file__).parent
     own = digest(path.read_bytes() for path in sorted(folder.rglob("*.py")))
     return [own, detectron2.__version__, platform.python_version(), str(find_spec("shapely") is not None)]
-
-
-def _tree(folder: str) -> list[tuple[str, str]]:
-    return sorted((path, entries(path)) for path, _, _ in os.walk(folder))

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 
 from mtl_d2.data.checks.classes import trained_classes
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.once import speaks, warn_once
+from mtl_d2.data.once import inform, warn_once
 from mtl_d2.pseudo_labels.folder import attach, digest, tasks_in
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.registry import kinds_of
@@ -35,8 +35,8 @@ def with_pseudo_labels(cfg: CfgNode, name: str, records: Sequence[Record]) -> li
     classes = trained_classes(cfg) if folders else {}
     for folder in folders:
         records = attach(records, name, folder, cfg.MTL.TASKS, classes)
-    for kind in kinds_of(cfg.MTL.TASKS) if folders and speaks() else ():
-        logger.info("%s, %s", name, counted(kind, records))
+    for kind in kinds_of(cfg.MTL.TASKS) if folders else ():
+        inform(logger, f"{name}, {counted(kind, records)}")
     for line in _without_labels(cfg, name, records) if folders else ():
         warn_once(logger, line)
     return records

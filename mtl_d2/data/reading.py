@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from mtl_d2.data.collector import collection_paused
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.fingerprint import FILE, Fingerprint, columns, fingerprint
+from mtl_d2.data.listing import Listing
 from mtl_d2.data.missing import leave_out_missing
 from mtl_d2.data.text_paths import with_text_paths
 
@@ -40,15 +41,19 @@ _FIRST: dict[str, _FirstReading] = {}
 
 
 @collection_paused()
-def read_records(name: str) -> Records:
+def read_records(name: str, listing: Listing | None = None) -> Records:
     """The records of the data set ``name``, in its reader's order, paths as text.
 
     With ``missing_images="leave_out"`` in the metadata, records without their image are left out.
 
+    Args:
+        name: of the data set.
+        listing: in which folders are looked at for that; one of its own if none.
+
     Raises:
         DataError: the records are not as detectron2 has them, or not those that were read at first.
     """
-    records = leave_out_missing(name, with_text_paths(list(DatasetCatalog.get(name))))
+    records = leave_out_missing(name, with_text_paths(list(DatasetCatalog.get(name))), listing)
     _require_lists(records)
     first, parts = _first_reading(name), columns(records)
     now = fingerprint(parts, _classes(name))

@@ -107,11 +107,18 @@ class StoredRecords(Sequence[Record]):
     Sent to another process it is mapped there.
     """
 
-    def __init__(self, path: Path, first: int, count: int, lengths: tuple[int, int]) -> None:
-        """Args: ``path`` of the file; ``first`` of the ``count`` records in it; ``lengths`` that its start tells."""
-        self._path, self._first, self._count, self._lengths = path, first, count, lengths
+    def __init__(self, path: Path, first: int, count: int, start: bytes) -> None:
+        """Args: ``path`` of the file; ``first`` of the ``count`` records in it; its ``start``, which has a checksum.
+
+        Raises:
+            DamagedFileError: it is another file by now.
+        """
+        self._path, self._first, self._count, self._start = path, first, count, start
         with open(path, "rb") as file:
             self._bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if self._bytes[:_START] != start:
+            raise DamagedFileError(f"{path} was replaced while this run started: start it again")
+        lengths = _lengths(start, len(self._bytes))
         self._records = self._bytes[_START + lengths[0] :]
         self._ends = np.frombuffer(self._records, _NUMBER, offset=lengths[1])
 
@@ -131,7 +138,7 @@ class StoredRecords(Sequence[Record]):
         return unpack(self._records[self._ends[place] : self._ends[place + 1]])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredRecords, (self._path, self._first, self._count, self._lengths)
+        return StoredRecords, (self._path, self._first, self._count, self._start)
 
 
 def read_header(path: Path) -> Any:
@@ -154,14 +161,14 @@ def read_sets(path: Path) -> dict[str, StoredRecords]:
         OSError: it cannot be read.
     """
     stat = os.stat(path)
-    lengths, counts = _verified(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    start, counts = _verified(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     firsts = accumulate(counts.values(), initial=0)
-    return {name: StoredRecords(path, first, n, lengths) for (name, n), first in zip(counts.items(), firsts)}  # noqa: B905
+    return {name: StoredRecords(path, first, n, start) for (name, n), first in zip(counts.items(), firsts)}  # noqa: B905
 
 
 @lru_cache(maxsize=64)
-def _verified(path: Path, *version: int) -> tuple[tuple[int, int], dict[str, int]]:
-    """The lengths of a file's parts and the number of records in each set.
+def _verified(path: Path, *version: int) -> tuple[bytes, dict[str, int]]:
+    """The start of a file and the number of records in each set.
 
     A process looks through each version of a file once.
     """
@@ -176,7 +183,7 @@ def _verified(path: Path, *version: int) -> tuple[tuple[int, int], dict[str, int
     digest.update(start[-2 * _NUMBER.itemsize :])
     if digest.digest() != start[len(MAGIC) : len(MAGIC) + sha256().digest_size]:
         raise DamagedFileError("it is not as it was written")
-    return lengths, _top(top)[1]
+    return start, _top(top)[1]
 
 
 def _lengths(start: bytes, size: int) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from mtl_d2.data.addresses import file_of
+from mtl_d2.data.file_digests import digest, entries
 from mtl_d2.data.listing import Listing
 from mtl_d2.data.record_file import pack
-from mtl_d2.data.sources import digest, entries
 
 FEW = 16  # files of a folder that were looked into, up to which each counts and not the whole folder
 

@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog
 from mtl_d2.data.annotations import image_key
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
+from mtl_d2.data.listing import Listing
 from mtl_d2.data.reading import read_records
 from mtl_d2.data.roots import is_below_root, root_advice
 
@@ -27,8 +28,13 @@ logger = logging.getLogger(__name__)
 Records = list[dict[str, Any]]
 
 
-def read(name: str) -> tuple[Records | None, list[str]]:
-    """The records of a data set, or None and why not; read twice where that is quick, to see whether they change."""
+def read(name: str, listing: Listing | None = None) -> tuple[Records | None, list[str]]:
+    """The records of a data set, or None and why not; read twice where that is quick, to see whether they change.
+
+    Args:
+        name: of the data set.
+        listing: of the folders in which images that may be missing are looked for; one of its own if none.
+    """
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
@@ -38,7 +44,7 @@ def read(name: str) -> tuple[Records | None, list[str]]:
         ]
     try:
         start = time.monotonic()
-        records = read_records(name)
+        records = read_records(name, listing)
         if time.monotonic() - start < QUICK:
             read_records(name)
     except DataError as e:

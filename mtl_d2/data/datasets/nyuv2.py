@@ -25,7 +25,7 @@ from mtl_d2.data.catalog import register_anew
 from mtl_d2.data.datasets.dense_records import DEPTH, IMAGE, LABEL, NORMALS, Records
 from mtl_d2.data.datasets.nyu_classes import CLASSES_13, CLASSES_40, IGNORED, OF_13
 from mtl_d2.data.errors import DataError
-from mtl_d2.data.once import speaks
+from mtl_d2.data.once import inform
 from mtl_d2.data.roots import require_folder
 
 FOLDER, LABELED, SPLIT_FILE, CLASS_FILE = "nyu_depth_v2", "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
@@ -97,8 +97,7 @@ def load(root: str, split: str, number: int) -> Records:
     total, size = _forms(files[LABELED])
     numbers = _numbers(files[SPLIT_FILE], SPLITS[split], total)
     table = CLASSES[number][1](_classes(files[CLASS_FILE]))
-    if speaks():
-        logger.info("%s has no normals: they are computed from its depth", files[LABELED])
+    inform(logger, f"{files[LABELED]} has no normals: they are computed from its depth")
     return [_record(files[LABELED], one, size, table) for one in numbers]
 
 
