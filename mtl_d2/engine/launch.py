@@ -84,7 +84,18 @@ def process_group(device: str) -> Iterator[None]:
     _create_local_group(local_size)
     comm.synchronize()
     yield
-    dist.destroy_process_group()  # after an error it could wait for processes that are gone
+    leave_groups()  # after an error it could wait for processes that are gone
+
+
+def leave_groups() -> None:
+    """Ends the groups and their threads, as long as Python is there.
+
+    A group lives as long as anything refers to it, which detectron2 does. A thread of gloo's that still has a tensor to
+    give back when Python ends would abort the process.
+    """
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    dist.destroy_process_group()
 
 
 def _create_local_group(size: int) -> None:

@@ -32,6 +32,7 @@ from mtl_d2.engine.build import (  # noqa: E402
     build_reduction,
 )
 from mtl_d2.engine.consecutive import ConsecutiveUpdates  # noqa: E402
+from mtl_d2.engine.launch import leave_groups  # noqa: E402
 
 D, S, B = ("detection",), ("semantic",), ("detection", "semantic")
 MCLGS = ["MTL.GRADIENT.RESCALE", "mclgs", "MTL.GRADIENT.AGGREGATOR", "mean", "MTL.GRADIENT.MCLGS.A0", 1.0]
@@ -173,7 +174,7 @@ def serve(rank, world_size, folder, jobs):
     """Runs ``jobs`` ((function, arguments) by name) in one group and leaves the results in ``folder``."""
     join(rank, world_size, os.path.join(folder, "rendezvous"))
     torch.save({name: job(*arguments) for name, (job, arguments) in jobs.items()}, os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+    leave_groups()
 
 
 FOUR = {
@@ -194,4 +195,4 @@ if __name__ == "__main__":  # under torchrun
     dist.init_process_group("gloo")
     found = {name: job(*arguments) for name, (job, arguments) in FOUR.items()}
     torch.save(found, os.path.join(sys.argv[1], f"{dist.get_rank()}.pt"))
-    dist.destroy_process_group()
+    leave_groups()

@@ -143,7 +143,7 @@ def test_results_are_those_where_validation_was_best(cfg, monkeypatch):
         return {"accuracy": {"harmonic_mean": test}, "accuracy@bars_val": {"harmonic_mean": val}}
 
     monkeypatch.setattr(MultiTaskTrainer, "test", classmethod(test))
-    monkeypatch.setattr("mtl_d2.engine.hooks.write_pictures", lambda *arguments: None)
+    monkeypatch.setattr("mtl_d2.report.pictures.write_pictures", lambda *arguments: None)
     cfg.MTL.SELECT_BY, cfg.TEST.EVAL_PERIOD = "accuracy@bars_val/harmonic_mean", 4
     trainer = train(cfg)
     row = own_results(cfg.OUTPUT_DIR)

@@ -2,8 +2,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
@@ -97,3 +99,26 @@ def test_launching_process_passes_a_signal_on_and_waits(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60)[0].strip() == str(-signal.SIGTERM)
     assert process.returncode == 0
+
+
+def gloo_threads():
+    """Names of this process's threads that work for gloo, as Linux has them."""
+    names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+    return [name for name in names if "gloo" in name]
+
+
+def test_no_thread_of_the_groups_outlives_them(monkeypatch, tmp_path):
+    # One that gives back a tensor when Python has ended aborts the process.
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(launching, "started_by_torchrun", lambda: True)
+    store = {"init_method": f"file://{tmp_path}/store", "rank": 0, "world_size": 1}
+    begin = dist.init_process_group
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: begin(backend, **store))
+    with launching.process_group("cpu"):
+        comm.all_gather("anything")
+        comm._get_global_gloo_group()
+        if not gloo_threads():
+            pytest.skip("threads have no names here")
+    assert not gloo_threads()
+    assert not dist.is_initialized()

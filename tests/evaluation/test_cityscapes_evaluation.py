@@ -22,6 +22,7 @@ from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, build_test_loader, register_all
 from mtl_d2.data.datasets.cityscapes import THINGS
 from mtl_d2.data.images import read_label_map
+from mtl_d2.engine.launch import leave_groups
 from mtl_d2.evaluation.build import build_evaluator, check_evaluation
 from mtl_d2.evaluation.cityscapes import CityscapesEvaluator
 
@@ -261,7 +262,7 @@ def evaluate_on(rank, root, rendezvous, output):
         comm.create_local_process_group(2)
     register_all(root)
     torch.save(evaluate(config(output), Oracle(classes=(CAR,))), f"{output}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave_groups()
 
 
 @pytest.mark.slow

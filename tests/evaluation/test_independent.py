@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from own_sets import Sets
 
 from mtl_d2.data import DataError
+from mtl_d2.engine.launch import leave_groups
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.evaluation.evaluate import evaluate_test_sets
 from mtl_d2.evaluation.independent import IndependentEvaluators
@@ -128,7 +129,7 @@ def on_two(rank, root):
     sets = Sets(Path(root))
     fail_on_one(rank, sets)
     rehearse_together(sets)
-    dist.destroy_process_group()
+    leave_groups()
 
 
 def fail_on_one(rank, sets):

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 
 from mtl_d2.data import DataError, register_all
+from mtl_d2.engine.launch import leave_groups
 from mtl_d2.evaluation.definitions import definition
 from mtl_d2.evaluation.semantic import class_ids, semantic_evaluator
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
@@ -227,7 +228,7 @@ def evaluate_on(rank, folder):
         except DataError as error:
             found.append(str(error))
     torch.save(found, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave_groups()
 
 
 def test_two_processes_evaluate_as_one_does_and_both_know_what_is_wrong(data_set, tmp_path):
