@@ -116,8 +116,11 @@ def test_no_thread_of_the_groups_outlives_them(monkeypatch, tmp_path):
     begin = dist.init_process_group
     monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: begin(backend, **store))
     with launching.process_group("cpu"):
-        comm.all_gather("anything")
-        comm._get_global_gloo_group()
+        dist.barrier()
+        comm._get_global_gloo_group()  # which is kept
+        end = time.monotonic() + 5
+        while not gloo_threads() and time.monotonic() < end:
+            time.sleep(0.01)
         if not gloo_threads():
             pytest.skip("threads have no names here")
     assert not gloo_threads()
