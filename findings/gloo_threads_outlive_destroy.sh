@@ -37,7 +37,9 @@ def lives(keep):
     if keep:
         group_of_all()
     dist.barrier()
-    time.sleep(1)  # until the threads have their names
+    end = time.monotonic() + 60
+    while threads() < 2 and time.monotonic() < end:
+        time.sleep(0.1)  # until the threads have their names
     inside = threads()
     dist.destroy_process_group()
     destroyed = threads()
