@@ -11,13 +11,14 @@ from typing import Any
 
 from mtl_d2.data.checks.classes import class_difference
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.file_digests import digest_of_file
 from mtl_d2.data.listing import Listing, Paths
 from mtl_d2.data.once import warn_once
 from mtl_d2.pseudo_labels.form import Fields, Form
 from mtl_d2.pseudo_labels.image_names import image_name
 from mtl_d2.pseudo_labels.manifest import Manifest, read_manifest, unreadable
 from mtl_d2.pseudo_labels.places import files_folder, labels_file
-from mtl_d2.pseudo_labels.weights import changed_weights, file_digest
+from mtl_d2.pseudo_labels.weights import changed_weights
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import is_known, kind_of, kinds_of
 from mtl_d2.tasks.sources import PSEUDO
@@ -137,7 +138,7 @@ def digest(folder: str | Path, datasets: Iterable[str], tasks: Iterable[str]) ->
             dataset,
             source.task,
             manifest[source.task].teacher.sha256,
-            file_digest(labels_file(folder, dataset, source.task)),
+            digest_of_file(labels_file(folder, dataset, source.task)),
         )
         for dataset in sorted(set(datasets))
         for source in _sources(manifest, dataset, tasks)

@@ -15,6 +15,7 @@ from torch import nn
 
 from mtl_d2.data.annotations import evaluation_records
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.file_digests import digest_of_file
 from mtl_d2.files import WriteError
 from mtl_d2.locks import lock_folder
 from mtl_d2.pseudo_labels.claim import claim_folder
@@ -28,7 +29,6 @@ from mtl_d2.pseudo_labels.progress import Progress
 from mtl_d2.pseudo_labels.sheet import write_sheet
 from mtl_d2.pseudo_labels.teacher import load_teacher, settings_digest, wrong_classes
 from mtl_d2.pseudo_labels.thresholds import Thresholds
-from mtl_d2.pseudo_labels.weights import file_digest
 from mtl_d2.tasks.base import TaskKind
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ def _hold(plan: Plan, classes: Mapping[str, list[str]]) -> Any:
         raise DataError(f"--output {plan.folder}: another process labels into it: wait for it, or name another folder")
     weights = Path(PathManager.get_local_path(plan.cfg.MODEL.WEIGHTS)).resolve()
     settings = settings_digest(plan.cfg)
-    teacher = Teacher(str(plan.config_file.resolve()), settings, str(weights), file_digest(weights))
+    teacher = Teacher(str(plan.config_file.resolve()), settings, str(weights), digest_of_file(weights))
     given = asdict(plan.thresholds)
     planned = {
         kind.task: TaskLabels(classes[kind.task], {name: given[name] for name in form_of(kind).thresholds}, teacher)

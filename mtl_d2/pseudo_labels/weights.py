@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 
+from mtl_d2.data.file_digests import digest_of_file
 from mtl_d2.pseudo_labels.manifest import Teacher
-
-
-def file_digest(path: Path) -> str:
-    """The sha256 of a file, of which each state is read once in a process."""
-    state = path.stat()
-    return _digest(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def changed_weights(folder: Path, teachers: Mapping[str, Teacher]) -> Iterator[str]:
@@ -34,7 +18,7 @@ def changed_weights(folder: Path, teachers: Mapping[str, Teacher]) -> Iterator[s
     """
     for task, teacher in teachers.items():
         path = Path(teacher.weights)
-        if path.is_file() and file_digest(path) != teacher.sha256:
+        if path.is_file() and digest_of_file(path) != teacher.sha256:
             yield (
                 f"{folder}: the labels of task {task!r} were made by other weights than {path} now has: label anew "
                 "into another folder, or give the earlier weights their name back"

@@ -11,12 +11,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from predictions import HEIGHT, WIDTH
 
 from mtl_d2.data.catalog import register_anew
+from mtl_d2.data.file_digests import digest_of_file
 from mtl_d2.pseudo_labels.folder import form_of
 from mtl_d2.pseudo_labels.image_names import image_name
 from mtl_d2.pseudo_labels.manifest import TaskLabels, Teacher, read_manifest, write_manifest
 from mtl_d2.pseudo_labels.places import files_folder, labels_file
 from mtl_d2.pseudo_labels.thresholds import Thresholds
-from mtl_d2.pseudo_labels.weights import file_digest
 from mtl_d2.tasks.registry import kind_of
 
 CLASSES = {"detection": ["car", "bus"], "instance": ["car", "bus"], "semantic": ["road", "sky", "car"]}
@@ -63,7 +63,7 @@ class Labels:
         ]
         path = labels_file(self.folder, "streets", task)
         path.write_text(json.dumps(form.content(entries, CLASSES[task])))
-        teacher = Teacher("teacher.yaml", "0", str(self.weights), file_digest(self.weights))
+        teacher = Teacher("teacher.yaml", "0", str(self.weights), digest_of_file(self.weights))
         there = (self.folder / "manifest.json").exists()
         manifest = read_manifest(self.folder) if there else {}
         counts = {"images": len(entries)} if finished else None
