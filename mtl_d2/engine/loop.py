@@ -120,6 +120,9 @@ class MultiTaskLoop(TrainerBase):
         # A module that follows the protocol.
         self.oracle = Oracle(model, reduction, last_shared, self.precision, accumulate)  # type: ignore[arg-type]
         self.clip_norm = clip_norm
+        owners = [f"the head of task {name}" for name in self.oracle.names]
+        owner = {id(p): name for name, head in zip(owners, self.oracle.heads, strict=True) for p in head}
+        self._owned = [(owner.get(id(p), "the shared parameters"), p) for p in model.parameters() if p.requires_grad]
         self.allocation = allocation
         self.diagnostics = Diagnostics(balancer.setup.tasks)
         self.consecutive = ConsecutiveUpdates(self.oracle.shared, balancer.logs_angles)
@@ -169,12 +172,9 @@ class MultiTaskLoop(TrainerBase):
         Raises:
             FloatingPointError: they are not; the message names tasks where it is their heads', else shared parameters.
         """
-        oracle, storage = self.oracle, get_event_storage()
-        owners = [*(f"the head of task {name}" for name in oracle.names), "the shared parameters"]
-        check = GradientCheck(list(zip(owners, [*oracle.heads, oracle.shared], strict=True)))
-        clip = self.clip_norm
-        norms = [] if clip is None else [nn.utils.clip_grad_norm_(self.model.parameters(), clip)]
-        broken, values = check.read(*norms)
+        oracle, storage, clip = self.oracle, get_event_storage(), self.clip_norm
+        check = GradientCheck(self._owned, norms=clip is not None)
+        broken, values = check.read(*(() if clip is None else (check.clip(clip),)))
         if broken:
             raise FloatingPointError(
                 f"update {oracle.update}: the gradient is not finite for {', '.join(broken)}. {blame(oracle)}"

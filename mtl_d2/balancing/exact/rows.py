@@ -6,7 +6,7 @@ T tasks; a row is a task's gradient of the shared parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from mtl_d2.balancing.exact.batch import Group
     from mtl_d2.balancing.interfaces import Task
 
-CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1e-9, and the fastest of those tried
+
+CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1e-9
+BLOCK = 2**16  # elements that a CPU takes of all rows at a time: they stay in its cache for all their products
+
+Products = dict[tuple[int, int], list[Tensor]]  # sums over parts of two rows i >= j
 
 
 @dataclass
@@ -96,16 +100,15 @@ class TaskGradients:
 def gramian(rows: Sequence[Gradients]) -> Tensor:
     """(T, T) float64 inner products of T rows, on the device of the rows.
 
-    Chunks of a parameter are multiplied in the rows' precision (float32 at least), and their sums added in float64.
-    What is left of all parameters is multiplied at once, in float64: a GPU then starts hardly more than one kernel for
-    each parameter and pair, and to start one takes it longer than to multiply a million numbers.
+    Parts of a parameter are multiplied in the rows' precision (float32 at least), and their sums added in float64. What
+    is left over of all parameters is multiplied at once, in float64.
 
     Args:
         rows: for each task, one tensor for each parameter, or None where its gradient is zero.
     """
     device = next((t.device for row in rows for t in row if t is not None), torch.device("cpu"))
-    T = len(rows)
-    sums: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(T) for j in range(i + 1)}
+    T, multiply = len(rows), _blocks if device.type == "cpu" else _chunks
+    products: Products = {(i, j): [] for i in range(T) for j in range(i + 1)}
     rests: list[list[Tensor]] = [[] for _ in rows]
     for parts in zip(*rows, strict=True):
         count = next((part.numel() for part in parts if part is not None), 0)
@@ -113,15 +116,31 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
         flats = [None if part is None else _flat(part) for part in parts]
         for flat, rest in zip(flats, rests, strict=True) if count > whole else ():
             rest.append(_zeros(count - whole, device) if flat is None else flat[whole:].double())
-        for (i, j), products in sums.items() if whole else ():
-            left, right = flats[i], flats[j]
-            if left is not None and right is not None:
-                products.append(torch.linalg.vecdot(left[:whole].view(-1, CHUNK), right[:whole].view(-1, CHUNK)))
+        if whole:
+            multiply({i: flat[:whole] for i, flat in enumerate(flats) if flat is not None}, products)
     total = _zeros(T * T, device).view(T, T)
     left_over = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
-    for (i, j), products in sums.items():
-        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(products).double().sum() if products else 0)
+    for (i, j), sums in products.items():
+        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(sums).double().sum() if sums else 0)
     return total + total.tril(-1).T
+
+
+def _chunks(flats: dict[int, Tensor], products: Products) -> None:
+    """One kernel for each pair: to start one takes a GPU longer than to multiply a million numbers."""
+    for i, j in _pairs(flats):
+        products[i, j].append(torch.linalg.vecdot(flats[i].view(-1, CHUNK), flats[j].view(-1, CHUNK)))
+
+
+def _blocks(flats: dict[int, Tensor], products: Products) -> None:
+    """All pairs of a block before the next block: ``vecdot`` would write products to memory and read them again."""
+    for blocks in zip(*(flat.split(BLOCK) for flat in flats.values()), strict=True):
+        of_row = dict(zip(flats, blocks, strict=True))
+        for i, j in _pairs(flats):
+            products[i, j].append(torch.dot(of_row[i], of_row[j])[None])
+
+
+def _pairs(rows: dict[int, Tensor]) -> Iterator[tuple[int, int]]:
+    return ((i, j) for i in rows for j in rows if j <= i)
 
 
 def _zeros(count: int, device: torch.device) -> Tensor:
@@ -183,26 +202,41 @@ def assign(gradients: Gradients, parameters: Sequence[nn.Parameter]) -> None:
 
 
 class GradientCheck:
-    """Looks at every ``.grad`` of a model: those of an ordinary backward pass, of heads, and of a regularizer too.
+    """Looks once at every ``.grad`` of a model: those of an ordinary backward pass, of heads, and of a regularizer too.
 
     Gradients are of the global batch, so that all processes see the same.
     """
 
-    def __init__(self, owners: Sequence[tuple[str, Sequence[nn.Parameter]]]) -> None:
-        """Args: ``owners``: whose which parameters are; their gradients are looked at now, and nothing waits for it."""
-        self._owners: list[str] = []
-        self._extremes: list[Tensor] = []
-        for owner, parameters in owners:
-            gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel()]
-            self._owners += [owner] * len(gradients)
-            self._extremes += extremes(gradients)
+    def __init__(self, owned: Sequence[tuple[str, nn.Parameter]], norms: bool = False) -> None:
+        """Looks now, and waits for nothing.
+
+        Args:
+            owned: parameters and whose they are.
+            norms: look at Euclidean norms, for ``clip``; one that is too large for its type counts as not finite.
+        """
+        there = [(owner, p.grad) for owner, p in owned if p.grad is not None and p.grad.numel()]
+        self._owners = [owner for owner, _ in there]
+        self._gradients = [gradient for _, gradient in there]
+        self._numbers = list(torch._foreach_norm(self._gradients)) if norms and there else extremes(self._gradients)
+
+    def clip(self, bound: float) -> Tensor:
+        """Scales the gradients so that their global norm is ``bound`` at most, as ``clip_grad_norm_`` does.
+
+        Returns:
+            The norm before.
+        """
+        if not self._gradients:
+            return torch.zeros(())
+        norm = torch.linalg.vector_norm(torch.stack(self._numbers))
+        torch._foreach_mul_(self._gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
+        return norm
 
     def read(self, *more: Tensor) -> tuple[list[str], list[float]]:
         """Owners of gradients with an entry that is NaN or infinite, and the values of the scalars ``more``.
 
         All come to the CPU in one transfer.
         """
-        numbers = [*self._extremes, *(value.double() for value in more)]
+        numbers = [*self._numbers, *(value.double() for value in more)]
         values = torch.stack(numbers).cpu() if numbers else torch.empty(0)
         finite = values[: len(self._owners)].isfinite().tolist()
         broken = dict.fromkeys(owner for owner, fine in zip(self._owners, finite, strict=True) if not fine)
