@@ -31,7 +31,7 @@ from PIL import Image
 from mtl_d2.config import add_mtl_config
 from mtl_d2.data import DataError, MultiTaskMapper
 from mtl_d2.data.image_library import LIBRARIES
-from mtl_d2.data.worker_memory import keep_freed_memory
+from mtl_d2.data.worker_memory import keep_freed_memory, spare_what_stands
 
 SIDE = 640  # pixels of the shorter side of a sample
 IMAGES = 10  # that are made up
@@ -121,6 +121,7 @@ def work(pipe: Any, name: str, records: Records) -> None:
     cv2.setNumThreads(1)
     if name != DETECTRON2:
         keep_freed_memory()
+        spare_what_stands()
     position = 0
     while tasks := pipe.recv():
         given = [{k: v for k, v in record.items() if k not in _unused(tasks)} for record in records]

@@ -59,8 +59,14 @@ def resample(values: Array, affine: Affine, bilinear: bool) -> Array:
 
 def _is_resizing(affine: Affine, size: tuple[int, ...]) -> bool:
     """Whether a map leads from the whole of an image of ``size`` to the whole of the next."""
-    resized = np.diag([affine.size[1] / size[1], affine.size[0] / size[0]])
-    return bool(size[0] and size[1]) and np.allclose(affine.matrix, np.c_[resized, [0, 0]], rtol=1e-12, atol=0)
+    if not (size[0] and size[1]):
+        return False
+    resized = (affine.size[1] / size[1], 0, 0, 0, affine.size[0] / size[0], 0)
+    return all(map(_is_close, affine.matrix.ravel().tolist(), resized))
+
+
+def _is_close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-12 * abs(b)
 
 
 def _resized(values: Array, size: Size, bilinear: bool) -> Array:
@@ -91,7 +97,8 @@ def nearest(values: Array, size: Size) -> Array:
         ((np.arange(after) + 0.5) * (before / after) + 1e-3).astype(int).clip(max=before - 1)
         for after, before in zip(size, values.shape[:2], strict=True)
     )
-    return values[rows].take(columns, axis=1)
+    # By this mode numpy does not look at each index first, and takes half of the time.
+    return values.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
 
 
 def _flipped_and_shifted(values: Array, affine: Affine) -> Array:

@@ -13,6 +13,7 @@ from mtl_d2.data.dense_geometry import transform_ids
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.geometry import Geometry
 from mtl_d2.data.images import read_label_map
+from mtl_d2.data.opencv_images import read_with_opencv
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ class LabelMapReader:
     def __call__(self, record: dict[str, Any], geometry: Geometry) -> dict[str, Any]:
         """See ``mtl_d2.tasks.base.Reader``; a crop of ignored pixels only has no label to learn from."""
         path, stored = record[self.keys.file], record.get(self.keys.ignored, self.ignored)
-        labels = read_label_map(path, self.number_of_classes, stored, record.get(self.keys.table), self.option)
+        table = record.get(self.keys.table)
+        labels = read_label_map(path, self.number_of_classes, stored, table, self.option, read_with_opencv)
         if labels.shape != geometry.before:
             raise DataError(f"{path}: size {labels.shape} (height, width), but its image has {geometry.before}")
         if self.keys.ignored in record:
             labels = np.where(labels == stored, np.uint8(self.ignored), labels)
         labels = transform_ids(labels, geometry.transforms, self.ignored)
-        if (labels == self.ignored).all():
+        if labels.size == 0 or labels.min() == labels.max() == self.ignored:
             return {}
         return {self.keys.sample: torch.as_tensor(labels.astype(np.int64)), **self._partial(record)}
 

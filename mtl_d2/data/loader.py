@@ -38,7 +38,7 @@ from mtl_d2.data.reading import read_records, require_same_records
 from mtl_d2.data.same_images import Records, each_image_as_asked
 from mtl_d2.data.sampler import RankBatches
 from mtl_d2.data.union import UNION, lengths, sampling, training_order
-from mtl_d2.data.worker_memory import keep_freed_memory
+from mtl_d2.data.worker_memory import keep_freed_memory, spare_what_stands
 from mtl_d2.tasks.registry import kinds_of, label_files
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,7 @@ def prepare_worker(worker: int) -> None:
     """What a worker's process does first."""
     leave_process_group(worker)
     keep_freed_memory()
+    spare_what_stands()
 
 
 def leave_process_group(worker: int) -> None:

@@ -57,8 +57,8 @@ class InstanceReader:
         label: dict[str, Any] = {"instances": self._instances(record, geometry)}
         if ANNOTATED in record:
             label[ANNOTATED] = annotated_mask(record[ANNOTATED])
-        regions = _regions(record, geometry) if self.leave_regions_out else ()
-        return {**label, REGIONS: regions} if len(regions) else label
+        regions = _regions(record, geometry) if self.leave_regions_out else None
+        return label if regions is None else {**label, REGIONS: regions}
 
     def _instances(self, record: dict[str, Any], geometry: Geometry) -> Instances:
         annotations = [annotation for annotation in record["annotations"] if not is_region(annotation)]
@@ -82,15 +82,20 @@ class InstanceReader:
         return utils.annotations_to_instances(masks, geometry.after, self.mask_format).gt_masks
 
 
-def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes:
-    """The boxes of a record's regions as the image shows them; those that a crop leaves nothing of are dropped.
+def _regions(record: dict[str, Any], geometry: Geometry) -> Boxes | None:
+    """The boxes of a record's regions as the image shows them, None = there is none.
+
+    Those that a crop leaves nothing of are dropped.
 
     A region with a mask counts with the box around it: so does evaluation, and it is the lesser harm to leave too much
     of the background out.
     """
     regions = [annotation for annotation in record["annotations"] if is_region(annotation)]
-    shown = Boxes(transformed_boxes(regions, geometry).astype(np.float32))
-    return shown[shown.nonempty(threshold=1e-5)] if regions else shown  # as detectron2 has it for objects
+    if not regions:
+        return None
+    boxes = Boxes(transformed_boxes(regions, geometry).astype(np.float32))
+    shown = boxes[boxes.nonempty(threshold=1e-5)]  # as detectron2 has it for objects
+    return shown if len(shown) else None
 
 
 def _no_masks(mask_format: str, size: tuple[int, int]) -> PolygonMasks | BitMasks:

@@ -1,4 +1,4 @@
-"""Colour images decoded by OpenCV: Pillow's pixels in half of its time.
+"""Colour images and label maps decoded by OpenCV: Pillow's pixels in half of its time.
 
 Both decode JPEG by libjpeg-turbo and PNG by libpng's rules, so their pixels are the same where both packages bring
 these libraries, as those of the package index do. Which images OpenCV decodes is read off the header by Pillow; all
@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 # Parts of a PNG in which its orientation may stand, at any place of the file.
 PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+FLAGS = {"RGB": cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, "L": cv2.IMREAD_UNCHANGED}  # by Pillow's mode
 # What EXIF's orientations from 2 to 8 do to the stored pixels.
 TURNS: dict[int, Callable[[Array], Any]] = {
     1: lambda pixels: pixels,
@@ -38,50 +39,61 @@ TURNS: dict[int, Callable[[Array], Any]] = {
 
 
 def read_with_opencv(path: str, image_format: str | None) -> Array:
-    """An image file as ``read_with_pillow`` has it, decoded by OpenCV if it is a JPEG or PNG of 8-bit RGB.
+    """An image file as ``read_with_pillow`` has it.
+
+    OpenCV decodes JPEG and PNG of 8-bit RGB for an image, and PNG of one channel of 8 bits without a palette where the
+    pixels are asked for as they are stored.
 
     Args:
         path: of the file.
-        image_format: as ``detection_utils.read_image`` takes it; other than "BGR" and "RGB" are Pillow's.
+        image_format: as ``detection_utils.read_image`` takes it; other than "BGR", "RGB" and None are Pillow's.
 
     Raises:
         DataError: see ``read_with_pillow``.
     """
-    if image_format in ("BGR", "RGB"):
+    if image_format in ("BGR", "RGB", None):
         try:
             with PathManager.open(path, "rb") as file:
                 content = file.read()
         except OSError:  # said by Pillow's route
             content = b""
-        pixels = decoded(content)
+        pixels = decoded(content, "L" if image_format is None else "RGB")
         if pixels is not None:
-            return pixels if image_format == "BGR" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if image_format == "RGB" else pixels
     return read_with_pillow(path, image_format)
 
 
-def decoded(content: bytes) -> Array | None:
-    """An image file's pixels (H, W, 3) BGR uint8 as they are to be seen; None = Pillow is to read it."""
-    orientation = _plain_orientation(content)
+def decoded(content: bytes, mode: str = "RGB") -> Array | None:
+    """An image file's pixels (H, W, 3) BGR or (H, W), uint8, as they are to be seen; None = Pillow is to read it.
+
+    Args:
+        content: of the file.
+        mode: Pillow's of the pixels that are wanted, "RGB" or "L".
+    """
+    orientation = _plain_orientation(content, mode)
     if orientation is None:
         return None
     try:
-        stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        stored = cv2.imdecode(np.frombuffer(content, np.uint8), FLAGS[mode])
     except cv2.error:  # larger than OpenCV takes
         return None
     return None if stored is None else np.asarray(TURNS.get(orientation, TURNS[1])(stored))
 
 
-def _plain_orientation(content: bytes) -> int | None:
-    """EXIF's orientation of a whole JPEG or PNG of 8-bit RGB without anything else to it; None of other files."""
+def _plain_orientation(content: bytes, mode: str) -> int | None:
+    """EXIF's orientation of a whole JPEG or PNG of 8 bits in a mode without anything else to it; None of other files.
+
+    A grey JPEG is not such a file: its pixels are no numbers that are to be kept.
+    """
     if not content.endswith((JPEG_END, PNG_END)):
         return None
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode != "RGB":
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            if image.mode != mode:
                 return None
-            if image.format == "JPEG":
+            if image.format == "JPEG" and mode == "RGB":
                 return int(image.getexif().get(ORIENTATION, 1))
-            plain = image.format == "PNG" and image.tile[0][3] == "RGB" and "transparency" not in image.info
+            plain = image.format == "PNG" and image.tile[0][3] == mode and "transparency" not in image.info
             one = not getattr(image, "is_animated", False)
     except Exception:  # noqa: BLE001  # EXIF is whatever cameras write, and Pillow's route knows what to make of it
         return None

@@ -1,8 +1,9 @@
-"""Memory that a loader's worker keeps, so that each sample is written where the last one was."""
+"""Memory of a loader's worker: each sample is written where the last one was, and little is searched for garbage."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # glibc's names, and the largest block that it takes from its heap.
@@ -22,3 +23,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def spare_what_stands() -> None:
+    """Has the garbage collector pass over all objects that this process has now, such as those of its imports.
+
+    They live as long as the worker, and to look at them again and again is a twentieth of its time.
+    """
+    gc.freeze()

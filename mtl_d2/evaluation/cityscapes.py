@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -24,12 +20,12 @@ from PIL import Image
 from mtl_d2.data.datasets.bdd100k_classes import STUFF_CLASSES
 from mtl_d2.data.datasets.cityscapes import IMAGE, INSTANCE_IDS, LABEL_IDS, SEMANTIC_IDS, THINGS
 from mtl_d2.data.errors import DataError
+from mtl_d2.evaluation import cityscapes_steps
 from mtl_d2.evaluation.class_subsets import require_all_classes
 from mtl_d2.evaluation.semantic import class_ids, raise_mistakes
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
 
-TAIL = 2000  # characters of a failed process's output that are shown
 UNLABELED = 0  # a label id that is no class: as a prediction it is wrong wherever the truth is one
 # Kinds of data sets that the scripts evaluate, by their metadata's `evaluator_type`: ours, and detectron2's two.
 EVALUATOR_TYPES = ("cityscapes", "cityscapes_instance", "cityscapes_sem_seg")
@@ -53,8 +49,10 @@ def require_scripts(dataset_name: str) -> None:
     """Says how to install what evaluates a data set, and what it cannot do.
 
     Raises:
-        DataError: cityscapesscripts is not installed, or the data set is not annotated for all of its classes.
+        DataError: cityscapesscripts is not installed, the data set is not annotated for all of its classes, or the
+            number of processes is none.
     """
+    cityscapes_steps.processes()
     require_all_classes(dataset_name, [key for key, _ in CLASSES.values()], "Cityscapes' scripts")
     if find_spec("cityscapesscripts") is None:
         raise DataError(
@@ -64,7 +62,10 @@ def require_scripts(dataset_name: str) -> None:
 
 
 class CityscapesEvaluator(DatasetEvaluator):
-    """Writes every process's predictions into one folder; the first process has them evaluated and removes them.
+    """Every process writes its predictions, has them compared to the truth, and removes them; the first scores all.
+
+    Over processes only counts are gathered, so each may have a disk of its own. How many processes the scripts run in
+    is said by ``mtl_d2.evaluation.cityscapes_steps.processes``.
 
     Results are detectron2's groups: ``segm`` (AP, AP50) for the task instance and ``sem_seg`` (mIoU, and what else the
     scripts say) for the task semantic, in percent. Only the images that were predicted are evaluated. Where there is a
@@ -79,17 +80,18 @@ class CityscapesEvaluator(DatasetEvaluator):
                 some of Cityscapes', in any order.
             tasks: of ``instance`` and ``semantic``. Where the scripts fail on one of them, both are lost: an evaluator
                 for each of them loses less.
-            folder: below it everything is written; all processes see the same one.
+            folder: below it everything is written.
 
         Raises:
-            DataError: there is no ``gt_dir``, or a class is none of Cityscapes'.
+            DataError: there is no ``gt_dir``, a class is none of Cityscapes', or the number of processes is none.
         """
         truth = MetadataCatalog.get(dataset_name).get("gt_dir")
         if truth is None:
             raise DataError(f"{dataset_name}: its metadata has no `gt_dir`, the folder of Cityscapes' gtFine/SPLIT")
         self._name, self._truth = dataset_name, Path(truth).resolve()
         self._label_ids = {task: _label_ids(dataset_name, *CLASSES[task]) for task in tasks}
-        self._folder = folder.resolve() / "cityscapes" / "_".join(tasks)
+        self._processes = cityscapes_steps.processes()
+        self._folder = folder.resolve() / "cityscapes" / "_".join(tasks) / str(comm.get_rank())
         self._forget()
 
     def _forget(self) -> None:
@@ -98,13 +100,14 @@ class CityscapesEvaluator(DatasetEvaluator):
         self._written = self._unranked = 0
 
     def reset(self) -> None:
-        """Leaves an empty folder for all processes."""
+        """Leaves an empty folder for each process."""
         self._forget()
         if comm.is_main_process():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            for task in self._predictions:
-                (self._folder / task).mkdir(parents=True)
+            shutil.rmtree(self._folder.parent, ignore_errors=True)
         comm.synchronize()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        for task in self._predictions:
+            (self._folder / task).mkdir(parents=True)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Writes the predictions of some images; what does not fit is kept for :meth:`evaluate`.
@@ -119,7 +122,7 @@ class CityscapesEvaluator(DatasetEvaluator):
             for task, files in self._predictions.items():
                 truth = self._truth / image.parent.name / (image.name.removesuffix(IMAGE) + FILES[task])
                 # Numbered and not named after the image: for the scripts a space ends a name.
-                stem = self._folder / task / f"{comm.get_rank()}_{self._written}"
+                stem = self._folder / task / str(self._written)
                 self._written += 1
                 try:
                     files[str(truth)] = str(writers[task](output, stem, _size(truth), str(image)))
@@ -131,37 +134,49 @@ class CityscapesEvaluator(DatasetEvaluator):
 
         Raises:
             DataError: on all processes, a line for each image whose truth or prediction does not fit.
-            RuntimeError: the scripts failed; the message has what they said last.
+            RuntimeError: the scripts failed; the message has what they said. On all processes, if they failed on an
+                image.
         """
-        parts = comm.all_gather((self._predictions, self._mistakes, self._unranked))  # all files are written now
+        parts = comm.all_gather((sum(map(len, self._predictions.values())), self._mistakes, self._unranked))
         raise_mistakes(self._name, [mistake for _, mistakes, _ in parts for mistake in mistakes])
+        if comm.is_main_process() and (unranked := sum(count for _, _, count in parts)):
+            logger.warning("%s: left out %d objects whose score is NaN, which have no rank", self._name, unranked)
+        if not any(predicted for predicted, _, _ in parts):
+            return self._nothing()
+        counts = self._gathered_counts()
         if not comm.is_main_process():
             return None
-        if unranked := sum(count for _, _, count in parts):
-            logger.warning("%s: left out %d objects whose score is NaN, which have no rank", self._name, unranked)
-        predicted = {task: {t: p for part, _, _ in parts for t, p in part[task].items()} for task in self._predictions}
-        if not any(predicted.values()):
-            logger.warning("%s: no image was predicted", self._name)
-            return {group: dict(metrics) for group, metrics in (NOTHING[task] for task in predicted)}
-        results = self._run_scripts(predicted)
-        for task in predicted:
-            shutil.rmtree(self._folder / task)
+        results = cityscapes_steps.score(counts, self._folder)
         for group in results:
             logger.info("%s: %s is %s", self._name, group, DEFINITIONS[group])
         return results
 
-    def _run_scripts(self, predicted: dict[str, dict[str, str]]) -> dict[str, dict[str, float]]:
-        job = {task: [(files[truth], truth) for truth in sorted(files)] for task, files in predicted.items()}
-        (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, "-m", f"{__package__}.cityscapes_process", "job.json", "results.json"]
-        # A user's settings for the scripts are not meant for this run.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("CITYSCAPES_")}
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = (done.stdout + done.stderr)[-TAIL:]
-            raise RuntimeError(f"Cityscapes' evaluation of {self._folder} failed; the last that it said: {said}")
-        return json.loads((self._folder / "results.json").read_text(encoding="utf-8"))
+    def _nothing(self) -> dict[str, dict[str, float]] | None:
+        if not comm.is_main_process():
+            return None
+        logger.warning("%s: no image was predicted", self._name)
+        return {group: dict(metrics) for group, metrics in (NOTHING[task] for task in self._predictions)}
+
+    def _gathered_counts(self) -> cityscapes_steps.Counts:
+        """The counts of all processes' images on the first process; an image of several is the last one's.
+
+        Raises:
+            RuntimeError: on all processes, if the scripts failed on one of them.
+        """
+        pairs = {task: [(files[t], t) for t in sorted(files)] for task, files in self._predictions.items()}
+        counts: cityscapes_steps.Counts = {}
+        failure = ""
+        try:
+            counts = cityscapes_steps.count(pairs, self._folder, self._processes)
+            for task in pairs:
+                shutil.rmtree(self._folder / task)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other processes wait for this one
+            failure = str(error) or type(error).__name__
+        failures = [line for line in comm.all_gather(failure) if line]
+        if failures:
+            raise RuntimeError(failures[0])
+        parts = comm.gather(counts)
+        return {task: {truth: c for part in parts for truth, c in part[task].items()} for task in pairs}
 
     def _write_instances(self, output: Any, stem: Path, size: tuple[int, int], image: str) -> Path:
         """A PNG for each object, and a list of them with label ids and scores."""

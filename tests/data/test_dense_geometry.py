@@ -1,11 +1,12 @@
 """Depth and normals through augmentations, against a slanted plane and a ball drawn anew for the new camera."""
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import BlendTransform, ScaleTransform, Transform
 
-from mtl_d2.data.dense_geometry import affine_of, transform_depth, transform_ids, transform_normals
+from mtl_d2.data.dense_geometry import affine_of, same_nearest, transform_depth, transform_ids, transform_normals
 from mtl_d2.data.errors import DataError
 
 H, W, FOCAL = 60, 80, 90.0
@@ -234,6 +235,16 @@ def test_ids_are_detectron2s_own_bit_for_bit_where_it_is_right(transforms):
     found = transform_ids(IDS, transforms, 255)
     assert found.dtype == np.uint8
     assert np.array_equal(found, transforms.apply_segmentation(IDS))
+
+
+def test_opencv_resizes_ids_only_where_it_takes_the_pixels_that_detectron2_takes(monkeypatch):
+    monkeypatch.setattr(cv2, "INTER_NEAREST_EXACT", cv2.INTER_NEAREST)  # which takes the upper left of each square
+    same_nearest.cache_clear()
+    assert not same_nearest(H, 2 * H // 3)
+    for size in [(2 * H // 3, W), (H, 2 * W // 3), (2 * H, 2 * W), (97, 203)]:
+        transforms = T.TransformList([T.ResizeTransform(H, W, *size), T.HFlipTransform(size[1])])
+        assert np.array_equal(transform_ids(IDS, transforms, 255), transforms.apply_segmentation(IDS)), size
+    same_nearest.cache_clear()
 
 
 @each_case

@@ -1,15 +1,19 @@
 """Images that OpenCV decodes instead of Pillow, and those that it does not."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.images import read_with_pillow
 from mtl_d2.data.opencv_images import decoded, read_with_opencv
 
 GENERATOR = np.random.default_rng(0)
+IDS = np.arange(61 * 47, dtype=np.uint16).reshape(47, 61).astype(np.uint8)
 COLOURS = cv2.resize(GENERATOR.integers(0, 256, (9, 13, 3), np.uint8), (61, 47), interpolation=cv2.INTER_CUBIC)
 
 
@@ -93,7 +97,57 @@ def test_all_other_images_are_pillows(tmp_path, kind):
     path = OTHERS[kind](tmp_path / "a")
     with open(path, "rb") as file:
         assert decoded(file.read()) is None
-    assert all(apart(path, image_format) == 0 for image_format in ("BGR", "RGB", "L"))
+    assert all(apart(path, image_format) == 0 for image_format in ("BGR", "RGB", "L", None))
+
+
+def ids_png(path, **options):
+    return save(path, Image.fromarray(IDS), format="PNG", **options)
+
+
+def chunk(name, content):
+    """A PNG of ids with one more part behind its header."""
+
+    def write(path):
+        added = PngInfo()
+        added.add(name, content)
+        return ids_png(path, pnginfo=added)
+
+    return write
+
+
+def few_bits_png(path):
+    return save(path, Image.fromarray(IDS % 4), format="PNG", bits=2)
+
+
+LABEL_MAPS = {
+    "plain": ids_png,
+    "gamma": chunk(b"gAMA", struct.pack(">I", 45455)),
+    "background": chunk(b"bKGD", struct.pack(">H", 7)),
+    "text": chunk(b"tEXt", b"Software\0none"),
+}
+OTHER_MAPS = {
+    **{f"png {mode}": grey_png(mode) for mode in ("1", "LA", "P", "RGB")},
+    "png 2 bits": few_bits_png,
+    "png 16 bits": deep_png,
+    "png transparent": lambda path: ids_png(path, transparency=3),
+    "jpeg": lambda path: save(path, Image.fromarray(IDS), format="JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", LABEL_MAPS)
+def test_label_maps_are_the_numbers_that_are_stored(tmp_path, kind):
+    path = LABEL_MAPS[kind](tmp_path / "a")
+    with open(path, "rb") as file:
+        assert np.array_equal(decoded(file.read(), "L"), IDS)
+    assert np.array_equal(read_with_opencv(path, None), IDS)
+
+
+@pytest.mark.parametrize("kind", OTHER_MAPS)
+def test_all_other_maps_are_pillows(tmp_path, kind):
+    path = OTHER_MAPS[kind](tmp_path / "a")
+    with open(path, "rb") as file:
+        assert decoded(file.read(), "L") is None
+    assert apart(path, None) == 0
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
@@ -127,3 +181,20 @@ def test_damaged_images_are_what_pillow_makes_of_them(tmp_path, kind, place):
             read_with_opencv(path, "BGR")
     else:
         assert np.abs(read_with_opencv(path, "BGR").astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("place", np.linspace(0.05, 0.95, 19).round(2).tolist())
+def test_damaged_label_maps_are_what_pillow_makes_of_them(tmp_path, place):
+    path = ids_png(tmp_path / "a")
+    with open(path, "rb+") as file:
+        content = bytearray(file.read())
+        content[int(place * len(content))] ^= 64
+        file.seek(0)
+        file.write(content)
+    try:
+        wanted = read_with_pillow(path, None)
+    except DataError:
+        with pytest.raises(DataError, match="cannot read image"):
+            read_with_opencv(path, None)
+    else:
+        assert np.array_equal(read_with_opencv(path, None), wanted)

@@ -24,3 +24,20 @@ def test_a_worker_writes_a_sample_where_the_last_one_was():
         [sys.executable, "-c", SAMPLES, worker_memory.__file__], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) < 600  # pages; 61440 are written
+
+
+FROZEN = """
+import gc, runpy, sys
+standing = [[] for _ in range(1000)]
+runpy.run_path(sys.argv[1])["spare_what_stands"]()
+later = [[] for _ in range(1000)]
+looked_at = set(map(id, gc.get_objects()))
+print(sum(id(one) in looked_at for one in standing), sum(id(one) in looked_at for one in later))
+"""
+
+
+def test_a_workers_garbage_collector_looks_at_what_it_makes_and_not_at_what_stood_before():
+    run = subprocess.run(
+        [sys.executable, "-c", FROZEN, worker_memory.__file__], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["0", "1000"]

@@ -253,6 +253,23 @@ def test_what_the_scripts_complain_of_is_passed_on(cfg):
     assert re.search(r"Unable to load .*labelIds\.png", *evaluator.failures.values())
 
 
+def test_what_fails_on_one_rank_is_said_on_all(cfg, monkeypatch):
+    pytest.importorskip("cityscapesscripts")
+    said = "Cityscapes' scripts: there.png: of another rank"
+    gathered = []
+
+    def all_gather(given):
+        gathered.append(given)
+        return [given, said] if isinstance(given, str) else [given]
+
+    monkeypatch.setattr("mtl_d2.evaluation.cityscapes.comm.all_gather", all_gather)
+    record = DatasetCatalog.get(NAME)[0]
+    with pytest.raises(RuntimeError, match=f"^{said}$"):
+        evaluate_some(cfg, [record], [Oracle().predict(record)])
+    assert gathered[-1] == ""  # it has nothing to complain of itself
+    assert "png" not in str(gathered)  # counts of images and of mistakes, and no prediction
+
+
 def evaluate_on(rank, root, rendezvous, output):
     from detectron2.utils import comm
 
