@@ -145,13 +145,13 @@ def read_file(path: str, image_format: str | None, read: ReadImage = read_with_p
         array = read_array(path)
         if image_format is None:
             return array
-        return _in_format(image_of_array(array, path), image_format)
+        return in_format(image_of_array(array, path), image_format)
     file, factor = shrinking(path)
     shrink = shrunk_map if image_format is None else shrunk_image
     return shrink(read(file, image_format), factor, path)
 
 
-def _in_format(pixels: np.ndarray, image_format: str) -> np.ndarray:
+def in_format(pixels: np.ndarray, image_format: str) -> np.ndarray:
     """An image (H, W, 3) RGB or (H, W) of 8 bits as detectron2 has it; the usual formats without Pillow's copies."""
     if pixels.ndim == 3 and image_format in ("RGB", "BGR"):
         return pixels if image_format == "RGB" else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

@@ -16,6 +16,7 @@ from torch import nn
 from mtl_d2.data.annotations import evaluation_records
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.file_digests import digest_of_file
+from mtl_d2.engine.trained import load_trained
 from mtl_d2.files import WriteError
 from mtl_d2.locks import lock_folder
 from mtl_d2.pseudo_labels.claim import claim_folder
@@ -27,7 +28,7 @@ from mtl_d2.pseudo_labels.parts import Target, missing_parts, target_of
 from mtl_d2.pseudo_labels.places import SHEET, labels_file, parts_folder
 from mtl_d2.pseudo_labels.progress import Progress
 from mtl_d2.pseudo_labels.sheet import write_sheet
-from mtl_d2.pseudo_labels.teacher import load_teacher, settings_digest, wrong_classes
+from mtl_d2.pseudo_labels.teacher import settings_digest, wrong_classes
 from mtl_d2.pseudo_labels.thresholds import Thresholds
 from mtl_d2.tasks.base import TaskKind
 
@@ -67,7 +68,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> None:
         DataError: the classes, the data or the folder do not fit.
         WriteError: the disk does not take the labels.
     """
-    model, classes = load_teacher(plan.cfg, plan.kinds)
+    model, classes = load_trained(plan.cfg, plan.kinds)
     wrong = list(wrong_classes(plan.kinds, classes, plan.datasets))
     if wrong:
         raise DataError("\n".join(wrong))

@@ -10,17 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from detectron2.data.catalog import Metadata
 
-from mtl_d2.report.drawing import OTHER_SIZE, ClassMap, Image, Picture, draw, scale_of
+from mtl_d2.report.drawing import OTHER_SIZE, ClassMap, Image, Picture, draw, letters, scale_of
 from mtl_d2.report.palette import Palette, class_name
+from mtl_d2.report.text import fitted, put, word
 
-LINE = 20  # pixels of a line of text
-FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 SMALLEST = 216  # pixels; narrower images, such as digits, are enlarged by a whole factor
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What is shown of one image, to be put together.
+
+    Attributes:
+        picture: the image with what is drawn over it; its classes and what was left out are of all tiles.
+        panels: further pictures of its size, with captions.
+        lines: of text.
+    """
+
+    picture: Picture
+    panels: tuple[tuple[str, Image], ...]
+    lines: tuple[str, ...]
 
 
 @dataclass
@@ -69,7 +82,7 @@ class Canvas:
         """A picture of its own, below the image.
 
         Args:
-            caption: a short line of ASCII, with units and range where colours mean numbers.
+            caption: a short line, with units and range where colours mean numbers.
             pixels: (H, W, 3) uint8, RGB, of the image's size.
         """
         if pixels.shape != self.image.shape:
@@ -88,37 +101,51 @@ class Canvas:
         caption, pixels = self._panels[-1]
         return caption, Picture(pixels, frozenset(), tuple(self._left_out))
 
-    def picture(self) -> Picture:
-        """All of it, from top to bottom."""
-        factor = max(1, SMALLEST // self.image.shape[1]) if self._lines else 1
-        image = self.image.repeat(factor, 0).repeat(factor, 1)
+    def tiles(self, scale: int = 1) -> Tiles:
+        """The image with what is drawn over it, and each panel, without captions.
+
+        Args:
+            scale: what all of them are enlarged by.
+        """
         objects, things = self._objects or (None, Metadata())
         first = self._maps[0][1] if self._maps else None
-        shown = [draw(image, things, Metadata(), objects, palette=self.palette, class_map=first)]
-        scale = 1 if self._lines else scale_of(image)
+        over = draw(self.image, things, Metadata(), objects, palette=self.palette, class_map=first, scale=scale)
+        shown = [over]
+        panels = []
         for task, ids in self._maps[1:]:
-            drawn = draw(image, things, Metadata(), palette=self.palette, class_map=ids)
-            shown.append(Picture(_captioned(drawn.pixels, task), drawn.classes, drawn.left_out))
-        parts = [picture.pixels for picture in shown]
-        parts += [_captioned(pixels.repeat(scale, 0).repeat(scale, 1), caption) for caption, pixels in self._panels]
+            drawn = draw(self.image, things, Metadata(), palette=self.palette, class_map=ids, scale=scale)
+            panels.append((task, drawn.pixels))
+            shown.append(drawn)
+        panels += [(caption, pixels.repeat(scale, 0).repeat(scale, 1)) for caption, pixels in self._panels]
+        classes = frozenset().union(*(picture.classes for picture in shown))
+        left_out = (*self._left_out, *(line for picture in shown for line in picture.left_out))
+        return Tiles(Picture(over.pixels, classes, left_out), tuple(panels), tuple(self._lines))
+
+    def picture(self) -> Picture:
+        """All of it, from top to bottom."""
         if self._lines:
-            parts = [np.concatenate([image, _text(self._lines, image.shape[1])])]
-        return Picture(
-            np.concatenate(parts),
-            frozenset().union(*(picture.classes for picture in shown)),
-            (*self._left_out, *(line for picture in shown for line in picture.left_out)),
-        )
+            factor = max(1, SMALLEST // self.image.shape[1])
+            image = self.image.repeat(factor, 0).repeat(factor, 1)
+            drawn = self.tiles(factor).picture
+            parts = [image, lines_of_text(self._lines, image.shape[1])]
+        else:
+            tiles = self.tiles(scale_of(self.image))
+            drawn = tiles.picture
+            parts = [drawn.pixels, *(captioned(pixels, caption) for caption, pixels in tiles.panels)]
+        return Picture(np.concatenate(parts), drawn.classes, drawn.left_out)
 
 
-def _captioned(pixels: Image, caption: str) -> Image:
-    return np.concatenate([_text([caption], pixels.shape[1]), pixels])
+def captioned(pixels: Image, caption: str) -> Image:
+    """A picture under a line of text."""
+    return np.concatenate([lines_of_text([caption], pixels.shape[1]), pixels])
 
 
-def _text(lines: Sequence[str], width: int) -> Image:
-    """A white strip with a line of text for each of ``lines``, smaller where it would not fit."""
-    strip = np.full((LINE * len(lines) + 4, width, 3), 255, np.uint8)
-    for i, line in enumerate(lines, 1):
-        (length, _), _ = cv2.getTextSize(line, FONT, FONT_SCALE, 1)
-        scale = FONT_SCALE * min(1.0, (width - 8) / max(length, 1))
-        cv2.putText(strip, line, (4, LINE * i - 4), FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+def lines_of_text(lines: Sequence[str], width: int) -> Image:
+    """A white strip with a line of text for each of ``lines``, in smaller letters where it would not fit."""
+    size = letters(width)
+    words = [fitted(line, size, width, (0, 0, 0), (255, 255, 255)) for line in lines]
+    height = word("", size, (0, 0, 0), (255, 255, 255)).shape[0]
+    strip = np.full((height * len(lines), width, 3), 255, np.uint8)
+    for i, pixels in enumerate(words):
+        put(strip, pixels, 0, height * i + (height - pixels.shape[0]) // 2)
     return strip

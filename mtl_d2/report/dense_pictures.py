@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +40,20 @@ def depth_picture(depth: Array, span: tuple[float, float]) -> Array:
     """
     labelled = np.isfinite(depth) & (depth > 0)
     least, most = (np.log(max(end, 1e-9)) for end in span)
-    place = (np.log(np.where(labelled, depth, 1.0)) - least) / (most - least)
-    colors = matplotlib.colormaps[COLORS](1 - place.clip(0, 1), bytes=True)[..., :3]
-    return np.where(labelled[..., None], colors, np.uint8(EMPTY))
+    logarithms = np.asarray(cv2.log(np.where(labelled, depth, 1.0).astype(np.float32)))
+    steps = 256 / (most - least)
+    places = cv2.addWeighted(
+        logarithms, -steps, logarithms, 0.0, most * steps - 0.5, dtype=cv2.CV_8U
+    )  # rounded, not cut
+    colors = np.asarray(cv2.applyColorMap(places, _table()), np.uint8)
+    colors[~labelled] = EMPTY
+    return colors
+
+
+@cache
+def _table() -> Array:
+    """(256, 1, 3) of the colours, the nearest last."""
+    return np.asarray(matplotlib.colormaps[COLORS](np.arange(256), bytes=True)[:, None, :3].copy())
 
 
 def depth_caption(depth: Array, span: tuple[float, float], unit: str) -> str:
@@ -56,6 +69,9 @@ def normals_picture(normals: Array) -> Array:
     Args:
         normals: (H, W, 3) unit vectors.
     """
-    labelled = np.isfinite(normals).all(-1) & (normals != 0).any(-1)
-    colors = np.rint((np.nan_to_num(normals).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
-    return np.where(labelled[..., None], colors, np.uint8(EMPTY))
+    if not np.isfinite(normals.sum()):
+        normals = np.where(np.isfinite(normals).all(-1, keepdims=True), normals, 0)
+    normals = np.ascontiguousarray(normals, dtype=np.float32)
+    colors = np.asarray(cv2.addWeighted(normals, 127.5, normals, 0.0, 127.5, dtype=cv2.CV_8U), np.uint8)
+    colors[cv2.inRange(normals, (0, 0, 0), (0, 0, 0)) > 0] = EMPTY
+    return colors

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.visualizer import GenericMask
 
+from mtl_d2.prediction.results import Objects
+
 Mask = npt.NDArray[np.bool_]
 
 # Why an object is not drawn, or not as a whole; both stand on the page.
@@ -52,17 +54,21 @@ class ImageObjects:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def read_objects(instances: Instances | Sequence[dict], height: int, width: int) -> ImageObjects:
+def read_objects(instances: Instances | Objects | Sequence[dict], height: int, width: int) -> ImageObjects:
     """What can be drawn of an image of `height` times `width` pixels.
 
     Args:
         instances: predictions on the CPU (`pred_boxes`, `pred_classes`, optionally `scores` and `pred_masks`), or a
-            record's list of annotations.
+            record's list of annotations, or results of ``mtl_d2.load``.
         height: of the image.
         width: of the image.
     """
     objects = ImageObjects()
-    given = _predictions(instances) if isinstance(instances, Instances) else _annotations(instances)
+    given: Iterator[tuple[list[float], int, float | None, Any] | None]
+    if isinstance(instances, Objects):
+        given = _results(instances)
+    else:
+        given = _predictions(instances) if isinstance(instances, Instances) else _annotations(instances)
     for parsed in given:
         if parsed is None:
             objects.left_out[UNREADABLE] += 1
@@ -87,6 +93,11 @@ def _predictions(instances: Instances) -> Iterator[tuple[list[float], int, float
     masks = instances.pred_masks.numpy() if instances.has("pred_masks") else [None] * len(instances)
     boxes = instances.pred_boxes.tensor.detach().reshape(-1, 4).tolist()
     yield from zip(boxes, instances.pred_classes.tolist(), scores, masks, strict=True)
+
+
+def _results(objects: Objects) -> Iterator[tuple[list[float], int, float | None, Any]]:
+    masks = [None] * len(objects) if objects.masks is None else objects.masks
+    yield from zip(objects.boxes.tolist(), objects.class_ids.tolist(), objects.scores.tolist(), masks, strict=True)
 
 
 def _annotations(given: Sequence[dict]) -> Iterator[tuple[list[float], int, float | None, Any] | None]:
@@ -116,7 +127,7 @@ def _mask(shape: Any, height: int, width: int) -> Mask | None:
             shape = _polygons(shape, height, width)
             fits = bool(shape)
         else:
-            return np.asarray(shape).astype(bool) if np.shape(shape) == (height, width) else None
+            return np.asarray(shape).astype(bool, copy=False) if np.shape(shape) == (height, width) else None
         return GenericMask(shape, height, width).mask.astype(bool) if fits else None
     except (KeyError, TypeError, ValueError, AssertionError):
         return None

@@ -6,12 +6,19 @@ import colorsys
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 Color = tuple[int, int, int]  # RGB in [0, 255]
 
 TRIES = 32  # colours of its own that a name may have
 APART = 70.0  # distance in RGB from which two colours are told apart
+# What is left of linear RGB where the cones for red, or those for green, are missing: Machado, Oliveira and Fernandes,
+# "A physiologically-based model for simulation of color vision deficiency", TVCG 2009, table 1, severity 1.
+MISSING_CONES = (
+    ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+)
 
 
 class Palette:
@@ -21,16 +28,24 @@ class Palette:
     itself, so that it is the same in every run, unless it is too near to another name's: then the next one.
     """
 
-    def __init__(self, metadata: Iterable[Any], keys: Sequence[str] = ("thing_classes", "stuff_classes")) -> None:
+    def __init__(
+        self,
+        metadata: Iterable[Any],
+        keys: Sequence[str] = ("thing_classes", "stuff_classes"),
+        given: bool = True,
+    ) -> None:
         """Finds the colours of the classes that there are.
 
         Args:
             metadata: of the catalog, of all data sets.
             keys: of it, lists of names; colours stand at the key with "colors" in the place of "classes".
+            given: whether the data sets' own colours are taken; where not, all are made, for eyes that lack the cones
+                for red or those for green as well.
         """
         listed = list(metadata)
         self._colors: dict[str, Color] = {}
-        for key in keys:
+        self._distance = math.dist if given else _safe_distance
+        for key in keys if given else ():
             for entry in listed:
                 for name, color in _given(entry, key):
                     self._colors.setdefault(name, color)
@@ -54,7 +69,7 @@ class Palette:
         used = list(self._colors.values())
         best, farthest = (0, 0, 0), -1.0
         for color in _candidates(name):
-            distance = min((math.dist(color, taken) for taken in used), default=math.inf)
+            distance = min((self._distance(color, taken) for taken in used), default=math.inf)
             if distance > farthest:
                 best, farthest = color, distance
             if farthest >= APART:
@@ -81,6 +96,30 @@ def _given(metadata: Any, key: str) -> Iterator[tuple[str, Color]]:
         except (TypeError, ValueError, OverflowError):
             continue
         yield name, (r, g, b)
+
+
+def _safe_distance(one: Color, other: Color) -> float:
+    """In RGB, as it is seen by who sees the least of it; what remains to those who lack cones counts twice."""
+    return min(math.dist(one, other), *(2 * math.dist(a, b) for a, b in zip(_seen(one), _seen(other), strict=True)))
+
+
+@cache
+def _seen(color: Color) -> tuple[tuple[float, ...], ...]:
+    """A colour in sRGB [0, 255] as it is seen without the cones for red, and without those for green."""
+    linear = [_linear(value / 255) for value in color]
+    return tuple(
+        tuple(255 * _encoded(sum(weight * value for weight, value in zip(row, linear, strict=True))) for row in matrix)
+        for matrix in MISSING_CONES
+    )
+
+
+def _linear(value: float) -> float:
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def _encoded(value: float) -> float:
+    value = min(max(value, 0.0), 1.0)
+    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
 
 
 def _candidates(name: str) -> Iterator[Color]:

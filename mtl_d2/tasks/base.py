@@ -253,6 +253,18 @@ class TaskKind:
         """What makes labels of a teacher's predictions, and reads them; None where the kind has no pseudo labels."""
         return None
 
+    # Predictions for people.
+
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> Any:
+        """What ``mtl_d2.load``'s network gives for an image, of numpy; see ``mtl_d2.prediction.results``.
+
+        Args:
+            output: the model's for the image, under ``sample_key``.
+            metadata: of the catalog, with the classes that the network was trained with.
+            score_threshold: where there are scores, what has a lower one is left out.
+        """
+        return output
+
     # Pictures.
 
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
@@ -266,6 +278,10 @@ class TaskKind:
 
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
         """Draws a model's output under ``sample_key``; see ``draw_truth``."""
+
+    def draw_result(self, canvas: Canvas, result: Any, metadata: Any) -> None:
+        """Draws what ``result`` gave; see ``draw_truth``."""
+        self.draw_prediction(canvas, result, metadata)
 
 
 def first_of_each(kinds: Iterable[TaskKind]) -> list[TaskKind]:

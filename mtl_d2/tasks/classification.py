@@ -9,6 +9,7 @@ from mtl_d2.data.classification import classes_of, wrong_classes, wrong_images
 from mtl_d2.evaluation.classification import ACCURACY
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import ClassId
+from mtl_d2.prediction.results import ImageClass
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.registry import task_kind
 
@@ -64,6 +65,10 @@ class Classification(TaskKind):
         """The class id."""
         return ClassId(self.task)
 
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> ImageClass:
+        """The class of the highest score."""
+        return ImageClass(int(output), tuple(map(str, (metadata.get("classes") or {}).get(self.task, ()))))
+
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """A line below the image."""
         canvas.add_class(self.own_name, record[self.task], (metadata.get("classes") or {}).get(self.task, ()))
@@ -71,3 +76,7 @@ class Classification(TaskKind):
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
         """A line below the image."""
         canvas.add_class(self.own_name, prediction, (metadata.get("classes") or {}).get(self.task, ()))
+
+    def draw_result(self, canvas: Canvas, result: ImageClass, metadata: Any) -> None:
+        """A line below the image."""
+        canvas.add_class(self.own_name, result.class_id, result.classes)

@@ -16,6 +16,7 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.modeling.heads.dense import DepthHead
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DEPTH_LOSSES, POSITIVE
 from mtl_d2.options import choice, declare, number
+from mtl_d2.prediction.results import DepthMap
 from mtl_d2.tasks.base import Record
 from mtl_d2.tasks.dense import DenseTask, dense_tool, layer_options
 from mtl_d2.tasks.options import option_key, task_options
@@ -117,6 +118,10 @@ class Depth(DenseTask):
             )
         return DepthScores(float(limits[0]), float(limits[1]), crop)
 
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> DepthMap:
+        """Depth in the unit of the labels."""
+        return DepthMap(output.float().cpu().numpy(), str(metadata.get(self.maps.unit, METRES)))
+
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """A panel of colours."""
         self._draw(canvas, self.maps.read(record, metadata).values, metadata)
@@ -124,6 +129,10 @@ class Depth(DenseTask):
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
         """A panel of colours."""
         self._draw(canvas, prediction.float().cpu().numpy(), metadata)
+
+    def draw_result(self, canvas: Canvas, result: DepthMap, metadata: Any) -> None:
+        """A panel of colours."""
+        self._draw(canvas, result.values, metadata)
 
     def _draw(self, canvas: Canvas, depth: Any, metadata: Any) -> None:
         from mtl_d2.report.dense_pictures import depth_caption, depth_picture, depth_range  # brings Matplotlib

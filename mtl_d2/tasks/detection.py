@@ -26,6 +26,7 @@ from mtl_d2.evaluation.coco import PYCOCOTOOLS
 from mtl_d2.evaluation.constant import ConstantObjects
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import Objects
+from mtl_d2.prediction.results import Objects as Results
 from mtl_d2.pseudo_labels.objects import ObjectForm
 from mtl_d2.tasks.base import Record, Sample, TaskKind
 from mtl_d2.tasks.registry import task_kind
@@ -119,6 +120,15 @@ class Detection(TaskKind):
         """Boxes, and masks where predictions have them."""
         return ObjectForm(self.record_key)
 
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> Results:
+        """Boxes with scores and classes, and masks where there are some; NaN is below any threshold."""
+        kept = output[(output.scores >= score_threshold) & output.pred_boxes.tensor.isfinite().all(dim=1)]
+        kept = kept[kept.scores.argsort(descending=True, stable=True)].to("cpu")
+        masks = kept.pred_masks.numpy() if kept.has("pred_masks") else None
+        classes = tuple(map(str, metadata.get(self.classes_key) or ()))
+        boxes, scores = kept.pred_boxes.tensor.float().numpy(), kept.scores.float().numpy()
+        return Results(boxes, scores, kept.pred_classes.numpy(), classes, masks)
+
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """Boxes, and masks where annotations have them."""
         canvas.add_objects(record[self.record_key], metadata)
@@ -129,6 +139,10 @@ class Detection(TaskKind):
         if instances.has("scores"):
             instances = instances[~(instances.scores < canvas.score_threshold)]  # NaN stays, to be counted
         canvas.add_objects(instances, metadata)
+
+    def draw_result(self, canvas: Canvas, result: Results, metadata: Any) -> None:
+        """All of them."""
+        canvas.add_objects(result, metadata)
 
 
 def _shows_objects(examination: Examination) -> bool:

@@ -12,6 +12,7 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.modeling.heads.dense import NormalsHead
 from mtl_d2.modeling.heads.dense_losses import NORMALS_LOSSES
 from mtl_d2.options import declare
+from mtl_d2.prediction.results import NormalsMap
 from mtl_d2.tasks.base import Record
 from mtl_d2.tasks.dense import DenseTask, dense_tool, layer_options
 from mtl_d2.tasks.registry import task_kind
@@ -65,6 +66,10 @@ class Normals(DenseTask):
         """Of all labelled pixels."""
         return NormalsScores()
 
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> NormalsMap:
+        """Vectors of the camera's axes."""
+        return NormalsMap(output.float().cpu().numpy().transpose(1, 2, 0))
+
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """A panel of colours."""
         self._draw(canvas, self.maps.read(record, metadata).values)
@@ -72,6 +77,10 @@ class Normals(DenseTask):
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
         """A panel of colours."""
         self._draw(canvas, prediction.float().cpu().numpy().transpose(1, 2, 0))
+
+    def draw_result(self, canvas: Canvas, result: NormalsMap, metadata: Any) -> None:
+        """A panel of colours."""
+        self._draw(canvas, result.vectors)
 
     def _draw(self, canvas: Canvas, normals: Any) -> None:
         from mtl_d2.report.dense_pictures import NORMALS_CAPTION, normals_picture  # brings Matplotlib

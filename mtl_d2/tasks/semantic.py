@@ -23,6 +23,8 @@ from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import LabelMap
 from mtl_d2.modeling.heads.map_head import MapHead
 from mtl_d2.modeling.heads.map_layers import check_layers
+from mtl_d2.prediction.highest import highest_class
+from mtl_d2.prediction.results import ClassMap
 from mtl_d2.pseudo_labels.maps import MapForm
 from mtl_d2.tasks.base import Record, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
@@ -122,6 +124,11 @@ class Semantic(TaskKind):
         """The class of each pixel that the teacher is sure of."""
         return MapForm(self.keys)
 
+    def result(self, output: Any, metadata: Any, score_threshold: float = 0.0) -> ClassMap:
+        """The class of the highest score."""
+        ids = highest_class(output)
+        return ClassMap(ids, tuple(map(str, metadata.get(self.classes_key) or ())))
+
     def draw_truth(self, canvas: Canvas, record: Record, metadata: Any) -> None:
         """The class of each pixel."""
         ignored = record.get(self.keys.ignored, metadata.get(self.keys.ignored, 255))
@@ -131,3 +138,7 @@ class Semantic(TaskKind):
     def draw_prediction(self, canvas: Canvas, prediction: Any, metadata: Any) -> None:
         """The class of the highest score."""
         canvas.add_class_map(prediction.argmax(dim=0).cpu().numpy(), metadata, self)
+
+    def draw_result(self, canvas: Canvas, result: ClassMap, metadata: Any) -> None:
+        """The class of each pixel."""
+        canvas.add_class_map(result.ids, metadata, self)

@@ -329,7 +329,7 @@ def test_more_classes_than_have_names_are_refused(command, tmp_path):
     model = MultiTaskTrainer.build_model(teacher_cfg("MTL.TASKS", "('detection',)", *given))
     torch.save({"model": model.state_dict()}, tmp_path / "twelve.pth")
     said = refusal(command, "detection", given=["--weights", str(tmp_path / "twelve.pth")], options=given)
-    assert "MODEL.FCOS.NUM_CLASSES is 12, but the teacher's `thing_classes` are 10, pedestrian, rider" in said
+    assert "MODEL.FCOS.NUM_CLASSES is 12, but the network's `thing_classes` are 10, pedestrian, rider" in said
 
 
 def test_data_set_that_changed_while_it_was_labelled_is_refused(command, monkeypatch):

@@ -59,7 +59,7 @@ def different_classes(cfg: CfgNode, labelled: Labelled) -> Iterator[str]:
     """One head has one list of classes: the data sets that train it must agree on it, and those that test it."""
     groups: dict[str, list[TaskKind]] = {}
     for kind in kinds_of(cfg.MTL.TASKS):
-        groups.setdefault(_list_key(kind), []).append(kind)
+        groups.setdefault(list_key(kind), []).append(kind)
     for listed, kinds in groups.items():
         tasks = [kind.task for kind in kinds]
         train, test = (
@@ -114,7 +114,7 @@ def trained_classes(cfg: CfgNode) -> dict[str, list[str]]:
     for kind in kinds_of(cfg.MTL.TASKS):
         names = next(filter(None, map(kind.class_names, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))), [])
         if names:
-            trained[_list_key(kind)] = list(map(str, names))
+            trained[list_key(kind)] = list(map(str, names))
     return trained
 
 
@@ -124,7 +124,7 @@ def _option(listed: str) -> str:
     return f"by MTL.DATA.CLASSES.{key}, or " if key else ""
 
 
-def _list_key(kind: TaskKind) -> str:
+def list_key(kind: TaskKind) -> str:
     """What kinds that share a list of classes have in common."""
     return kind.classes_key or kind.task
 

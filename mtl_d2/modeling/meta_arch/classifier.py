@@ -81,6 +81,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         loss_weights: list[float],
         pixel_mean: list[float],
         pixel_std: list[float],
+        image_shape: Shape | None = None,
     ) -> None:
         """Args as ``from_config`` makes them.
 
@@ -90,9 +91,10 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
             loss_weights: factor of each task's loss, in the order of ``heads``.
             pixel_mean: one number for each channel.
             pixel_std: likewise.
+            image_shape: channels, height and width of the images; None = whatever the layers take.
         """
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.image_shape = backbone, image_shape
         self.heads = nn.ModuleDict(heads)
         self.loss_weights = dict(zip(heads, loss_weights, strict=True))
         self.set_heads(tuple(heads), {})
@@ -112,6 +114,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
             "loss_weights": each(options.LOSS_WEIGHTS, len(heads)),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "image_shape": tuple(options.INPUT_SHAPE),
         }
 
     @classmethod

@@ -35,11 +35,13 @@ class MultiTaskMixin:
         brings: the kinds of task that ``detector_heads`` has heads for.
         has_pyramid: whether its features are a pyramid that other kinds of task can look at.
         classes_option: config key of its number of classes of objects.
+        image_shape: channels, height and width of all images; None where they may have any size.
     """
 
     brings: ClassVar[tuple[str, ...]] = ()
     has_pyramid: ClassVar[bool] = True
     classes_option: ClassVar[str] = "MODEL.ROI_HEADS.NUM_CLASSES"
+    image_shape: tuple[int, ...] | None = None
 
     tasks: tuple[Task, ...]
     task_heads: dict[str, TaskHead]
