@@ -80,6 +80,10 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # Compile the trunk with torch.compile; needs a C++ compiler on a CPU, Triton on a GPU. The first updates take
     # minutes.
     cfg.MTL.COMPILE = False
+    # Where an evaluation takes the class of the highest score of each pixel: "image", of scores resized to the stored
+    # image, as detectron2 does; or "map", of scores as the head makes them, of which the classes are resized: faster,
+    # and coarser at the borders. Predictions outside of evaluations are scores, as ever; see docs/inference.md.
+    cfg.MTL.CLASSES_AT = "image"
 
     # How the task gradients travel between processes. "all_reduce": each as a whole, T all-reduces. "reduce_scatter":
     # every process gets a part of each, and the parts of the direction are gathered, (T + 1) / 2 all-reduces; not for

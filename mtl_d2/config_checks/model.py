@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.backbone.checked import trunk_check
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
+from mtl_d2.modeling.wanted import CLASSES_AT
 
 
 def check_model(cfg: CfgNode) -> list[str]:
@@ -17,6 +18,8 @@ def check_model(cfg: CfgNode) -> list[str]:
     models = {name: cls for name, cls in META_ARCH_REGISTRY if issubclass(cls, MultiTaskMixin)}
     name = cfg.MODEL.META_ARCHITECTURE
     known = [unknown("MODEL.META_ARCHITECTURE", name, tuple(models))] if name not in models else models[name].check(cfg)
+    if cfg.MTL.CLASSES_AT not in CLASSES_AT:
+        known = [*known, unknown("MTL.CLASSES_AT", cfg.MTL.CLASSES_AT, CLASSES_AT)]
     return [*known, *_check_pixels(cfg), *trunk_check(cfg)]
 
 

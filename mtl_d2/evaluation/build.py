@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def build_evaluator(cfg: Any, dataset_name: str, output_folder: str | None = Non
     for tool, tasks in tools.items():
         build = partial(tool.build, dataset_name, kinds_of(tasks), folder)
         builders[tasks] = partial(_both, builders[tasks], build) if tasks in builders else build
-    return IndependentEvaluators(dataset_name, builders, folder)
+    scored = {task for tool, tasks in tools.items() if not tool.takes_ids for task in tasks}
+    return IndependentEvaluators(dataset_name, builders, folder, {*chain(*builders)} - scored)
 
 
 def _both(first: Build, second: Build) -> DatasetEvaluator:

@@ -248,6 +248,7 @@ DRIVING = Tool(
     can_be_zero=False,  # where direct is predicted as alternative everywhere, it is drivable
     group=GROUP,
     definition=DEFINITION,
+    takes_ids=True,
 )
 
 

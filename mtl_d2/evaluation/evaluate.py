@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -17,6 +18,7 @@ from mtl_d2.evaluation.build import unevaluated
 from mtl_d2.evaluation.definitions import definition
 from mtl_d2.evaluation.independent import IndependentEvaluators
 from mtl_d2.evaluation.results import EvaluationResults, Results, flat_table, merge_results, merged_groups
+from mtl_d2.modeling.wanted import Wanted, predicting
 
 Batches = Iterable[list[dict]]
 logger = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ def evaluate_test_sets(
     build_evaluator: Callable[[Any, str], DatasetEvaluator],
 ) -> EvaluationResults:
     """The metrics of every data set of ``DATASETS.TEST``: on the first process; what failed is known to all.
+
+    Of a multi-task model no head runs that the data set has no labels for.
 
     Args:
         cfg: of the run.
@@ -45,8 +49,10 @@ def evaluate_test_sets(
         except (DataError, OSError) as error:
             failures.append(f"{name} was not evaluated: {error}")
             continue
-        evaluated.update(task for tasks in evaluators.tasks for task in tasks)
-        by_set[name] = _evaluate(model, partial(build_loader, cfg, name), evaluators)
+        tasks = frozenset(chain(*evaluators.tasks))
+        evaluated |= tasks
+        with predicting(model, Wanted(tasks, evaluators.class_ids, cfg.MTL.CLASSES_AT)):
+            by_set[name] = _evaluate(model, partial(build_loader, cfg, name), evaluators)
         failures += evaluators.failures.values()
         if by_set[name]:
             print_csv_format(by_set[name])

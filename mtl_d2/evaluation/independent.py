@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,25 @@ class IndependentEvaluators(DatasetEvaluator):
         tasks: of each, whether it could be built or not.
         evaluators: those that could, by their tasks.
         failures: a line for each that failed, by its tasks, on the process where it did.
+        class_ids: tasks of which all of them take classes (H, W) in the place of scores (C, H, W).
     """
 
-    def __init__(self, dataset_name: str, builders: Mapping[Tasks, Build], folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        builders: Mapping[Tasks, Build],
+        folder: Path | None = None,
+        class_ids: Collection[str] = (),
+    ) -> None:
         """Builds them.
 
         Args:
             dataset_name: for the log.
             builders: what builds each, by the tasks that it evaluates.
             folder: for the traceback of one that fails.
+            class_ids: see the class.
         """
+        self.class_ids = frozenset(class_ids)
         self.tasks = tuple(builders)
         self.failures: dict[Tasks, str] = {}
         self._name = dataset_name

@@ -196,6 +196,7 @@ def class_ids(prediction: torch.Tensor, classes: int, image: str) -> np.ndarray:
     if prediction.ndim == 3 and len(prediction) == classes:
         # `argmax` on a CPU takes four times as long as `max` with its indices, which are the same.
         ids = prediction.max(dim=0).indices
+        ids = ids.to(torch.uint8) if classes <= 255 else ids
     elif prediction.ndim != 2 or prediction.is_floating_point():
         raise DataError(
             f"{image}: its prediction has shape {tuple(prediction.shape)} of {prediction.dtype}, but {classes} classes "
@@ -214,4 +215,5 @@ SEMANTIC = Tool(
     "the IoU of classes",
     _build,
     "look at the ids in its label map, and at `stuff_classes` and `ignore_label` in its metadata",
+    takes_ids=True,
 )

@@ -44,6 +44,7 @@ class Tool:
         perfect: the least, in percent, that the ground truth has to get.
         group: of metrics that it gives besides those of the tasks, if any.
         definition: what the metrics of that group are.
+        takes_ids: whether classes (H, W) do where a task predicts scores of classes (C, H, W).
         can_be_zero: whether its metrics of predictions that are wrong everywhere are 0.
     """
 
@@ -58,6 +59,7 @@ class Tool:
     can_be_zero: bool = True
     group: str = ""
     definition: str = ""
+    takes_ids: bool = False
 
 
 Tools = Mapping[Tool, tuple[str, ...]]  # with the tasks that each evaluates

@@ -21,6 +21,7 @@ from mtl_d2.evaluation.semantic import SEMANTIC, semantic_convention
 from mtl_d2.evaluation.semantic_scores import CONVENTIONS
 from mtl_d2.evaluation.tools import Tool
 from mtl_d2.evaluation.truth import LabelMap
+from mtl_d2.modeling.heads.class_map_head import ClassMapHead
 from mtl_d2.modeling.heads.map_head import MapHead
 from mtl_d2.modeling.heads.map_layers import check_layers
 from mtl_d2.prediction.highest import highest_class
@@ -95,9 +96,9 @@ class Semantic(TaskKind):
         """The head that the options name."""
         return build_sem_seg_head(cfg, shapes)
 
-    def build_head(self, layers: nn.Module) -> MapHead:
-        """Scores (C, H, W) as predictions."""
-        return MapHead(self, layers)
+    def build_head(self, layers: nn.Module) -> ClassMapHead:
+        """Scores (C, H, W) as predictions, or classes (H, W)."""
+        return ClassMapHead(self, layers)
 
     def tools(self, evaluator_type: Any) -> tuple[Tool, ...]:
         """Cityscapes' scripts for the one task of its data sets that they know, the IoU of classes for others."""

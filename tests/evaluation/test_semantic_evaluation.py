@@ -15,7 +15,7 @@ from mtl_d2.data import DataError, register_all
 from mtl_d2.engine.launch import leave_groups
 from mtl_d2.evaluation.definitions import definition
 from mtl_d2.evaluation.semantic import class_ids, semantic_evaluator
-from mtl_d2.evaluation.semantic_scores import CONVENTIONS
+from mtl_d2.evaluation.semantic_scores import CONVENTIONS, confusion_matrix
 
 NAME = "odd_maps"
 ROAD, CAR, SKY, BUS = range(4)
@@ -245,3 +245,19 @@ def test_two_processes_evaluate_as_one_does_and_both_know_what_is_wrong(data_set
     assert second[:2] == [None, None]
     assert first[2] == second[2]
     assert "3.png: holds the ids [9]" in first[2]
+
+
+@pytest.mark.parametrize("ignored", [IGNORED, 2, -1])
+@pytest.mark.parametrize("classes", [1, 3, 255])
+def test_ids_of_eight_bits_are_counted_as_any_others(classes, ignored):
+    rng = np.random.default_rng(classes)
+    truth = rng.integers(classes, size=(9, 13)).astype(np.uint8)
+    truth[0] = ignored if ignored in range(256) else truth[0]
+    predicted = rng.integers(256, size=truth.shape).astype(np.uint8)
+    matrix = confusion_matrix(truth, predicted, classes, ignored)
+    expected = np.zeros((classes, classes + 1), int)
+    for of_truth, of_prediction in zip(truth.flat, predicted.flat, strict=True):
+        if of_truth != ignored:
+            expected[of_truth, min(of_prediction, classes)] += 1
+    np.testing.assert_array_equal(matrix, expected)
+    np.testing.assert_array_equal(confusion_matrix(truth, predicted.astype(int), classes, ignored), expected)

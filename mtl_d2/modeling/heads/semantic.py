@@ -12,6 +12,7 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_d2.modeling.heads.enlarging import Enlarging, EnlargingInFloat
 from mtl_d2.modeling.heads.map_layers import (
     ASPP_OPTIONS,
     LAYERS_OPTION,
@@ -56,7 +57,7 @@ class SemanticLosses:
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNEntropyHead(SemanticLosses, SemSegFPNHead):
+class SemSegFPNEntropyHead(SemanticLosses, Enlarging, SemSegFPNHead):
     """detectron2's Panoptic-FPN semantic head; cross entropy is a mean over the labelled pixels of its own samples.
 
     Differs from: ``SemSegFPNHead`` in nothing for one process; several processes have one mean over all their pixels.
@@ -118,7 +119,7 @@ def _listed(value: Any) -> Any:
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegMapHead(SemanticLosses, nn.Module):
+class SemSegMapHead(SemanticLosses, EnlargingInFloat, nn.Module):
     """Scores of classes from the layers of ``MODEL.SEM_SEG_HEAD.LAYERS``; cross entropy is a mean over labelled pixels.
 
     Differs from: ``SemSegFPNEntropyHead`` in nothing where the layers are "fpn".
@@ -188,11 +189,11 @@ class SemSegMapHead(SemanticLosses, nn.Module):
 
     def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
-        return at_image_size(self.layers(features), self.common_stride), {}
+        return self.enlarged(self.layers(features)), {}
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNDiceHead(SemanticLosses, SemSegFPNHead):
+class SemSegFPNDiceHead(SemanticLosses, Enlarging, SemSegFPNHead):
     """detectron2's Panoptic-FPN semantic head with cross entropy + dice, each a mean over its own samples.
 
     Paper: the semantic loss of MCLGS's BDD100K setup, 0.5 cross entropy + 0.5 dice.

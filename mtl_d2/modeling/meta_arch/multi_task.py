@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from math import log2
 from typing import Any, ClassVar, cast
 
@@ -18,6 +19,7 @@ from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.heads.by_source import losses_by_source, source_without_samples, sources_of, weighted_terms
 from mtl_d2.modeling.heads.map_layers import LooksIntoTrunk
 from mtl_d2.modeling.norm import synchronizes, without_samples
+from mtl_d2.modeling.wanted import Wanted
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import TaskHead, TaskKind
 from mtl_d2.tasks.options import option_key, task_config, task_options
@@ -36,6 +38,7 @@ class MultiTaskMixin:
         has_pyramid: whether its features are a pyramid that other kinds of task can look at.
         classes_option: config key of its number of classes of objects.
         image_shape: channels, height and width of all images; None where they may have any size.
+        wanted: the predictions that it makes; see ``predicting``.
     """
 
     brings: ClassVar[tuple[str, ...]] = ()
@@ -48,6 +51,7 @@ class MultiTaskMixin:
     training: bool
     backbone: Any
     preprocess_image: Callable[[list[dict]], Any]
+    wanted: Wanted = Wanted()
 
     @classmethod
     def check(cls, cfg: CfgNode) -> list[str]:
@@ -136,7 +140,7 @@ class MultiTaskMixin:
         return self.training_losses(batched_inputs) if self.training else self.inference(batched_inputs)
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
-        """detectron2's output format: for each image a dict with every task's prediction, at the original size."""
+        """detectron2's output format: for each image a dict with the tasks' predictions, at the original size."""
         images = self.preprocess_image(batched_inputs)
         features = self.shared_features(images.tensor)
         sizes = [
@@ -145,8 +149,11 @@ class MultiTaskMixin:
         ]
         outputs: list[dict[str, Any]] = [{} for _ in batched_inputs]
         for head in self.task_heads.values():
-            if head.output_key is not None:
-                for output, prediction in zip(outputs, head.predict(features, images, sizes), strict=True):
+            if head.output_key is not None and self.wanted.needs(head.task.name, head.output_key):
+                predict = head.predict
+                if head.task.name in self.wanted.class_ids and hasattr(head, "predict_ids"):
+                    predict = partial(head.predict_ids, classes_at=self.wanted.classes_at)
+                for output, prediction in zip(outputs, predict(features, images, sizes), strict=True):
                     output[head.output_key] = prediction
         return outputs
 

@@ -165,7 +165,10 @@ class MultiTaskRCNN(MultiTaskMixin, GeneralizedRCNN):
 
     def _predict_objects(self, features: dict[str, Tensor], images: Any, sizes: Sequence[Size]) -> list[Instances]:
         proposals, _ = self.proposal_generator(images, features, None)
-        detected, _ = self.roi_heads(images, features, proposals, None)
+        if self.roi_heads.mask_on and not self.wanted.has("instance"):
+            detected = self.roi_heads._forward_box(features, proposals)
+        else:
+            detected, _ = self.roi_heads(images, features, proposals, None)
         wanted = [{"height": height, "width": width} for height, width in sizes]
         return [output["instances"] for output in self._postprocess(detected, wanted, images.image_sizes)]
 
