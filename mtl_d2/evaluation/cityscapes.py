@@ -248,5 +248,8 @@ MASKS = Tool(
     perfect=90.0,  # outlines of polygons.json, which detectron2 reads, are not those of instanceIds.png to a pixel
 )
 PIXELS = replace(
-    MASKS, build=lambda name, kinds, folder: CityscapesEvaluator(name, ["semantic"], folder), perfect=100.0
+    MASKS,
+    build=lambda name, kinds, folder: CityscapesEvaluator(name, ["semantic"], folder),
+    perfect=100.0,
+    takes_ids=True,
 )
