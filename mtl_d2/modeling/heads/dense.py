@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any, ClassVar
 
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 
 from mtl_d2.data.dense_geometry import DEPTH_SCALINGS
 from mtl_d2.modeling.heads.dense_losses import ACTIVATIONS, DenseLoss, depth_loss, normals_loss, unit_vectors
 from mtl_d2.modeling.heads.map_head import MapHead
-from mtl_d2.modeling.heads.map_layers import at_image_size, build_map_layers, every, require
+from mtl_d2.modeling.heads.map_layers import at_image_size, at_stored_size, build_map_layers, every, require
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Size
 
@@ -91,7 +89,7 @@ class DenseHead(nn.Module):
             of_image: height and width of the image as the network sees it, without padding.
             size: height and width as stored.
         """
-        return sem_seg_postprocess(values, of_image, *size)
+        return at_stored_size(values, of_image, size)
 
 
 def _head_options(options: Any, shapes: Mapping[str, ShapeSpec], channels: int) -> dict[str, Any]:
@@ -153,7 +151,7 @@ class DepthHead(DenseHead):
 
     def resized(self, values: Tensor, of_image: Size, size: Size) -> Tensor:
         """(H, W), with the scaling of depth by the size of its image undone."""
-        magnification = sqrt(of_image[0] * of_image[1] / (size[0] * size[1]))
+        magnification = (of_image[0] * of_image[1] / (size[0] * size[1])) ** 0.5
         return super().resized(values, of_image, size)[0] / self.scaling(magnification)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 
 from mtl_d2.data.annotated_classes import OTHER_CLASS
+from mtl_d2.modeling.heads.map_layers import at_stored_size
 from mtl_d2.modeling.heads.partial_classes import HiddenClasses, hidden_of
 from mtl_d2.parallel.reduction import Reduction
 from mtl_d2.tasks.base import Sample, Size, TaskKind
@@ -99,7 +99,7 @@ class MapHead:
         """Maps (C, H, W) of the sizes asked for."""
         maps, _ = self.layers(features)
         shown = zip(maps, images.image_sizes, sizes, strict=True)
-        return [sem_seg_postprocess(output, of_image, *size) for output, of_image, size in shown]
+        return [at_stored_size(output, of_image, size) for output, of_image, size in shown]
 
     @staticmethod
     def check(cfg: CfgNode, kind: TaskKind) -> Iterator[str]:

@@ -21,7 +21,7 @@ from mtl_d2.modeling.aspp import DROPOUT, RATES
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.modeling.precision import not_half
 from mtl_d2.options import Option, choice, whole
-from mtl_d2.tasks.base import TaskKind
+from mtl_d2.tasks.base import Size, TaskKind
 from mtl_d2.tasks.options import option_key, task_options
 
 MAP_LAYERS = Registry("MAP_LAYERS")
@@ -163,6 +163,21 @@ def at_image_size(output: Tensor, stride: int) -> Tensor:
     if stride == 1:
         return output
     return F.interpolate(output, scale_factor=stride, mode="bilinear", align_corners=False)
+
+
+def at_stored_size(values: Tensor, of_image: Size, size: Size) -> Tensor:
+    """detectron2's ``sem_seg_postprocess``, of which an exported graph makes fewer copies.
+
+    Args:
+        values: (C, H, W), of the padded image.
+        of_image: height and width of the image as the network sees it, without padding.
+        size: height and width as stored.
+
+    Returns:
+        (C, *size), bilinear.
+    """
+    shown = values.unsqueeze(0)[..., : of_image[0], : of_image[1]]
+    return F.interpolate(shown, size=size, mode="bilinear", align_corners=False).flatten(0, 1)
 
 
 def every(target: Tensor, stride: int) -> Tensor:

@@ -16,6 +16,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from mtl_d2.modeling.heads.box_watch import SIDES, BoxWatch, living_sides
+from mtl_d2.modeling.heads.candidates import best_of_level
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
 from mtl_d2.modeling.heads.partial_classes import annotated_of, negatives_left_out
@@ -72,6 +73,7 @@ class MultiTaskFCOS(MultiTaskMixin, FCOS):
     classes_option = "MODEL.FCOS.NUM_CLASSES"
 
     loss_normalizer: Tensor
+    _decode_per_level_predictions = best_of_level
 
     @configurable
     def __init__(

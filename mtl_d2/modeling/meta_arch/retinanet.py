@@ -22,6 +22,7 @@ from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.modeling.heads.anchor_labels import IGNORED, atss, labelled, without_regions
 from mtl_d2.modeling.heads.anchor_losses import BOX_LOSSES, TARGETS, focal_loss
 from mtl_d2.modeling.heads.bottleneck_head import BottleneckHead
+from mtl_d2.modeling.heads.candidates import best_of_level
 from mtl_d2.modeling.heads.map_head import DetectorHead
 from mtl_d2.modeling.heads.normalizer import move_normalizer, normalizer_of, register_normalizers
 from mtl_d2.modeling.heads.partial_classes import annotated_of, negatives_left_out
@@ -76,6 +77,7 @@ class MultiTaskRetinaNet(MultiTaskMixin, RetinaNet):
     classes_option = "MODEL.RETINANET.NUM_CLASSES"
 
     loss_normalizer: Tensor
+    _decode_per_level_predictions = best_of_level
 
     @configurable
     def __init__(
