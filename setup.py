@@ -46,6 +46,14 @@ PRETRAINED_REQUIRES = [
 HDF5_REQUIRES = [
     "h5py>=3.8",  # MATLAB's format 7.3: NYUv2's and SUN RGB-D's official files; the first with wheels for Python 3.11
 ]
+EXPORT_REQUIRES = [
+    "onnx>=1.16",  # torch writes ONNX with it; the first with wheels for Python 3.12
+    "onnxruntime>=1.18",  # every exported file is run and compared with its network; the first for ONNX 1.16
+]
+VIDEO_REQUIRES = [
+    # VP8 in a fifth of OpenCV's time, and H.264. BSD, but its wheels bring libraries under the GPL (x264, x265).
+    "av>=12",
+]
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
     "mpmath>=1.3",  # values with 60 digits; torch's sympy brings it
@@ -69,6 +77,8 @@ setup(
         "cityscapes": CITYSCAPES_REQUIRES,
         "pretrained": PRETRAINED_REQUIRES,
         "hdf5": HDF5_REQUIRES,
-        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES,
+        "export": EXPORT_REQUIRES,
+        "video": VIDEO_REQUIRES,
+        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES + EXPORT_REQUIRES,
     },
 )
