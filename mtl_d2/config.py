@@ -74,8 +74,9 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.ACCUMULATE = 1
     # Keep convolution weights and activations with channels last in memory: the same values, faster on some GPUs.
     cfg.MTL.CHANNELS_LAST = False
-    # Keep of the trunk's activations those between its blocks alone, and compute the others again in each backward
-    # pass: the same values with less memory, in more time; see docs/precision_and_memory.md.
+    # Keep of the trunk's activations those between some of its blocks alone, and of semantic losses nothing as large as
+    # the images, and compute the others again in backward passes: the same values with less memory, in more time; see
+    # docs/precision_and_memory.md.
     cfg.MTL.RECOMPUTE = False
     # Compile the trunk with torch.compile; needs a C++ compiler on a CPU, Triton on a GPU. The first updates take
     # minutes.

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mtl_d2.config import ConfigError
-from mtl_d2.modeling.recompute import recompute
+from mtl_d2.modeling.recompute import recompute, recompute_losses
 
 
 def speed_up(model: Any, cfg: Any) -> None:
-    """Applies ``MTL.CHANNELS_LAST``, ``RECOMPUTE`` and ``COMPILE`` to the trunk of a ``MultiTaskMixin``.
+    """Applies ``MTL.CHANNELS_LAST``, ``RECOMPUTE`` and ``COMPILE`` to a ``MultiTaskMixin``, its trunk above all.
 
     Names and values of its parameters and buffers stay, so that checkpoints go from one setting to the other.
 
@@ -27,6 +27,7 @@ def speed_up(model: Any, cfg: Any) -> None:
             recompute(model.backbone)
         except ValueError as error:
             raise ConfigError(f"MTL.RECOMPUTE cannot be True: {error}, or set it to False") from error
+        recompute_losses(model)
     if cfg.MTL.COMPILE:
         # Memory that a backward pass gives away for reuse would be missing in the next task's.
         if hasattr(torch._functorch.config, "donated_buffer"):  # not in torch 2.4

@@ -1,20 +1,26 @@
 """A trunk that keeps its blocks' activations and one that computes them again learn the same, bit for bit."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from dense_networks import TASKS, dense_batch, small_dense_cfg
 from detectron2.modeling import build_model
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.utils.events import EventStorage
-from small import sample, small_cfg
+from small import of_two_processes, sample, small_cfg
 from torch import nn
 
 from mtl_d2.balancing import Oracle
+from mtl_d2.balancing.exact.precision import Precision
 from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.engine.speed import speed_up
+from mtl_d2.modeling.heads.partial_classes import HiddenClasses
 from mtl_d2.modeling.recompute import blocks_of, recompute
+from mtl_d2.parallel.reduction import Reduction
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -37,14 +43,18 @@ CASES = {
 }
 
 
-def learnt(model, samples, accumulate=1):
+def learnt(model, samples, **options):
     """Rows, heads' gradients, losses, and what the trunk's buffers are afterwards."""
     torch.manual_seed(0)
-    oracle = Oracle(model.train(), accumulate=accumulate)
+    oracle = Oracle(model.train(), **options)
     oracle.load(samples)
     with EventStorage(), torch.jit.optimized_execution(False):
         gradients = oracle.gradients()
         oracle.read(gradients)
+    return numbers_of(model, gradients)
+
+
+def numbers_of(model, gradients):
     tensors = [t for part in (*gradients.rows, *gradients.heads) for t in part if t is not None]
     return [*tensors, gradients.losses, *model.buffers()]
 
@@ -75,6 +85,20 @@ def test_micro_batches():
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+def test_half_precision():
+    cfg, samples = fcos("GN")
+    expected, found = (learnt(model, samples, precision=Precision(torch.bfloat16)) for model in pair(cfg))
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_two_processes():
+    cfg, samples = dense("mtan")
+    runs = [[copy.deepcopy(model) for _ in range(2)] for model in pair(cfg)]
+    expected, found = ([numbers_of(*p) for p in zip(r, of_two_processes(r, samples), strict=True)] for r in runs)
+    for of_plain, of_again in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(of_plain, of_again, strict=True))
+
+
 class Residual(nn.Module):
     """Two convolutions with dropout."""
 
@@ -92,22 +116,29 @@ def residual_trunk():
     return nn.Sequential(*(Residual() for _ in range(4)))
 
 
-def test_dropout_is_drawn_once():
+def one_by_one(trunk, images):
+    for block in trunk:
+        images = block(images)
+    return images
+
+
+@pytest.mark.parametrize("call", [nn.Sequential.__call__, one_by_one], ids=["together", "one by one"])
+def test_dropout_is_drawn_once(call):
     plain, again = residual_trunk(), residual_trunk()
     recompute(again)
     images = torch.randn(2, 4, 8, 8)
     found = []
     for trunk in (plain, again):
         torch.manual_seed(1)
-        output = trunk(images)
+        output = call(trunk, images)
         found.append(torch.autograd.grad(output.square().sum(), list(trunk.parameters())))
         found[-1] += (torch.rand(3),)  # the generator goes on from the same place
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def kept_numbers(trunk, images):
+def kept_numbers(trunk, images, parameters):
     """How many numbers a forward pass keeps for backward passes, parameters left out."""
-    kept, known = {}, {p.untyped_storage().data_ptr() for p in trunk.parameters()}
+    kept, known = {}, {p.untyped_storage().data_ptr() for p in parameters}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
@@ -121,12 +152,78 @@ def kept_numbers(trunk, images):
     return sum(count for count, _ in kept.values())
 
 
-def test_nothing_of_a_block_is_kept_but_what_it_is_given():
+def test_nothing_of_a_stretch_is_kept_but_what_it_is_given():
     plain, again = residual_trunk(), residual_trunk()
     recompute(again)
     images = torch.randn(2, 4, 8, 8, requires_grad=True)
-    assert kept_numbers(again, images) == 4 * images.numel()
-    assert kept_numbers(plain, images) > 4 * 4 * images.numel()
+    parameters = list(plain.parameters()) + list(again.parameters())
+    assert kept_numbers(again, images, parameters) == 2 * images.numel()  # two stretches of two blocks
+    assert kept_numbers(partial(one_by_one, again), images, parameters) == 4 * images.numel()
+    assert kept_numbers(plain, images, parameters) > 4 * 4 * images.numel()
+
+
+class TwoLevels(Backbone):
+    """The images and every second pixel of them, as if they were features; and blocks, without which it is refused."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = residual_trunk()
+        self._out_features, self._out_feature_strides = ["res2", "res3"], {"res2": 16, "res3": 32}
+        self._out_feature_channels = {"res2": 4, "res3": 4}
+
+    def forward(self, x):
+        return {"res2": x, "res3": x[..., ::2, ::2].clone()}
+
+
+@pytest.mark.parametrize("fuse", ["sum", "avg"])
+def test_a_pyramid_keeps_none_of_its_sums(fuse):
+    torch.manual_seed(0)
+    plain = FPN(TwoLevels(), ["res2", "res3"], 4, norm="BN", top_block=LastLevelMaxPool(), fuse_type=fuse)
+    again = copy.deepcopy(plain)
+    recompute(again)
+    images, found, kept = torch.randn(2, 4, 8, 8, requires_grad=True), [], []
+    parameters = [*plain.parameters(), *again.parameters()]
+    for trunk in (plain, again):
+        outputs = trunk(images)
+        assert list(outputs) == ["p4", "p5", "p6"]
+        reached = [p for name, p in trunk.named_parameters() if "fpn" in name]
+        gradients = torch.autograd.grad(sum(f.square().sum() for f in outputs.values()), [images, *reached])
+        found.append([*outputs.values(), *gradients, *trunk.buffers()])
+        kept.append(kept_numbers(trunk, images, parameters))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert kept[1] <= kept[0] - 3 * images.numel()  # the sum, and what the norms of both convolutions are given
+
+
+HEADS = {
+    "cross entropy": {"NAME": "SemSegFPNEntropyHead"},
+    "cross entropy and dice": {"NAME": "SemSegFPNDiceHead"},
+    "smoothed": {"NAME": "SemSegMapHead", "LABEL_SMOOTHING": 0.1},
+    "at the size of the map": {"NAME": "SemSegMapHead", "LOSS_SIZE": "map"},
+}
+
+
+@pytest.mark.parametrize("options", HEADS.values(), ids=HEADS.keys())
+@pytest.mark.parametrize("partly", [False, True], ids=["all classes", "some hidden"])
+def test_losses_image_by_image_are_equal_and_keep_their_scores_alone(options, partly):
+    cfg = small_cfg("semantic")
+    for key, value in ({"CONVS_DIM": 32} | options).items():
+        cfg.MODEL.SEM_SEG_HEAD[key] = value
+    plain, again = (model.sem_seg_head for model in pair(cfg))
+    scores = torch.randn(3, 5, 16, 24, requires_grad=True)
+    targets = [torch.randint(0, 5, (64, 96)) for _ in range(3)]
+    targets[1][:30], targets[2] = 255, torch.full((40, 80), 255)
+    union = torch.tensor([[True, True], [True, False], [True, True]])
+    hidden = HiddenClasses(torch.tensor([1, 1, -1]), torch.tensor([1, 3]), union) if partly else None
+    found = []
+    for head in (plain, again):
+        losses = list(head.map_losses(scores, targets, Reduction(), hidden).values())
+        first = torch.autograd.grad(losses, scores, [torch.tensor(1 / 7)] * len(losses), create_graph=True)
+        found.append([*losses, *first, *torch.autograd.grad(first[0].square().sum(), scores)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    # what is kept of the cross entropy alone is as large as the upsampled scores
+    run = partial(again.map_losses, targets=targets, reduction=Reduction(), hidden=hidden)
+    kept = kept_numbers(lambda x: list(run(x).values()), scores, [])
+    assert kept <= scores.numel() + 20
 
 
 def test_second_derivatives():

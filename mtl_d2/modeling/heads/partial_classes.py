@@ -67,6 +67,10 @@ class HiddenClasses(NamedTuple):
     ids: Tensor
     union: Tensor
 
+    def of_image(self, n: int) -> HiddenClasses:
+        """Those of one of the N images."""
+        return self._replace(other=self.other[n : n + 1], union=self.union[n : n + 1])
+
 
 def hidden_of(samples: Sequence[dict], device: torch.device, classes_key: str, other_key: str) -> HiddenClasses | None:
     """None where no sample has a class that is not annotated and pixels that may hide it.

@@ -10,7 +10,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mtl_d2.modeling.heads.enlarging import Enlarging, EnlargingInFloat
 from mtl_d2.modeling.heads.map_layers import (
@@ -19,41 +18,12 @@ from mtl_d2.modeling.heads.map_layers import (
     LOSS_SIZE,
     at_image_size,
     build_map_layers,
-    every,
 )
-from mtl_d2.modeling.heads.partial_classes import HiddenClasses, united
+from mtl_d2.modeling.heads.partial_classes import HiddenClasses
+from mtl_d2.modeling.heads.semantic_losses import SemanticLosses, dice_loss, labelled_counts, mean_entropy
 from mtl_d2.modeling.norm import narrow_norm
 from mtl_d2.options import Options, declare, number
 from mtl_d2.parallel.reduction import Reduction
-
-
-class SemanticLosses:
-    """The loss of a semantic head that has ``layers(features)`` and ``map_losses``."""
-
-    layers: Any
-    map_losses: Any
-
-    def task_losses(
-        self,
-        features: dict[str, Tensor],
-        targets: list[Tensor],
-        reduction: Reduction,
-        device: torch.device,
-        hidden: HiddenClasses | None = None,
-    ) -> dict[str, Tensor]:
-        """The terms of the loss, empty without samples: their counts are still summed over processes.
-
-        Args:
-            features: by name, each (N, C, Hi, Wi).
-            targets: N maps (H, W) of class ids, ``ignore_value`` = no label; may be smaller than the padded image.
-            reduction: sums pixels and images over processes.
-            device: where the counts of a process without samples live.
-            hidden: what pixels may be that are labelled as something else; None = all are what they are labelled as.
-        """
-        if not targets:
-            reduction.count(torch.zeros(2, dtype=torch.float64, device=device))
-            return {}
-        return self.map_losses(self.layers(features), targets, reduction, hidden)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -79,11 +49,7 @@ class SemSegFPNEntropyHead(SemanticLosses, Enlarging, SemSegFPNHead):
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
-        logits, target = upsampled(self, output, targets)
-        pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
-        logits = logits if hidden is None else united(logits, target, hidden)
-        entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
-        return {"loss_sem_seg": entropy / pixels * self.loss_weight}
+        return {"loss_sem_seg": mean_entropy(self, output, targets, reduction, hidden) * self.loss_weight}
 
 
 _MAP_HEAD_OPTIONS = {
@@ -177,15 +143,7 @@ class SemSegMapHead(SemanticLosses, EnlargingInFloat, nn.Module):
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
-        logits = at_image_size(output, self.common_stride // self.loss_stride)
-        target = _padded(targets, logits, self.ignore_value, self.loss_stride)
-        pixels, _ = _counts(target, self.ignore_value, reduction).to(logits.dtype)
-        logits = logits if hidden is None else united(logits, target, hidden)
-        smoothing = self.label_smoothing
-        entropy = F.cross_entropy(
-            logits, target, reduction="sum", ignore_index=self.ignore_value, label_smoothing=smoothing
-        )
-        return {"loss_sem_seg": entropy / pixels * self.loss_weight}
+        return {"loss_sem_seg": mean_entropy(self, output, targets, reduction, hidden) * self.loss_weight}
 
     def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
@@ -240,60 +198,15 @@ class SemSegFPNDiceHead(SemanticLosses, Enlarging, SemSegFPNHead):
         hidden: HiddenClasses | None = None,
     ) -> dict[str, Tensor]:
         """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
-        logits, target = upsampled(self, output, targets)
-        pixels, images = _counts(target, self.ignore_value, reduction).to(logits.dtype)
-        logits = logits if hidden is None else united(logits, target, hidden)
-        entropy = F.cross_entropy(logits, target, reduction="sum", ignore_index=self.ignore_value)
+        target = self.padded(output, targets)
+        counts = labelled_counts(target, self.ignore_value, reduction)
+        entropy, dice = self.image_sums(output, target, hidden).sum(1)
+        pixels, images = counts.to(entropy.dtype)
         return {
             "loss_sem_seg_ce": self.ce_weight * entropy / pixels,
-            "loss_sem_seg_dice": self.dice_weight * dice_loss(logits, target, self.ignore_value).sum() / images,
+            "loss_sem_seg_dice": self.dice_weight * dice / images,
         }
 
-
-def upsampled(head: SemSegFPNHead, output: Tensor, targets: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits (N, C, H, W) of the head at the size of the padded images, and the targets (N, H, W) padded likewise."""
-    logits = at_image_size(output, head.common_stride)
-    return logits, _padded(targets, logits, head.ignore_value)
-
-
-def _padded(targets: list[Tensor], logits: Tensor, ignore_value: int, stride: int = 1) -> Tensor:
-    """The targets (N, h, w) of logits (N, C, h, w), each of which stands for ``stride`` squared pixels of an image."""
-    height, width = (side * stride for side in logits.shape[2:])
-    target = logits.new_full((len(targets), height, width), ignore_value, dtype=torch.long)
-    for padded, unpadded in zip(target, targets, strict=True):
-        padded[: unpadded.shape[0], : unpadded.shape[1]] = unpadded
-    return every(target, stride)
-
-
-def _counts(target: Tensor, ignore_value: int, reduction: Reduction) -> Tensor:
-    """(2,) float64, > 0: labelled pixels of all processes, and images that have any, for each process."""
-    labelled = (target != ignore_value).flatten(1).sum(1)  # (N,)
-    return reduction.count(torch.stack([labelled.sum(), (labelled > 0).sum()]).double()).clamp(min=1e-6)
-
-
-def dice_loss(logits: Tensor, target: Tensor, ignore_value: int) -> Tensor:
-    """Soft dice loss of each image: 1 - mean over its present classes of 2 sum(p t) / (sum p + sum t).
-
-    Sums are over the labelled pixels of one image; p is the softmax, t the one-hot target. A class that the image does
-    not have is not averaged over, so that it costs nothing to be sure of its absence.
-
-    Args:
-        logits: (N, C, H, W).
-        target: (N, H, W) class ids in [0, C) or ``ignore_value``.
-        ignore_value: id of pixels without a label.
-
-    Returns:
-        (N,) in [0, 1]; 0 for an image without a labelled pixel.
-    """
-    valid = (target != ignore_value).flatten(1)  # (N, HW)
-    ids = torch.where(valid, target.flatten(1), 0)
-    probability = logits.softmax(1).flatten(2)  # (N, C, HW)
-    at_target = probability.gather(1, ids[:, None])[:, 0] * valid
-    zeros = logits.new_zeros(logits.shape[:2])
-    overlap = zeros.scatter_add(1, ids, at_target)  # (N, C)
-    size = zeros.scatter_add(1, ids, valid.to(zeros.dtype))
-    predicted = torch.einsum("ncp,np->nc", probability, valid.to(probability.dtype))
-    present = size > 0
-    dice = 2 * overlap / (predicted + size).clamp(min=1)
-    classes = present.sum(1)
-    return torch.where(classes > 0, 1 - (dice * present).sum(1) / classes.clamp(min=1), 0.0)
+    def of_logits(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(2, N): the cross entropy, and dice."""
+        return torch.cat([super().of_logits(logits, target), dice_loss(logits, target, self.ignore_value)[None]])
