@@ -16,7 +16,6 @@ from mtl_d2.modeling.heads.map_layers import (
     ASPP_OPTIONS,
     LAYERS_OPTION,
     LOSS_SIZE,
-    at_image_size,
     build_map_layers,
 )
 from mtl_d2.modeling.heads.partial_classes import HiddenClasses
