@@ -99,6 +99,7 @@ class Group:
         features: what the trunk made of them; once ``detach`` has been called without their values.
         leaves: what the heads work on.
         gradients: by task, with respect to the leaves that it used.
+        seeds: of the next backward pass through the trunk, by feature; taken out of it where they are used.
     """
 
     indices: list[int]
@@ -106,6 +107,7 @@ class Group:
     features: Features = field(default_factory=dict)
     leaves: Features = field(default_factory=dict)
     gradients: dict[str, Features] = field(default_factory=dict)
+    seeds: Features = field(default_factory=dict)
 
     def detach(self) -> None:
         """Makes a leaf of each feature: what a head does to it stays the head's.
@@ -113,19 +115,35 @@ class Group:
         The values are then the leaves' alone, so that dropping these frees them before the trunk's backward passes.
         """
         self.leaves = {name: f.detach().requires_grad_(f.requires_grad) for name, f in self.features.items()}
-        self.features = {name: _WithoutValues.apply(f) for name, f in self.features.items()}
+        self.features = {name: _WithoutValues.apply(f, self.seeds, name) for name, f in self.features.items()}
+
+    def pull(self, gradients: Features) -> tuple[list[Tensor], list[Tensor]]:
+        """Features, and what ``autograd.grad`` takes in the place of their ``gradients``, so that it can free these.
+
+        Args:
+            gradients: by feature; empty afterwards.
+        """
+        names = list(gradients)
+        while gradients:
+            self.seeds.update([gradients.popitem()])
+        outputs = [self.features[name] for name in names]
+        return outputs, [torch.zeros_like(output[:0]).sum().expand_as(output) for output in outputs]
 
 
 class _WithoutValues(torch.autograd.Function):
-    """A tensor that takes no memory, and hands gradients on as the one that it was made of does."""
+    """A tensor that takes no memory, and hands gradients on as the one that it was made of does.
+
+    A gradient in ``seeds`` takes the place of that which comes: ``autograd.grad`` would keep it for the whole pass.
+    """
 
     @staticmethod
-    def forward(ctx: Any, feature: Tensor) -> Tensor:
+    def forward(ctx: Any, feature: Tensor, seeds: Features, name: str) -> Tensor:
+        ctx.seeds, ctx.name = seeds, name
         return feature.new_zeros(()).expand_as(feature)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.seeds.pop(ctx.name, gradient), None, None
 
 
 def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: int = 0) -> list[Group]:

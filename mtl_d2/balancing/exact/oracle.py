@@ -200,9 +200,9 @@ class Oracle:
         for group in groups:
             used = group.gradients.pop(self.names[i], {})
             if used:
-                outputs, pulls = [group.features[name] for name in used], list(used.values())
+                outputs, seeds = group.pull(used)
                 more = bool(group.gradients)
-                add(row, torch.autograd.grad(outputs, self.shared, pulls, retain_graph=more, allow_unused=True))
+                add(row, torch.autograd.grad(outputs, self.shared, seeds, retain_graph=more, allow_unused=True))
                 if not more:
                     group.features, group.leaves = {}, {}
 
