@@ -60,10 +60,17 @@ def add_mtl_config(cfg: CfgNode) -> None:
     # "adamw", "adamw(betas=(0.9, 0.95), eps=1e-6)", "lamb". All follow SOLVER.BASE_LR, its schedule and the weight
     # decays; those that have such an argument follow SOLVER.MOMENTUM and NESTEROV.
     cfg.MTL.OPTIMIZER = "sgd"
-    # "group/metric" of an evaluation: results are those at the evaluation where it was best, as with early stopping on
-    # validation data, and the model of that time is kept as model_best.pth. The lowest is best of an error, the highest
-    # of any other and of a metric that is not known by its name. Empty: results are those at the end of training.
+    # What the best model is chosen by, as with early stopping: "group/metric" of an evaluation, of which the lowest is
+    # best if it is an error; a sum of metrics, "bbox/AP + 0.5 * sem_seg/mIoU - depth/rmse"; "delta", the mean relative
+    # gain against SELECT_REFERENCE; or several of these with commas between. The first one's best model is kept as
+    # model_best.pth and gives the results, each further one's as model_best_<criterion>.pth. Empty: results are those
+    # at the end of training. See docs/best_checkpoints.md.
     cfg.MTL.SELECT_BY = ""
+    # Where: "validation", on the images that MTL.DATA.VALIDATION_SHARE holds out of training, or "test", on
+    # DATASETS.TEST, for sets of which one is there for this purpose.
+    cfg.MTL.SELECT_ON = "validation"
+    # The results.json of single-task runs, or their folders, with commas between, that "delta" is taken against.
+    cfg.MTL.SELECT_REFERENCE = ""
     # Updates between two rows of metrics.json and TensorBoard. The console has one every 20 updates.
     cfg.MTL.LOG_PERIOD = 20
     # Data type of the forward passes where SOLVER.AMP.ENABLED: "float16" (detectron2's), with a loss scale, or
@@ -273,6 +280,7 @@ def _add_options(cfg: CfgNode) -> None:
 def load_declarations() -> None:
     """Imports what declares keys: the models, heads and trunks of mtl_d2, and what chooses an optimizer."""
     for module in (
+        "mtl_d2.averages",
         "mtl_d2.modeling",
         "mtl_d2.optimizers",
         "mtl_d2.schedules",

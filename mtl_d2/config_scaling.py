@@ -6,6 +6,7 @@ many samples is made of the same shares of the data sets, and everything that co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -13,6 +14,7 @@ from detectron2.engine import DefaultTrainer
 
 from mtl_d2.balancing.counting import updates
 from mtl_d2.config import COUNT_SAMPLES, COUNT_UPDATES, METHODS
+from mtl_d2.options import Option, declared
 
 # detectron2's own counts, which it rounds to 0 where there are many processes: no evaluations, or no training.
 _AT_LEAST_ONE = ("SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
@@ -33,15 +35,23 @@ def follow_processes(cfg: CfgNode, processes: int) -> CfgNode:
     scaled.SOLVER.STEPS = tuple(step for step in scaled.SOLVER.STEPS if step < scaled.SOLVER.MAX_ITER)
     for key in COUNT_SAMPLES:
         _set(scaled, key, tuple(n * processes // reference for n in _get(cfg, key)))
-    for choice, registry in METHODS:
-        for name, method in registry:
-            for key, option in method.options.items():
-                node = scaled.MTL[choice][name.upper()]
-                if option.scales is not None:
-                    node[key.upper()] = option.scales(node[key.upper()], factor)
+    for key, option in _options():
+        if option.scales is not None:
+            _set(scaled, key, option.scales(_get(scaled, key), factor))
     if frozen:
         scaled.freeze()
     return scaled
+
+
+def _options() -> Iterator[tuple[str, Option]]:
+    """Every declared option by its key in a config, the methods' included."""
+    for choice, registry in METHODS:
+        for name, method in registry:
+            for key, option in method.options.items():
+                yield f"MTL.{choice}.{name.upper()}.{key.upper()}", option
+    for path, options in declared():
+        for key, option in options.items():
+            yield f"{path}.{key}", option
 
 
 def scaled_counts(cfg: CfgNode) -> str:

@@ -13,6 +13,7 @@ OWN_ROW = "own_row"
 NOTES = "notes"
 DEFINITIONS = "definitions"
 PARAMETERS = "parameters"
+CHOSEN = "MTL.SELECT_BY chose "  # how notes begin that say no more than what was chosen when
 # Rows for comparison that tools/demo.py added before files said which row is the run's own.
 _OTHERS = ("untrained", "best constant", "equal weights (", "SimpleTrainer (")
 

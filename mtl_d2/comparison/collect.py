@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_d2.comparison.measures import main_metrics
 from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
 from mtl_d2.comparison.spec import Comparison, Entry, run_folder
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
 from mtl_d2.engine.loop import spread_name
 from mtl_d2.evaluation.delta import Metric, delta
+from mtl_d2.evaluation.main_metrics import main_metrics
 from mtl_d2.report.run import Run, read_run
 
 COSINES = ("cosine/", "cosine_level/")  # of all shared parameters; of MTL.GRADIENT.LEVEL where that is another

@@ -8,18 +8,9 @@ from typing import Any
 
 from mtl_d2.config_check import unknown
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric, direction, known_metrics
+from mtl_d2.evaluation.main_metrics import task_of
 
-# Metrics that stand for their group where a file names none; a group without any of them shows all it has.
-MAIN = ("AP", "mIoU", "accuracy", "abs_err", "rmse", "mean_angle")
 OTHER = "other"  # in place of a task: metrics that are shown, and do not count in Delta
-
-
-def task_of(name: str) -> str:
-    """The task that a metric belongs to: its group, or its name among the accuracies, whose mean is no task's."""
-    group, _, last = name.rpartition("/")
-    if group.partition("@")[0] != "accuracy":
-        return group
-    return "" if last == "harmonic_mean" else last
 
 
 def check_metrics(given: Any, directions: Mapping[str, bool]) -> Iterator[str]:
@@ -54,24 +45,6 @@ def read_metrics(given: Any, directions: Mapping[str, bool]) -> tuple[Metric, ..
         for task, names in tasks.items()
         for name in names
     )
-
-
-def main_metrics(names: Sequence[str], directions: Mapping[str, bool]) -> tuple[Metric, ...]:
-    """The main metrics among those that runs have, of the first test set that has them.
-
-    Args:
-        names: ``group/metric``, in the order of the tables.
-        directions: of metrics whose name does not tell; those without a direction are left out.
-    """
-    known = [name for name in names if not set("-@") & set(name) and _higher(name, directions) is not None]
-    groups: dict[str, list[str]] = {}
-    for name in known:
-        groups.setdefault(name.rpartition("/")[0], []).append(name)
-    chosen = []
-    for members in groups.values():
-        main = [name for name in members if name.rpartition("/")[2] in MAIN]
-        chosen += [Metric(name, task_of(name), bool(_higher(name, directions))) for name in main or members]
-    return tuple(chosen)
 
 
 def check_delta(given: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:

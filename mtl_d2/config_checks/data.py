@@ -1,10 +1,11 @@
-"""Data sets, held-out images and the metric that chooses the model."""
+"""Data sets and held-out images."""
 
 from __future__ import annotations
 
 from detectron2.config import CfgNode
 
 from mtl_d2.config import needs_evaluation
+from mtl_d2.config_checks.selection import check_selection
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.class_mapping import MOST_STUFF, NODES, config_key
 from mtl_d2.data.union import check_sampling
@@ -12,7 +13,7 @@ from mtl_d2.tasks.registry import is_known, kinds_of
 
 
 def check_data_keys(cfg: CfgNode) -> list[str]:
-    """Batches, held-out images, and what chooses the model."""
+    """Batches, classes, held-out images, and what chooses the model."""
     mistakes = []
     if not cfg.DATASETS.TRAIN:
         mistakes.append("DATASETS.TRAIN is empty; name the data sets to train on")
@@ -30,7 +31,7 @@ def check_data_keys(cfg: CfgNode) -> list[str]:
         )
     if cfg.MTL.DATA.CROWD_REGIONS not in ("ignore", "background"):
         mistakes.append(unknown("MTL.DATA.CROWD_REGIONS", cfg.MTL.DATA.CROWD_REGIONS, ("ignore", "background")))
-    return [*mistakes, *_check_classes(cfg), *check_sampling(cfg), *_check_validation(cfg)]
+    return [*mistakes, *_check_classes(cfg), *check_sampling(cfg), *_check_validation(cfg), *check_selection(cfg)]
 
 
 def _check_classes(cfg: CfgNode) -> list[str]:
@@ -68,13 +69,6 @@ def _check_classes(cfg: CfgNode) -> list[str]:
 
 def _check_validation(cfg: CfgNode) -> list[str]:
     share, period, mistakes = cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, []
-    metric = cfg.MTL.SELECT_BY
-    if metric and not all(metric.partition("/")):
-        mistakes.append(f"MTL.SELECT_BY must be 'group/metric' such as 'bbox/AP', or empty, got {metric!r}")
-    if metric and not cfg.DATASETS.TEST:
-        mistakes.append(
-            f"MTL.SELECT_BY {metric!r} is a metric of an evaluation, but DATASETS.TEST is empty: name test sets"
-        )
     if not 0 <= share < 1:
         mistakes.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
     elif share == 0 and needs_evaluation(cfg):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from torch import nn
 
 from mtl_d2.balancing.interfaces import Weighting
 from mtl_d2.engine.build import method_name
@@ -25,34 +27,47 @@ class ValidationHook(HookBase):
     """Evaluates on the held-out images and shows the weighting the metrics, the first process's to all.
 
     It comes before CheckpointHook, so that a checkpoint of the same update holds what was seen.
+
+    Attributes:
+        results: the last ones, on all processes; None before the first.
     """
 
+    results: EvaluationResults | None = None
+
     def __init__(
-        self, period: int, evaluate: Callable[[], EvaluationResults], weighting: Weighting, failed: FailedEvaluations
+        self,
+        period: int,
+        evaluate: Callable[[], EvaluationResults],
+        weighting: Weighting | None,
+        failed: FailedEvaluations,
+        last: bool = False,
     ) -> None:
         """Builds it.
 
         Args:
             period: updates between evaluations, >= 1.
             evaluate: what evaluates, run by all processes.
-            weighting: is shown the metrics.
+            weighting: is shown the metrics; None if it does not look at any.
             failed: hears of evaluations that fail; the weighting then keeps its accuracies.
+            last: whether to evaluate after the last update as well, where the period does not end there.
         """
         self.period = period
         self.evaluate = evaluate
         self.weighting = weighting
         self.failed = failed
+        self.last = last
 
     def after_step(self) -> None:
         """Evaluates after every ``period``-th update, the last one included."""
-        if (self.trainer.iter + 1) % self.period:
+        update = self.trainer.iter + 1
+        if update % self.period and not (self.last and update >= self.trainer.max_iter):
             return
-        results = comm.all_gather(self.evaluate())[0]
+        self.results = results = comm.all_gather(self.evaluate())[0]
         metrics = {f"validation/{name}": float(value) for name, value in flatten_results_dict(results).items()}
         self.trainer.storage.put_scalars(smoothing_hint=False, **metrics)
         if results.failures:
-            self.failed.add(self.trainer.iter + 1, results.failures)
-        else:
+            self.failed.add(update, results.failures)
+        elif self.weighting is not None:
             self.weighting.on_evaluation(results)
 
 
@@ -148,10 +163,22 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
 class ReportHook(HookBase):
     """Writes ``report.html`` after training, also after one that failed."""
 
-    def __init__(self, cfg: Any, failed: FailedEvaluations) -> None:
-        """Args: ``cfg`` of the run; what it tells beside its results."""
+    def __init__(
+        self,
+        cfg: Any,
+        failed: FailedEvaluations,
+        of_results: Callable[[nn.Module], AbstractContextManager] = nullcontext,
+    ) -> None:
+        """Builds it.
+
+        Args:
+            cfg: of the run.
+            failed: what it tells beside its results.
+            of_results: meanwhile a model has the weights that the results are of.
+        """
         self.cfg = cfg
         self.failed = failed
+        self.of_results = of_results
 
     def after_train(self) -> None:
         """Pictures only of a training that came to its end; the report of whatever there is."""
@@ -165,5 +192,6 @@ class ReportHook(HookBase):
             parameters = number_of_parameters(self.trainer.model)
             add_results_row(output, method_name(self.cfg), results, own=True, notes=notes, parameters=parameters)
         if self.trainer.iter + 1 >= self.trainer.max_iter and self.cfg.DATASETS.TEST:
-            write_pictures(self.trainer.model, self.cfg, output)
+            with self.of_results(self.trainer.model):
+                write_pictures(self.trainer.model, self.cfg, output)
         write_report(output)

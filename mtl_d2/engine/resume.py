@@ -25,14 +25,16 @@ _HARMLESS = (
 # What a state in the checkpoint would not fit, or would go on meaning something else than the config says.
 _FIXED = (
     "MTL.TASKS", "MTL.SCALARIZATION.NAME", "MTL.GRADIENT.RESCALE", "MTL.GRADIENT.AGGREGATOR", "MTL.STEP.NAME",
-    "MTL.OPTIMIZER", "MTL.SELECT_BY",
+    "MTL.OPTIMIZER", "MTL.SELECT_BY", "MTL.SELECT_ON", "MTL.SELECT_REFERENCE",
     # The order of the data, which records there are, and which are held out.
     "SEED", "DATASETS.TRAIN", "MTL.DATA.VALIDATION_SHARE", "MTL.DATA.SAME_IMAGES",
 )  # fmt: skip
 # What says how parameters begin, and nothing later: their last values are in the checkpoint.
 _BEGINNING = ("MODEL.WEIGHTS", "PRIOR_PROB", "FCOS.BOX_BIAS")
 # What was done before there was a key for it, where that is not the key's default.
-_WITHOUT_THE_KEY = {"MTL.DATA.CROWD_REGIONS": "background"}
+_WITHOUT_THE_KEY = {"MTL.DATA.CROWD_REGIONS": "background", "MTL.SELECT_ON": "test"}
+# What means something only where another key is not empty.
+_IDLE_WITHOUT = {"MTL.SELECT_ON": "MTL.SELECT_BY", "MTL.SELECT_REFERENCE": "MTL.SELECT_BY"}
 # Below these keys are the options of methods, each under the name of its method.
 _METHODS = ("MTL.SCALARIZATION", "MTL.GRADIENT", "MTL.REGULARIZER", "MTL.STEP")
 
@@ -76,10 +78,11 @@ def changes(stored: str, present: CfgNode) -> dict[str, str]:
     now = dict(leaves(yaml.safe_load(present.dump())))
     before = {**_of_earlier_versions(now), **_values(stored)}
     empty = {key for values in (before, now) for key, value in values.items() if value == {}}  # nodes, not settings
+    idle = {key for key, other in _IDLE_WITHOUT.items() if not before.get(other) and not now.get(other)}
     return {
         key: f"{key}: {before.get(key)!r} in the checkpoint, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_HARMLESS) and key not in empty
+        if before.get(key) != now.get(key) and not key.startswith(_HARMLESS) and key not in empty | idle
     }
 
 

@@ -17,21 +17,19 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 
-from mtl_d2.config import needs_evaluation
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.machine import check_device
 from mtl_d2.config_checks.solver import slow_precision
 from mtl_d2.config_scaling import follow_processes, scaled_counts
 from mtl_d2.data import build_test_loader, build_train_loader
 from mtl_d2.data.checks.classes import trained_classes
-from mtl_d2.data.holdout import register_held_out
 from mtl_d2.data.pseudo_labelled import changed_folders, folder_digests
 from mtl_d2.data.reading import changed_records, digests
-from mtl_d2.engine.best import BestEvaluation
 from mtl_d2.engine.build import build_allocation, build_balancer, build_precision, build_reduction
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
+from mtl_d2.engine.choice import build_choice
 from mtl_d2.engine.generators import restore_generators
-from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook, ValidationHook
+from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
 from mtl_d2.engine.model_check import check_model
@@ -42,6 +40,7 @@ from mtl_d2.engine.stop import DiskRefused, StopRequest, StopTraining
 from mtl_d2.engine.union_log import UnionLog
 from mtl_d2.evaluation.augmented import AugmentedEvaluation
 from mtl_d2.evaluation.build import build_evaluator
+from mtl_d2.evaluation.criteria import chosen_by_itself
 from mtl_d2.evaluation.evaluate import evaluate_test_sets
 from mtl_d2.evaluation.independent import IndependentEvaluators
 from mtl_d2.evaluation.results import EvaluationResults
@@ -77,7 +76,8 @@ class MultiTaskTrainer(DefaultTrainer):
         super(DefaultTrainer, self).__init__()  # DefaultTrainer's own would wrap the model, which fails on a CPU
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
-        for level, line in ((logging.WARNING, slow_precision(cfg)), (logging.INFO, scaled_counts(cfg))):
+        lines = [(logging.WARNING, slow_precision(cfg)), (logging.WARNING, chosen_by_itself(cfg))]
+        for level, line in (*lines, (logging.INFO, scaled_counts(cfg))):
             if line:
                 logging.getLogger(__name__).log(level, "%s", line)
         model = self.build_model(cfg)
@@ -167,14 +167,12 @@ class MultiTaskTrainer(DefaultTrainer):
         all_hooks = [hook for hook in all_hooks if not isinstance(hook, hooks.PeriodicCheckpointer)]
         evaluation = next(i for i, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook))
         self._failed_evaluations = FailedEvaluations()
-        all_hooks.insert(evaluation + 1, self._failed_evaluations)
-        if self.cfg.MTL.SELECT_BY:
-            best = BestEvaluation(self.cfg.MTL.SELECT_BY, self.cfg.OUTPUT_DIR, self.checkpointer.classes)
-            all_hooks.insert(evaluation + 2, best)
+        choice = build_choice(self, self._failed_evaluations)
+        saving = CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)
+        seen = [choice.evaluation, self._failed_evaluations, *choice.after]
         if self.cfg.TEST.AUG.ENABLED:
-            all_hooks.insert(evaluation + 1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
-        saving = [CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)]
-        all_hooks[evaluation:evaluation] = [self._build_validation(), *saving] if needs_evaluation(self.cfg) else saving
+            seen.insert(1, AugmentedEvaluation(self.cfg, self.test))  # its failures are to be seen
+        all_hooks[evaluation : evaluation + 1] = [*choice.before, saving, *seen]
         loop, reduction = self._trainer, self._trainer.oracle.reduction
         all_hooks.insert(0, UnionLog(self.cfg.DATASETS.TRAIN))
         if self.cfg.MTL.CHECK_REPLICAS and isinstance(reduction, AllRanks):
@@ -183,7 +181,7 @@ class MultiTaskTrainer(DefaultTrainer):
         if comm.is_main_process():
             all_hooks.append(hooks.PeriodicWriter([CommonMetricPrinter(self.max_iter)], period=CONSOLE_PERIOD))
             all_hooks.append(LogFiles(self.cfg.OUTPUT_DIR, self.cfg.MTL.LOG_PERIOD))
-            all_hooks.append(ReportHook(self.cfg, self._failed_evaluations))
+            all_hooks.append(ReportHook(self.cfg, self._failed_evaluations, choice.of_results))
         return all_hooks
 
     def before_train(self) -> None:
@@ -211,15 +209,6 @@ class MultiTaskTrainer(DefaultTrainer):
         saving = next(i for i, hook in enumerate(self._hooks) if isinstance(hook, CheckpointHook))
         for hook in self._hooks[saving + 1 :]:
             hook.after_step()
-
-    def _build_validation(self) -> ValidationHook:
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATASETS.TEST = register_held_out(cfg)
-        weighting = self._trainer.balancer.scalarization.weighting
-        return ValidationHook(
-            cfg.TEST.EVAL_PERIOD, partial(self.test, cfg, self._trainer.model), weighting, self._failed_evaluations
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration, the hooks and the loop; and what is to be the same in the run that goes on."""

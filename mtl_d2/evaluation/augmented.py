@@ -12,9 +12,10 @@ from torch import nn
 
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.build import build_evaluator
+from mtl_d2.evaluation.variants import AUGMENTED as SUFFIX
+from mtl_d2.evaluation.variants import add_variant
 from mtl_d2.tasks.registry import kinds_of
 
-SUFFIX = "_TTA"  # of the groups of metrics, as in detectron2's tools/train_net.py
 AUGMENTED = "instances"  # of a model's output: what detectron2 augments; pixels are predicted as ever
 
 
@@ -39,11 +40,7 @@ def add_augmented(cfg: Any, model: nn.Module, results: Any, test: Callable[[Any,
     folder = Path(cfg.OUTPUT_DIR, "inference" + SUFFIX)
     evaluators = [build_evaluator(boxes, name, str(folder / name)) for name in boxes.DATASETS.TEST]
     augmented = test(boxes, GeneralizedRCNNWithTTA(boxes, model), evaluators)
-    for group, metrics in augmented.items():
-        kind, at, name = group.partition("@")
-        results[f"{kind}{SUFFIX}{at}{name}"] = metrics
-    if getattr(augmented, "failures", ()):
-        results.failures = (*results.failures, *(f"{SUFFIX[1:]}: {line}" for line in augmented.failures))
+    add_variant(results, augmented, SUFFIX)
 
 
 class AugmentedEvaluation(HookBase):

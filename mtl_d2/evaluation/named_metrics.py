@@ -8,8 +8,12 @@ from typing import Any
 
 from mtl_d2.balancing import WEIGHTINGS
 from mtl_d2.config import method_options, needs_evaluation
+from mtl_d2.evaluation.criteria import read_criteria, selects_on_held_out
 from mtl_d2.evaluation.results import Results
+from mtl_d2.evaluation.variants import AVERAGED, as_plain, variant_of
 from mtl_d2.results_file import metric_names
+
+HELD_OUT = "the images held out"
 
 
 def missing_in_tests(cfg: Any, results: Results) -> Iterator[str]:
@@ -19,8 +23,8 @@ def missing_in_tests(cfg: Any, results: Results) -> Iterator[str]:
         cfg: ``MTL.SELECT_BY`` and ``TEST.EXPECTED_RESULTS``.
         results: a perfect model's on ``DATASETS.TEST``.
     """
-    if cfg.MTL.SELECT_BY:
-        yield from _missing("MTL.SELECT_BY", cfg.MTL.SELECT_BY, results, "DATASETS.TEST")
+    if not selects_on_held_out(cfg):
+        yield from _missing_for_choice(cfg, results, "DATASETS.TEST")
     for expected in cfg.TEST.EXPECTED_RESULTS:
         if not _is_expectation(expected):
             yield (
@@ -28,7 +32,9 @@ def missing_in_tests(cfg: Any, results: Results) -> Iterator[str]:
                 f"['bbox', 'AP', 38.5, 0.2], got {expected!r}"
             )
             continue
-        yield from _missing("TEST.EXPECTED_RESULTS", "/".join(expected[:2]), results, "DATASETS.TEST")
+        metric = "/".join(expected[:2])
+        averaged = variant_of(metric) == AVERAGED and cfg.MTL.EMA.DECAY
+        yield from _missing("TEST.EXPECTED_RESULTS", as_plain(metric) if averaged else metric, results, "DATASETS.TEST")
 
 
 def _is_expectation(expected: Any) -> bool:
@@ -41,17 +47,24 @@ def _is_expectation(expected: Any) -> bool:
 
 
 def missing_in_held_out(cfg: Any, results: Results) -> Iterator[str]:
-    """What the weighting wants of the held-out images and they do not give.
+    """What the weighting, or the choice of the best model, wants of the held-out images and they do not give.
 
     Args:
-        cfg: ``MTL.SCALARIZATION``.
+        cfg: ``MTL.SCALARIZATION``, ``MTL.SELECT_BY``.
         results: a perfect model's on the held-out part of ``DATASETS.TRAIN``.
     """
+    if selects_on_held_out(cfg):
+        yield from _missing_for_choice(cfg, results, HELD_OUT)
     if not needs_evaluation(cfg):
         return
     node, name = cfg.MTL.SCALARIZATION, cfg.MTL.SCALARIZATION.NAME
     for metric in method_options(node, name, WEIGHTINGS.get(name)).get("metrics", ()):
-        yield from _missing(f"MTL.SCALARIZATION.{name.upper()}.METRICS", metric, results, "the images held out")
+        yield from _missing(f"MTL.SCALARIZATION.{name.upper()}.METRICS", metric, results, HELD_OUT)
+
+
+def _missing_for_choice(cfg: Any, results: Results, where: str) -> Iterator[str]:
+    for metric in dict.fromkeys(as_plain(metric) for criterion in read_criteria(cfg) for metric in criterion.metrics):
+        yield from _missing("MTL.SELECT_BY", metric, results, where)
 
 
 def _missing(key: str, metric: str, results: Results, where: str) -> Iterator[str]:

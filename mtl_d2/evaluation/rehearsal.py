@@ -21,6 +21,7 @@ from mtl_d2.data.holdout import register_held_out
 from mtl_d2.data.once import warn_once
 from mtl_d2.data.reading import read_records
 from mtl_d2.evaluation.build import unevaluated, unknown_types
+from mtl_d2.evaluation.criteria import selects_on_held_out
 from mtl_d2.evaluation.named_metrics import missing_in_held_out, missing_in_tests
 from mtl_d2.evaluation.results import merge_results
 from mtl_d2.evaluation.tools import Tools, tools_of
@@ -83,7 +84,7 @@ def rehearse(cfg: Any) -> Notes:
             evaluation will give.
     """
     tested = tuple(dict.fromkeys(cfg.DATASETS.TEST))
-    held = register_held_out(cfg) if needs_evaluation(cfg) else ()
+    held = register_held_out(cfg) if needs_evaluation(cfg) or selects_on_held_out(cfg) else ()
     with _folder(cfg.OUTPUT_DIR) as folder:
         rehearsals = {name: rehearse_set(cfg, name, folder) for name in (*tested, *held)}
     mistakes = [

@@ -6,6 +6,7 @@ import math
 
 from mtl_d2.report.precision import evaluator
 from mtl_d2.report.run import Groups, Run
+from mtl_d2.results_file import CHOSEN
 from mtl_d2.tasks.registry import is_known, kind_of
 
 WHY_UNDEFINED = (
@@ -19,11 +20,16 @@ def remarks(run: Run) -> list[str]:
     untold = [
         task for task in _unevaluated(run) if not any(repr(task) in line or f" {task} " in line for line in run.notes)
     ]
-    return list(run.notes) + [
+    return [line for line in run.notes if not line.startswith(CHOSEN)] + [
         f"{task!r} is trained and not evaluated: no data set of DATASETS.TEST ({tests}) labels it, or its evaluation "
         "failed"
         for task in untold
     ]
+
+
+def choices(run: Run) -> list[str]:
+    """A line for each file that the run chose the model of: by what, when, by what value."""
+    return [line for line in run.notes if line.startswith(CHOSEN)]
 
 
 def _unevaluated(run: Run) -> list[str]:

@@ -120,10 +120,11 @@ def metric_curves(run: Run) -> str:
         group, _, metric = name.rpartition("/")
         if run.is_metric(name) and "-" not in metric and len(s.values) > 1:
             groups.setdefault(f"{group_title(group)} over training", {})[metric] = s
-    caption = "Each dot is one evaluation on the test set."
-    return (
-        grid(_labelled(title, metrics, caption, style="marks") for title, metrics in groups.items()) if groups else ""
-    )
+    figures = []
+    for title, metrics in groups.items():
+        where = "images held out of training" if title.startswith("validation ") else "the test set"
+        figures.append(_labelled(title, metrics, f"Each dot is one evaluation on {where}.", style="marks"))
+    return grid(figures) if figures else ""
 
 
 def _histograms(cosines: Floats, suffix: str) -> list[str]:

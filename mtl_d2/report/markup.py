@@ -8,6 +8,7 @@ from html import escape
 
 import pandas as pd
 
+from mtl_d2.evaluation.variants import as_plain, variant_of
 from mtl_d2.report.charts import COLORS
 
 GROUP_TITLES = {"bbox": "boxes", "segm": "masks", "sem_seg": "segmentation"}
@@ -29,10 +30,12 @@ class Section:
 
 
 def group_title(group: str) -> str:
-    """A group of metrics in words, as text: `my_set/bbox` and `bbox@my_set` become `my_set boxes`."""
+    """A group of metrics in words, as text: `my_set/bbox`, `bbox@my_set`: `my_set boxes`; `bbox_EMA`: `boxes (EMA)`."""
     path, _, last = group.rpartition("/")
-    kind, _, data_set = last.partition("@")
-    return " ".join(filter(None, (path, data_set, GROUP_TITLES.get(kind, kind))))
+    suffix = variant_of(last)
+    kind, _, data_set = (as_plain(last) if suffix else last).partition("@")
+    variant = f"({suffix[1:]})" if suffix else ""
+    return " ".join(filter(None, (path, data_set, GROUP_TITLES.get(kind, kind), variant)))
 
 
 def figure(title: str, chart: str, caption: str = "", legend: Iterable[str] = ()) -> str:

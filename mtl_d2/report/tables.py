@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from mtl_d2.report.coverage import remarks, undefined, why_nothing
+from mtl_d2.report.coverage import choices, remarks, undefined, why_nothing
 from mtl_d2.report.curves import metric_curves
 from mtl_d2.report.markup import Section, folded, group_title, listed, missing, paragraph, table
 from mtl_d2.report.precision import UNDEFINED, best, higher_is_better, metric_precision
@@ -54,7 +54,7 @@ def metrics_section(run: Run) -> Section:
     rows: Results = {name: row for name, row in run.results.items() if row}
     if not rows and (last := run.last_evaluation()):
         rows = {"last evaluation": last}
-    told = listed([*remarks(run), *undefined(run.own_results)], warning=True)
+    told = listed([*remarks(run), *undefined(run.own_results)], warning=True) + listed(choices(run), warning=False)
     if not rows:
         return Section("metrics", "Metrics", missing(why_nothing(run)) + told)
     columns = _columns(rows.values(), per_class=False)

@@ -144,7 +144,7 @@ def test_results_are_those_where_validation_was_best(cfg, monkeypatch):
 
     monkeypatch.setattr(MultiTaskTrainer, "test", classmethod(test))
     monkeypatch.setattr("mtl_d2.report.pictures.write_pictures", lambda *arguments: None)
-    cfg.MTL.SELECT_BY, cfg.TEST.EVAL_PERIOD = "accuracy@bars_val/harmonic_mean", 4
+    cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON, cfg.TEST.EVAL_PERIOD = "accuracy@bars_val/harmonic_mean", "test", 4
     trainer = train(cfg)
     row = own_results(cfg.OUTPUT_DIR)
     assert row["accuracy"]["harmonic_mean"] == 2.0
@@ -154,7 +154,7 @@ def test_results_are_those_where_validation_was_best(cfg, monkeypatch):
 
 
 def test_selection_by_a_metric_that_is_not_there_names_those_that_are(cfg):
-    cfg.MTL.SELECT_BY = "accuracy@bars/harmonic_mean"
+    cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON = "accuracy@bars/harmonic_mean", "test"
     with pytest.raises(ValueError, match="there are: accuracy/class_left, "):
         train(cfg)
 

@@ -10,8 +10,9 @@ import torch
 from detectron2.utils.events import EventStorage
 from running import train
 
-from mtl_d2.engine.best import BestEvaluation
+from mtl_d2.engine.best import BestEvaluation, BestModels
 from mtl_d2.engine.hooks import FailedEvaluations, ValidationHook
+from mtl_d2.evaluation.criteria import WeightedSum
 from mtl_d2.evaluation.errors import EvaluationError
 from mtl_d2.evaluation.results import EvaluationResults
 from mtl_d2.evaluation.semantic import SemanticEvaluator
@@ -82,7 +83,7 @@ def test_failure_is_still_known_after_a_resume(cfg, failing):
 
 def test_selection_passes_over_an_evaluation_that_failed(cfg, failing):
     failing.append(1)
-    cfg.TEST.EVAL_PERIOD, cfg.MTL.SELECT_BY = 3, "sem_seg/mIoU"
+    cfg.TEST.EVAL_PERIOD, cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON = 3, "sem_seg/mIoU", "test"
     with pytest.raises(EvaluationError):
         train(cfg)
     assert set(left(cfg)[own_row(left(cfg))]) == {"bbox", "sem_seg"}
@@ -101,10 +102,14 @@ def test_weighting_keeps_its_accuracies_where_an_evaluation_failed():
     assert failed.lines == ["after 5 updates: set: the evaluation of semantic failed"]
 
 
+def best_models(metric, folder):
+    return BestModels([WeightedSum(metric, ((1.0, metric),))], str(folder))
+
+
 def test_metric_without_a_value_is_never_passed_over_in_silence(tmp_path, caplog):
-    hook = BestEvaluation("bbox/AP", str(tmp_path))
+    hook = BestEvaluation(best_models("bbox/AP", tmp_path))
     last = EvaluationResults(bbox={"AP": float("nan")})
-    hook.trainer = SimpleNamespace(_last_eval_results=last, iter=6, max_iter=6)
+    hook.trainer = SimpleNamespace(_last_eval_results=last, iter=6, max_iter=6, model=torch.nn.Linear(1, 1))
     with caplog.at_level(logging.WARNING):
         hook.after_train()
     assert "bbox/AP has no value" in caplog.text
@@ -129,10 +134,10 @@ def test_kept_is_the_lowest_of_an_error_and_the_highest_of_others_after_a_stop_t
     tmp_path, metric, values, best, stopped_after
 ):
     group, _, name = metric.partition("/")
-    hook = BestEvaluation(metric, str(tmp_path))
+    hook = BestEvaluation(best_models(metric, tmp_path))
     for i, value in enumerate(values):
         if i == stopped_after:
-            state, hook = hook.state_dict(), BestEvaluation(metric, str(tmp_path))
+            state, hook = hook.state_dict(), BestEvaluation(best_models(metric, tmp_path))
             hook.load_state_dict(state)
         results = EvaluationResults({group: {name: value}})
         model = torch.nn.Linear(1, 1)

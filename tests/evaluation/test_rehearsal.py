@@ -244,7 +244,7 @@ def test_type_of_an_unknown_tool_is_said(sets):
 @pytest.mark.parametrize("metric", ["bbox/AP95", "sem_seg/mIoU", "bbox@other/AP"])
 def test_selection_by_a_metric_that_will_not_exist_is_refused_with_those_that_will(sets, metric):
     cfg = sets.config(sets.register("boxes", sets.records()))
-    cfg.MTL.SELECT_BY = metric
+    cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON = metric, "test"
     assert re.match(
         rf"MTL.SELECT_BY: '{metric}' is no metric of DATASETS.TEST; there are bbox/AP, bbox/AP50", refusal(cfg)
     )
@@ -252,7 +252,7 @@ def test_selection_by_a_metric_that_will_not_exist_is_refused_with_those_that_wi
 
 def test_selection_by_a_metric_that_will_be_nan_is_refused(sets):
     cfg = sets.config(sets.register("boxes", sets.records()))
-    cfg.MTL.SELECT_BY = "bbox/APl"
+    cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON = "bbox/APl", "test"
     assert "'bbox/APl' is not defined on DATASETS.TEST" in refusal(cfg)
 
 
@@ -272,11 +272,21 @@ def test_accuracies_of_the_held_out_images_are_rehearsed(sets):
     assert refusal(cfg).startswith("MTL.SCALARIZATION.DTP.METRICS: 'segm/AP' is no metric of the images held out")
 
 
+def test_choice_on_held_out_images_is_rehearsed_there(sets):
+    cfg = sets.config(sets.register("boxes", sets.records(5)))
+    cfg.MTL.DATA.VALIDATION_SHARE, cfg.TEST.EVAL_PERIOD, cfg.MTL.EMA.DECAY = 0.4, 2, 0.9
+    cfg.MTL.SELECT_BY = "bbox_EMA/AP"
+    assert any(note.startswith("boxes@validation: its evaluation was rehearsed") for note in rehearse(cfg))
+    cfg.MTL.SELECT_BY = "bbox/AP, segm/AP + bbox/AP50"
+    assert refusal(cfg).startswith("MTL.SELECT_BY: 'segm/AP' is no metric of the images held out; there are bbox/AP, ")
+
+
 def test_large_set_is_rehearsed_on_a_sample_and_that_is_said(sets, monkeypatch):
     evaluate_by(monkeypatch, replace(PYCOCOTOOLS, images=3), Detection)
     cfg = sets.config(sets.register("large", sets.records(8)))
     notes = rehearse(cfg)
     assert not any("has no value" in note for note in notes)
+    cfg.MTL.SELECT_ON = "test"
     cfg.MTL.SELECT_BY = "bbox/APl"  # an image that was not looked at may show a large object
     rehearse(cfg)
     assert any(re.search(r"rehearsed in .* s, on 3 of 8 images for detection$", note) for note in notes)
@@ -286,7 +296,7 @@ def test_classes_of_images_are_rehearsed(sets):
     records = [{"file_name": str(i), "image": None, "class_a": i % 3} for i in range(4)]
     cfg = sets.config(sets.register("classes", records), tasks=("class_a",))
     assert any("on 4 of 4 images for class_a" in note for note in rehearse(cfg))
-    cfg.MTL.SELECT_BY = "accuracy/class_b"
+    cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON = "accuracy/class_b", "test"
     assert "there are accuracy/class_a, accuracy/harmonic_mean" in refusal(cfg)
 
 

@@ -96,7 +96,8 @@ def test_a_run_gives_each_its_group_of_metrics_and_its_panel(cfg, sets):
     cfg.DATASETS.TEST = ("several",)
     file = sets.root / "config.yaml"
     file.write_text(cfg.dump())
-    options = ["MTL.TASK_OPTIONS.semantic/lane.CONVS_DIM", "8", "MTL.SELECT_BY", "sem_seg_lane/mIoU"]
+    options = ["MTL.TASK_OPTIONS.semantic/lane.CONVS_DIM", "8"]
+    options += ["MTL.SELECT_BY", "sem_seg_lane/mIoU", "MTL.SELECT_ON", "test"]
     results = train_net.main(train_net.parse(["--config-file", str(file), *options, "TEST.EVAL_PERIOD", "1"]))
     groups = {"bbox", "sem_seg", "sem_seg_lane"}
     assert groups <= set(results)
