@@ -51,6 +51,9 @@ class MappedRecords(Dataset):
         self._records = DatasetFromList(records, copy=False) if isinstance(records, list) else records
         self._mapper = mapper
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
         position, index = place
         return self._mapper(self._records[index], position)
