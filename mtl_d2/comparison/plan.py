@@ -60,7 +60,8 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
     started = [entry for entry in comparison.entries if not entry.folders]
     for entry in started:
         try:
-            configs[entry.name] = cfg = _config(comparison, entry, extra)
+            configs[entry.name] = cfg = entry_config(comparison, entry, extra)
+            check_mtl_config(cfg)
             lines = _once(checked, cfg)
         except ConfigError as error:
             lines = [line.removeprefix("  - ") for line in str(error).splitlines() if not line.endswith("mistakes:")]
@@ -75,13 +76,17 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
     return [_run(comparison, entry, seed, configs[entry.name]) for seed in comparison.seeds for entry in started]
 
 
-def _config(comparison: Comparison, entry: Entry, extra: Sequence[str]) -> CfgNode:
+def entry_config(comparison: Comparison, entry: Entry, extra: Sequence[str] = ()) -> CfgNode:
+    """The whole config of an entry's runs, but for seed and folder; it is not checked yet.
+
+    Raises:
+        ConfigError: it has keys or values that a config cannot have.
+    """
     cfg = get_cfg()
     add_mtl_config(cfg)
     common = [text for key, value in comparison.overrides for text in (key, word(value))]
     changed = [text for key, value in entry.overrides for text in (key, word(value))]
     merge_config(cfg, str(comparison.base), [*common, *extra, *changed])
-    check_mtl_config(cfg)
     return cfg
 
 

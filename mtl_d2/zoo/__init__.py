@@ -1,0 +1,1 @@
+"""The page of trained models: what finished runs came to, and how to make them again."""
