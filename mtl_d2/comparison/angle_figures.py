@@ -18,7 +18,7 @@ from mtl_d2.comparison.paper_figure import (
     style,
     tasks_of,
 )
-from mtl_d2.report.charts import COLORS
+from mtl_d2.report.palette_of_curves import COLORS
 from mtl_d2.report.run import Run
 from mtl_d2.report.series import Floats, Series, running_average, thinned
 

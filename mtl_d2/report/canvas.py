@@ -46,12 +46,14 @@ class Canvas:
         score_threshold: objects with a lower score, in [0, 1], are not drawn.
         spans: by task, the numbers that its colours span. The first map that is drawn of it says them, for all
             canvases that share the dict.
+        keys: by task, what the colours of its panel mean, as ``mtl_d2.report.color_keys`` has it.
     """
 
     image: Image
     palette: Palette
     score_threshold: float = 0.0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     _objects: tuple[Any, Any] | None = None
     _maps: list[tuple[str, ClassMap]] = field(default_factory=list)
     _panels: list[tuple[str, Image]] = field(default_factory=list)

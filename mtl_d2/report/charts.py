@@ -1,4 +1,7 @@
-"""Charts of the page: matplotlib draws them, as SVG elements whose colours follow the page's light or dark mode."""
+"""Charts of the page: matplotlib draws them, as SVG elements whose colours follow the page's light or dark mode.
+
+Beside a drawing of curves stand their values, of which `charts.js` draws it anew when a reader zooms or hides one.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from mtl_d2.report.chart_values import curve_values
+from mtl_d2.report.palette_of_curves import COLORS, dashes
 from mtl_d2.report.series import Floats, Series, running_average, thinned
 
 WIDTH, HEIGHT = 400, 230  # of the drawing; the page scales it
@@ -24,7 +29,6 @@ UPDATE = "update"  # label of an axis of whole numbers
 FEW = 60  # fewer points than these are drawn larger
 MAX_POINTS, MAX_VERTICES = 400, 240
 STEPS = [1, 2, 5, 10]  # between ticks, times a power of ten
-COLORS = ("#1f6fc4", "#d9661f", "#2a9263", "#b0479a", "#8a6d1b", "#c2363f", "#3a8fa8", "#6b6f7a")
 TEXT, RULE = "#5d6878", "#dfe3e9"
 # What the page's style sheet calls these colours, and gives others in dark mode.
 VARIABLES = {TEXT: "--soft", RULE: "--rule", **{color: f"--c{i}" for i, color in enumerate(COLORS)}}
@@ -32,7 +36,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text that can be found and copied, in the page's font
     "path.simplify": False,  # would drop lines of no length, which are dots
     "text.usetex": False, "figure.autolayout": False, "figure.constrained_layout.use": False,  # whatever the user has
-    "font.size": 12, "lines.linewidth": 2.0, "lines.solid_capstyle": "round",
+    "font.size": 12, "lines.linewidth": 2.0, "lines.solid_capstyle": "round", "lines.scale_dashes": False,
     "axes.prop_cycle": cycler(color=COLORS),  # C0, C1, ...
     "axes.edgecolor": TEXT, "axes.labelcolor": TEXT,
     "axes.facecolor": "none", "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
@@ -64,7 +68,8 @@ def plot(
     """Series over the updates, as an SVG element.
 
     Args:
-        series: one for each colour; beyond those of `COLORS` they start over, dashed. An empty one is not drawn.
+        series: one for each colour; beyond those of `COLORS` they start over, in other dashes; an empty
+            one is not drawn.
         title: what a screen reader says.
         style: `smooth` (light points and a line for their running average), `line`, or `marks` (a line with dots).
         errors: for each series the half heights (K,) of a band around it, at most `MAX_VERTICES`, or None.
@@ -96,7 +101,8 @@ def plot(
                 axes, x, np.clip(y, *axes.get_ylim()), size=size, color=f"C{i}", alpha=alpha, zorder=1.5, gid="points"
             )
 
-    return _svg(draw, title, UPDATE)
+    values = curve_values(series, errors, style=style, zero=zero, floor=floor)
+    return _svg(draw, title, UPDATE, f' data-curves="{escape(values)}"')
 
 
 def histogram(
@@ -145,8 +151,8 @@ def _set_limits(axes: Axes, zero: bool, floor: float | None) -> None:
     axes.set_ylim(bottom if floor is None else min(floor, axes.dataLim.y0), top)
 
 
-def _svg(draw: Callable[[Axes], None], title: str, x_label: str) -> str:
-    """What ``draw`` draws, as an SVG element; the same for the same input."""
+def _svg(draw: Callable[[Axes], None], title: str, x_label: str, attributes: str = "") -> str:
+    """What ``draw`` draws, as an SVG element with more attributes; the same for the same input."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": title}):
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), frameon=False)  # an SVG has 72 units an inch
         axes = figure.add_subplot()
@@ -164,7 +170,7 @@ def _svg(draw: Callable[[Axes], None], title: str, x_label: str) -> str:
     svg = re.sub(r'(?<= [dxy]=")[^"]*', lambda numbers: _short(numbers[0]), svg)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda color: f"var({VARIABLES[color[0]]})", svg)
     name = escape(title)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}"><title>{name}</title>{svg}'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}"{attributes}><title>{name}</title>{svg}'
 
 
 def _dots(axes: Axes, x: Floats, y: Floats, *, size: float, **look: Any) -> None:
@@ -177,11 +183,6 @@ def _broken(x: Floats, y: Floats, gaps: Floats) -> tuple[Floats, Floats]:
     """A line's vertices, with one that is NaN wherever there is a gap between two."""
     places = np.unique(np.searchsorted(x, gaps))
     return np.insert(x, places, np.nan), np.insert(y, places, np.nan)
-
-
-def dashes(index: int) -> str:
-    """Of the line of a colour that starts over."""
-    return "-" if index < len(COLORS) else "--"
 
 
 def _short(numbers: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl_d2.report.charts import COLORS, angle_histogram, histogram, plot
+from mtl_d2.report.charts import angle_histogram, histogram, plot
 from mtl_d2.report.markup import Section, figure, grid, group_title, missing, paragraph
+from mtl_d2.report.palette_of_curves import COLORS
 from mtl_d2.report.run import Run
 from mtl_d2.report.scalar_names import EPOCHS, IN_SAMPLES, IN_UPDATES
 from mtl_d2.report.series import Floats, Series

@@ -16,6 +16,10 @@ COLORS = "viridis"  # even steps for the eye, also without colour; near is brigh
 SPREAD = (2, 98)  # percentiles of the labelled depths that the colours span
 EMPTY = 0  # grey of pixels without a label
 NORMALS_CAPTION = "red: to the right, green: down, blue: away from us"
+NORMALS_COLORS = {
+    "to the right": "#ff8080", "to the left": "#008080", "down": "#80ff80", "up": "#800080",
+    "away from us": "#8080ff", "towards us": "#808000",
+}  # fmt: skip
 
 
 def depth_range(depth: Array) -> tuple[float, float]:

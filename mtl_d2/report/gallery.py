@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from mtl_d2.report.color_keys import color_keys, colors_in_words
 from mtl_d2.report.file_names import PICTURE_FOLDER
 from mtl_d2.report.markup import Section, folded, missing, paragraph
 from mtl_d2.report.run import Run
 
 BUDGET = 2_000_000  # bytes of JPEG in a report; base64 makes a third more of them
 SHOWN = 3  # pairs of each data set that are not folded away
-COLOR = re.compile(r"^#[0-9a-f]{6}$")
 KINDS = ("prediction", "truth")
 
 
 def picture_section(run: Run) -> Section:
     """Pairs of pictures, embedded, as many of each data set as the budget allows."""
-    entries = [e for e in _list(run.pictures.get("pictures")) if isinstance(e, dict)]
+    entries = [e for e in entries_of(run.pictures.get("pictures")) if isinstance(e, dict)]
     if not entries:
         return Section("pictures", "Predictions beside ground truth", missing(_why_none(run)) + _failed(run))
     shown: list[str] = []
@@ -30,8 +29,8 @@ def picture_section(run: Run) -> Section:
     lost: list[str] = []
     embedded: list[dict[str, Any]] = []
     left = BUDGET
-    for turn, entry in _taking_turns(entries):
-        files = {kind: jpeg for kind in KINDS if (jpeg := _jpeg(run.folder, entry.get(kind))) is not None}
+    for turn, entry in taking_turns(entries):
+        files = {kind: jpeg for kind in KINDS if (jpeg := read_jpeg(run.folder, entry.get(kind))) is not None}
         if len(files) < len(KINDS):
             lost.append(str(entry.get("prediction", "?")))
             continue
@@ -40,7 +39,7 @@ def picture_section(run: Run) -> Section:
             break
         embedded.append(entry)
         (shown if turn < SHOWN else more).append(_pair(entry, files))
-    body = _introduction(run) + _legend(run, embedded) + "".join(shown)
+    body = _introduction(run) + class_legend(run, embedded) + "".join(shown)
     if more:
         body += folded(f"{len(more)} more images", "".join(more))
     if lost:
@@ -64,7 +63,7 @@ def _why_none(run: Run) -> str:
 def _failed(run: Run) -> str:
     """A line for each reason why pictures could not be drawn, with their names."""
     images: dict[tuple[str, str], list[str]] = {}
-    for entry in _list(run.pictures.get("failed")):
+    for entry in entries_of(run.pictures.get("failed")):
         if isinstance(entry, dict):
             key = str(entry.get("dataset")), str(entry.get("reason"))
             images.setdefault(key, []).append(str(entry.get("image")))
@@ -73,7 +72,7 @@ def _failed(run: Run) -> str:
     )
 
 
-def _taking_turns(entries: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+def taking_turns(entries: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """The first of every data set, then the second of every data set, and so on, each with its turn from 0."""
     seen: Counter[str] = Counter()
     turns = []
@@ -84,7 +83,7 @@ def _taking_turns(entries: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str
     return sorted(turns, key=lambda pair: pair[0])
 
 
-def _jpeg(folder: Path, name: Any) -> bytes | None:
+def read_jpeg(folder: Path, name: Any) -> bytes | None:
     """Bytes of a picture in the run's picture folder; None if it is not there."""
     if not isinstance(name, str) or Path(name).name != name:
         return None
@@ -102,37 +101,50 @@ def _introduction(run: Run) -> str:
     return paragraph(text + "Regions in plain image colours have no label.")
 
 
-def _legend(run: Run, embedded: Sequence[Mapping[str, Any]]) -> str:
+def class_legend(run: Run, embedded: Sequence[Mapping[str, Any]]) -> str:
     """The classes that the pictures of this page show, each once."""
     colors = run.pictures.get("colors")
-    seen = {str(name) for entry in embedded for name in _list(entry.get("classes"))}
-    keys = "".join(
-        f'<span><i style="background:{escape(str(color))}"></i>{escape(str(name))}</span>'
-        for name, color in (colors.items() if isinstance(colors, Mapping) else ())
-        if str(name) in seen and COLOR.match(str(color))
-    )
-    return f'<div class="legend">{keys}</div>' if keys else ""
+    seen = {str(name) for entry in embedded for name in entries_of(entry.get("classes"))}
+    given = colors.items() if isinstance(colors, Mapping) else ()
+    return colors_in_words({name: color for name, color in given if str(name) in seen})
 
 
 def _pair(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-    image, dataset = escape(str(entry.get("image", ""))), escape(str(entry.get("dataset", "")))
-    labels = " and ".join(map(str, _list(entry.get("labels")))) or "none in this data set"
+    image, dataset = str(entry.get("image", "")), str(entry.get("dataset", ""))
+    labels = " and ".join(map(str, entries_of(entry.get("labels")))) or "none in this data set"
     captions = {"prediction": "prediction", "truth": f"ground truth: {labels}"}
-    shown = "".join(
-        f'<figure><img alt="{escape(captions[kind])}, {image}" src="data:image/jpeg;base64,'
-        f'{base64.b64encode(files[kind]).decode("ascii")}"><figcaption>{escape(captions[kind])}</figcaption></figure>'
-        for kind in KINDS
-    )
+    shown = pictures({captions[kind]: files[kind] for kind in KINDS}, image)
     left_out = entry.get("left_out")
     given = left_out if isinstance(left_out, Mapping) else {}
     notes = [
-        f"Not drawn of the {captions[kind]}: {', '.join(map(str, _list(given[kind])))}."
+        f"Not drawn of the {captions[kind]}: {', '.join(map(str, entries_of(given[kind])))}."
         for kind in KINDS
         if kind in given
     ]
     below = missing(" ".join(notes)) if notes else ""
-    return f'<div class="pair"><h3>{image} <small>{dataset}</small></h3><div class="grid">{shown}</div>{below}</div>'
+    keys = color_keys(entry.get("keys"))
+    heading = image_heading(image, dataset)
+    return f'<div class="pair">{heading}<div class="grid">{shown}</div>{keys}{below}</div>'
 
 
-def _list(value: Any) -> list[Any]:
+def image_heading(image: str, dataset: str) -> str:
+    """Above the pictures of an image; both names are text."""
+    return f"<h3>{escape(image)} <small>{escape(dataset)}</small></h3>"
+
+
+def pictures(jpegs: Mapping[str, bytes], image: str) -> str:
+    """Pictures of one image beside each other, which a click enlarges, each above its caption; both names are text."""
+    return "".join(_picture(escape(caption), jpeg, escape(image)) for caption, jpeg in jpegs.items())
+
+
+def _picture(caption: str, jpeg: bytes, image: str) -> str:
+    source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+    return (
+        f'<figure><label class="chart"><input type="checkbox" aria-label="enlarge {caption}, {image}">'
+        f'<img alt="{caption}, {image}" src="{source}"></label><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def entries_of(value: Any) -> list[Any]:
+    """A list as it is, and nothing in the place of anything else that a file may hold."""
     return value if isinstance(value, list) else []

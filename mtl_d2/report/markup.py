@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 
 from mtl_d2.evaluation.variants import as_plain, variant_of
-from mtl_d2.report.charts import COLORS
+from mtl_d2.report.palette_of_curves import COLORS, dash_lengths
 
 GROUP_TITLES = {"bbox": "boxes", "segm": "masks", "sem_seg": "segmentation"}
 
@@ -47,15 +47,19 @@ def figure(title: str, chart: str, caption: str = "", legend: Iterable[str] = ()
         caption: text, one plain sentence that says how to read it; empty where its group has one.
         legend: names in the order of the colours; none for a figure whose title says it.
     """
-    names = "".join(
-        f'<span><i{" class=dashed" if i >= len(COLORS) else ""} style="--c:var(--c{i % len(COLORS)})"></i>'
-        f"{escape(name)}</span>"
-        for i, name in enumerate(legend)
-    )
+    names = "".join(f"<span>{_line(i)}{escape(name)}</span>" for i, name in enumerate(legend))
     keys = f'<div class="legend">{names}</div>' if names else ""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     enlarge = f'<input type="checkbox" aria-label="enlarge {escape(title)}">'
     return f'<figure><h3>{escape(title)}</h3><label class="chart">{enlarge}{chart}</label>{keys}{below}</figure>'
+
+
+def _line(index: int) -> str:
+    """A piece of the curve with this place."""
+    lengths = " ".join(f"{length:g}" for length in dash_lengths(index))
+    dashes = f' stroke-dasharray="{lengths}"' if lengths else ""
+    stroke = f'stroke="var(--c{index % len(COLORS)})" stroke-width="3"{dashes}'
+    return f'<svg viewBox="0 0 24 4" aria-hidden="true"><path d="M0 2H24" {stroke}/></svg>'
 
 
 def grid(figures: Iterable[str]) -> str:

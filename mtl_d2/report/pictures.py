@@ -121,19 +121,21 @@ class _Artist:
         """Writes both pictures of an image; returns what the index says of them."""
         image = image_of(record)
         output = self.model([record if "image" in record else sample])[0]
-        predicted, true = (Canvas(image, self.palette, self.score_threshold) for _ in range(2))
+        spans: dict[str, tuple[float, float]] = {}  # of both, and the truth says them
+        predicted, true = (Canvas(image, self.palette, self.score_threshold, spans) for _ in range(2))
         labels = [kind for kind in self.kinds if kind.record_key in record]
+        for kind in labels:
+            kind.draw_truth(true, record, self._metadata(kind, name))
         for kind in self.kinds:
             if kind.sample_key in output:
                 kind.draw_prediction(predicted, output[kind.sample_key], self._metadata(kind))
-        for kind in labels:
-            kind.draw_truth(true, record, self._metadata(kind, name))
         pictures = {"prediction": predicted.picture(), "truth": true.picture()}
         for what, picture in pictures.items():
             _write_jpeg(self.folder / f"{stem}_{what}.jpg", picture.pixels)
         return {
             **{what: f"{stem}_{what}.jpg" for what in pictures},
             "labels": [kind.task for kind in labels],
+            "keys": {**true.keys, **predicted.keys},
             "classes": self.palette.in_order(frozenset().union(*(p.classes for p in pictures.values()))),
             "left_out": {what: list(picture.left_out) for what, picture in pictures.items() if picture.left_out},
         }

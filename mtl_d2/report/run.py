@@ -18,6 +18,7 @@ from mtl_d2.report.series import Series, is_number, read_series
 from mtl_d2.results_file import DEFINITIONS, NOTES, own_row, parameters_of, rows_of
 from mtl_d2.tasks.registry import kind_of_group
 
+NO_PICTURES = "there are no pictures"
 Groups = dict[str, dict[str, float]]  # {group: {metric: value}}; NaN where the evaluator gave no number
 Results = dict[str, Groups]  # {row: groups}, e.g. {"mclgs + mean": {"bbox": {"AP": 25.1}}}
 
@@ -121,7 +122,7 @@ def read_run(folder: Path) -> Run:
     results_text = _text(folder / RESULTS, "", [])  # many runs have no rows to compare: not worth a warning
     results = _parsed(results_text, RESULTS, json.loads, problems)
     index = f"{PICTURE_FOLDER}/{PICTURE_INDEX}"
-    pictures_text = _text(folder / index, "there are no pictures", problems)
+    pictures_text = _text(folder / index, NO_PICTURES, problems)
     pictures = _parsed(pictures_text, index, json.loads, problems)
     rows = {row: dict(_groups(tree, "")) for row, tree in rows_of(results).items()}
     return Run(

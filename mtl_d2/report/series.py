@@ -14,6 +14,7 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 
 BEYOND = 1e30  # a diverged run's values of this size and above are as good as infinite, and break axes
+CUT = "metrics.json: the last line is cut, as after a kill; it was left out."
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _finite(name: str, history: Sequence[tuple[float, float]]) -> Series:
 def _problems(bad: Sequence[int], count: int, series: Iterable[Series]) -> list[str]:
     problems = []
     if bad and bad[-1] == count:
-        problems.append("metrics.json: the last line is cut, as after a kill; it was left out.")
+        problems.append(CUT)
         bad = bad[:-1]
     if bad:
         problems.append(

@@ -57,16 +57,23 @@ def metrics_section(run: Run) -> Section:
     told = listed([*remarks(run), *undefined(run.own_results)], warning=True) + listed(choices(run), warning=False)
     if not rows:
         return Section("metrics", "Metrics", missing(why_nothing(run)) + told)
-    columns = _columns(rows.values(), per_class=False)
-    cells = pd.DataFrame([_cells(rows, *column, marked=True) for column in columns], columns=list(rows))
-    shown = table(cells.set_axis([_heading(*column) for column in columns]).T)
+    groups: dict[str, list[str]] = {}
+    for group, metric in metric_columns(rows.values(), per_class=False):
+        groups.setdefault(group, []).append(metric)
+    shown = f'<div class="tables">{"".join(group_table(rows, *item) for item in groups.items())}</div>'
     body = shown + told
-    note = "AP, IoU and accuracies are percentages; a dash means that a row has no such figure"
+    note = "AP, IoU and accuracies are percentages; a dash means that there is no such figure"
     if "<b>" in shown:
-        note += ", bold is the best of its column"
+        note += ", bold is the best of its line"
     definitions = [f"{group_title(group)}: {words}" for group, words in run.definitions.items()]
     body += paragraph(f"{note}.") + listed(definitions, warning=False)
-    return Section("metrics", "Metrics", body + _class_tables(rows) + metric_curves(run))
+    return Section("metrics", "Metrics", body + class_tables(rows) + metric_curves(run))
+
+
+def group_table(rows: Results, group: str, metrics: Sequence[str]) -> str:
+    """A line for each metric of a group, a column for each row to compare: narrow, however many metrics there are."""
+    cells = [_cells(rows, group, metric, marked=True) for metric in metrics]
+    return table(pd.DataFrame(cells, index=list(metrics), columns=list(rows)), corner=group_title(group))
 
 
 def _joined(value: object) -> str:
@@ -78,11 +85,11 @@ def _headlines(row: Groups) -> list[tuple[str, str]]:
     for group, metrics in row.items():
         wanted = [m for m in ("AP", "AP50", "mIoU") if m in metrics]
         for metric in wanted or [m for m in metrics if not PER_CLASS.match(m)][:HEADLINES]:
-            headlines.append((_heading(group, metric), _texts(group, metric, [metrics[metric]])[0]))
+            headlines.append((metric_title(group, metric), metric_texts(group, metric, [metrics[metric]])[0]))
     return headlines
 
 
-def _columns(rows: Iterable[Groups], *, per_class: bool) -> list[tuple[str, str]]:
+def metric_columns(rows: Iterable[Groups], *, per_class: bool) -> list[tuple[str, str]]:
     """(group, metric) pairs, group by group, in the order of their first appearance."""
     groups: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -95,7 +102,7 @@ def _cells(rows: Results, group: str, metric: str, *, marked: bool = False) -> l
     """One metric of all rows; a dash where a row lacks it. The best is bold, as far as the digits shown tell."""
     given = [row.get(group, {}).get(metric) for row in rows.values()]
     values = [math.nan if value is None else value for value in given]
-    texts = _texts(group, metric, values)
+    texts = metric_texts(group, metric, values)
     higher = higher_is_better(f"{group}/{metric}")
     tops = best(texts, values, higher) if marked and higher is not None else [False for _ in texts]
     return [
@@ -104,15 +111,16 @@ def _cells(rows: Results, group: str, metric: str, *, marked: bool = False) -> l
     ]
 
 
-def _texts(group: str, metric: str, values: Sequence[float]) -> list[str]:
+def metric_texts(group: str, metric: str, values: Sequence[float]) -> list[str]:
+    """Values of a metric at one precision."""
     precision = metric_precision(f"{group}/{metric}", values, DECIMALS)
     return [precision(value) for value in values]
 
 
-def _class_tables(rows: Results) -> str:
+def class_tables(rows: Results) -> str:
     """One folded table for each metric of classes: a line a class, a column a row of the comparison."""
     tables: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for group, metric in _columns(rows.values(), per_class=True):
+    for group, metric in metric_columns(rows.values(), per_class=True):
         match = PER_CLASS.match(metric)
         if match:
             tables.setdefault((group, match[1]), []).append((match[2], metric))
@@ -120,11 +128,12 @@ def _class_tables(rows: Results) -> str:
     for (group, kind), members in tables.items():
         cells = [_cells(rows, group, metric) for _, metric in members]
         classes = pd.DataFrame(cells, index=[label for label, _ in members], columns=list(rows))
-        parts.append(folded(f"{_heading(group, kind)} of each class", table(classes)))
+        parts.append(folded(f"{metric_title(group, kind)} of each class", table(classes)))
     if any(f"<td>{UNDEFINED}</td>" in part for part in parts):
         parts.append(paragraph("nan in the tables of classes: the test set does not have the class."))
     return "".join(parts)
 
 
-def _heading(group: str, metric: str) -> str:
+def metric_title(group: str, metric: str) -> str:
+    """In words, as text."""
     return f"{group_title(group)} {metric}"

@@ -138,5 +138,7 @@ class Depth(DenseTask):
         from mtl_d2.report.dense_pictures import depth_caption, depth_picture, depth_range  # brings Matplotlib
 
         span = canvas.spans.setdefault(self.task, depth_range(depth))
-        caption = depth_caption(depth, span, metadata.get(self.maps.unit, METRES))
+        unit = str(metadata.get(self.maps.unit, METRES))
+        caption = depth_caption(depth, span, unit)
+        canvas.keys[self.task] = {"span": span, "unit": unit}
         canvas.add_panel(f"{self.task}: {caption}", depth_picture(depth, span))

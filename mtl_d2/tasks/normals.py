@@ -83,6 +83,7 @@ class Normals(DenseTask):
         self._draw(canvas, result.vectors)
 
     def _draw(self, canvas: Canvas, normals: Any) -> None:
-        from mtl_d2.report.dense_pictures import NORMALS_CAPTION, normals_picture  # brings Matplotlib
+        from mtl_d2.report.dense_pictures import NORMALS_CAPTION, NORMALS_COLORS, normals_picture  # Matplotlib
 
+        canvas.keys[self.task] = {"colors": NORMALS_COLORS}
         canvas.add_panel(f"{self.task}: {NORMALS_CAPTION}", normals_picture(normals))
