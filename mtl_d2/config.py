@@ -185,6 +185,10 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {config_file} cannot be read: {error}{_near_file(config_file)}") from error
+    except TypeError:  # detectron2's, of an empty file
+        given = None
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"config file {config_file} is empty, or has no KEY: VALUE lines: name another")
     _import_own_modules(cfg, given, pairs)
     known = dict(leaves(cfg))
     keys = [*(key for key, _ in leaves(given) if not is_earlier(key)), *pairs]

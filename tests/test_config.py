@@ -95,6 +95,13 @@ def test_config_file_that_is_not_there_is_told():
         merged("bdd100k_mclg.yaml")
 
 
+@pytest.mark.parametrize("text", ["", "- TASKS", "TASKS"])
+def test_a_file_without_keys_and_values_is_no_config(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml is empty, or has no KEY: VALUE"):
+        merged(tmp_path / "config.yaml")
+
+
 def test_mistyped_key_in_a_file_is_told_with_its_name(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("MTL:\n  GRADIENT:\n    AGREGATOR: mean\nSOLVER:\n  BASELR: 0.1\n")

@@ -11,9 +11,13 @@ docs/examples/run_onnx.py runs it with onnxruntime, NumPy and OpenCV alone.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported, for seconds, ends it without more
 
 from mtl_d2.config import ConfigError
 from mtl_d2.data import DataError
@@ -75,7 +79,11 @@ def said(agreement: Agreement, detects: bool) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(parse())
     except EXPECTED as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        sys.exit(130)

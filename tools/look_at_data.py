@@ -10,9 +10,13 @@ status is 1 where a training would not begin with these data, 0 otherwise.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported, for seconds, ends it without more
 
 from detectron2.config import get_cfg
 
@@ -91,6 +95,7 @@ def tell(findings: Findings) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     args = parse()
     try:
         sys.exit(main(args))

@@ -13,6 +13,7 @@ The exit status is 0 if all of the input was predicted, 1 if some of it could no
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what goes wrong with a video is said in a line of our own
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported, for seconds, ends it without more
 
 from mtl_d2.config import ConfigError
 from mtl_d2.data.errors import DataError
@@ -79,8 +82,8 @@ def check(args: argparse.Namespace) -> None:
             raise PredictionError(f"--{name} must be at least 1, got {value}")
     if not 0 <= args.score_threshold <= 1:
         raise PredictionError(f"--score-threshold must be in [0, 1], got {args.score_threshold}")
-    if not args.depth_factor > 0:
-        raise PredictionError(f"--depth-factor must be > 0, got {args.depth_factor}")
+    if not 0 < args.depth_factor < math.inf:
+        raise PredictionError(f"--depth-factor must be > 0 and finite, got {args.depth_factor}")
     if args.output.exists() and not args.output.is_dir():
         raise PredictionError(f"--output {args.output} is a file: name a folder")
     if (args.output / MANIFEST).is_file() and not args.overwrite:
@@ -153,7 +156,7 @@ def report(args: argparse.Namespace, source: Source, output: OutputFolder, count
     if counts.stopped:
         print("stopped; what was predicted so far is there", file=sys.stderr)
         return 130
-    return 1 if failed else 0
+    return (1 if counts.frames else 2) if failed else 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,10 @@ class Network:
     def __init__(self, path):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of many kinds
+            raise SystemExit(f"error: {path} is no network that onnxruntime can run: {error}") from None
         said = self.session.get_modelmeta().custom_metadata_map.get("mtl_d2")
         if said is None:
             raise SystemExit(f"error: {path} was not written by tools/export.py: it does not say what its outputs are")

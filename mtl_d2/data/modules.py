@@ -22,7 +22,10 @@ def import_modules(cfg: CfgNode) -> None:
     for name in cfg.MTL.DATA.MODULES:
         path = Path(name).resolve()
         if not path.is_file():
-            raise DataError(f"MTL.DATA.MODULES names {name!r}: no such file ({path}): correct the path")
+            raise DataError(
+                f"MTL.DATA.MODULES names {name!r}: no such file ({path}): correct the path, or call the command from "
+                "the folder that it counts from, where the training was called"
+            )
         _execute(name, path)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def write_exported_program(source: Source, path: Path) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Torch logs the whole graph where it cannot follow it."""
+    """Torch logs and prints the whole graph where it cannot follow it."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     finally:
         logging.disable(before)
 

@@ -37,7 +37,10 @@ def as_rgb(image: Any, channels: str = "RGB") -> Image:
     if isinstance(image, str | Path):
         return read_image(str(image))
     if hasattr(image, "convert"):  # Pillow's
-        return np.asarray(image.convert("RGB"))
+        if not str(image.mode).startswith(("I", "F")):
+            return np.asarray(image.convert("RGB"))
+        image = np.asarray(image)  # of which Pillow would make white
+        image = image.astype(image.dtype.newbyteorder("="))
     pixels = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + FULL_RANGE // 2) // FULL_RANGE).astype(np.uint8)

@@ -104,7 +104,8 @@ class OutputFolder:
         picture = self.artist.draw(image, prediction) if PICTURES in self.formats else None
         if picture is not None and self.video is None:
             path = self.folder / FOLDER / f"{frame.name}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
             _write_picture(path, picture)
             picture = None
         return Drawn(frame, prediction, picture, objects)

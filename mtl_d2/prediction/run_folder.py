@@ -80,7 +80,8 @@ def find_weights(run: str | Path, weights: str | Path | None = None, selected: b
     if weights is None:
         raise PredictionError(f"{folder} does not say which of its weights are its own: name one: {', '.join(there)}")
     why = ", which a run with MTL.SELECT_BY writes" if str(weights) == BEST else ""
-    raise PredictionError(f"--weights {weights}: {given} is not there{why}; {folder} has {', '.join(there)}")
+    what = "is a folder" if (folder / given).is_dir() or Path(given).is_dir() else "is not there"
+    raise PredictionError(f"--weights {weights}: {given} {what}{why}; {folder} has {', '.join(there)}")
 
 
 def _newest(folder: Path) -> str:

@@ -46,7 +46,8 @@ class Place:
         """A file of the task's folder, or of one beside it."""
         folder = self.task.replace("/", "_") + (f"_{of}" if of else "")
         path = self.folder / folder / f"{self.name}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
 

@@ -28,7 +28,9 @@ def open_source(given: Sequence[str], output: Path) -> Source:
     Raises:
         PredictionError: there is nothing to predict on, or what is written would be read by the next run.
     """
-    videos = [word for word in given if Path(word).suffix.lower() in VIDEOS and not glob.has_magic(word)]
+    if not all(given):
+        raise PredictionError("--input: one of its words is empty: name an image, a folder, a video or a camera")
+    videos = [word for word in given if _is_video(word)]
     cameras = [word for word in given if word.isdigit() and not Path(word).exists()]
     if (videos or cameras) and len(given) > 1:
         raise PredictionError(f"--input: give {(videos or cameras)[0]} alone; a video or a camera is a run of its own")
@@ -44,6 +46,11 @@ def open_source(given: Sequence[str], output: Path) -> Source:
     return ImageFiles(list(found), _distinct(found.values()))
 
 
+def _is_video(word: str) -> bool:
+    path = Path(word)
+    return path.suffix.lower() in VIDEOS and not path.is_dir() and (path.exists() or not glob.has_magic(word))
+
+
 def _images(word: str, output: Path) -> list[tuple[Path, str]]:
     """The images that a word names, with names; those of a folder have its inner folders in them."""
     path = Path(word)
@@ -51,7 +58,7 @@ def _images(word: str, output: Path) -> list[tuple[Path, str]]:
         return _in_folder(path, output)
     if glob.has_magic(word) and not path.exists():
         files = [Path(one) for one in sorted(glob.glob(word, recursive=True))]
-        files = [one for one in files if one.suffix.lower() in IMAGES and not _predicted(one)]
+        files = [one for one in files if one.suffix.lower() in IMAGES and not one.is_dir() and not _predicted(one)]
         if not files:
             raise PredictionError(f"--input {word}: the pattern matches no image ({_kinds()}): correct it")
         for one in files:
@@ -68,9 +75,13 @@ def _in_folder(folder: Path, output: Path) -> list[tuple[Path, str]]:
     _require_outside(folder, output, str(folder))
     files: list[Path] = []
     others: list[str] = []
-    for place, folders, names in os.walk(folder):
+    seen = {os.path.realpath(folder)}  # links that lead back are not followed
+    for place, folders, names in os.walk(folder, followlinks=True):
         # Pictures that an earlier run has drawn are no input of this one.
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and not _is_output(Path(place, one)))
+        inner = sorted(one for one in folders if not one.startswith(".") and not _is_output(Path(place, one)))
+        real = {one: os.path.realpath(Path(place, one)) for one in inner}
+        folders[:] = [one for one in inner if real[one] not in seen]
+        seen.update(real.values())
         for name in sorted(names):
             if Path(name).suffix.lower() in IMAGES and not name.startswith("."):
                 files.append(Path(place, name))

@@ -37,10 +37,11 @@ def test_torch_export_has_networks_that_classify(tmp_path):
     assert agreement.images >= 4
 
 
-def test_torch_export_says_why_it_has_no_detectors(tmp_path):
+def test_torch_export_says_why_it_has_no_detectors(tmp_path, capsys):
     with pytest.raises(ExportError, match=r"^not by torch\.export, which needs the sizes .* beforehand: .+"):
         export(untrained("MultiTaskFCOS"), Wish(tmp_path / "network.pt2"))
     assert list(tmp_path.iterdir()) == []
+    assert "def forward" not in "".join(capsys.readouterr())
 
 
 OBJECTS = {

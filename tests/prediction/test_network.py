@@ -100,6 +100,15 @@ def test_what_is_no_image_is_refused_with_advice(given, said):
         as_rgb(given)
 
 
+def test_pillows_deep_images_are_those_of_their_files(tmp_path):
+    levels = np.array([[0, 257, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), levels)
+    np.testing.assert_array_equal(as_rgb(Image.open(tmp_path / "deep.png"))[..., 0], [[0, 1, 255]])
+    np.testing.assert_array_equal(as_rgb(Image.fromarray(levels.astype(">u2")))[..., 0], [[0, 1, 255]])
+    with pytest.raises(PredictionError, match="float32"):
+        as_rgb(Image.fromarray(levels.astype(np.float32)))
+
+
 def test_an_unknown_order_of_channels_is_refused():
     with pytest.raises(PredictionError, match="'RGB' or 'BGR'"):
         as_rgb(np.zeros((4, 4, 3), np.uint8), "GBR")

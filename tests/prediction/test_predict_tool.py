@@ -12,6 +12,7 @@ import pytest
 
 from mtl_d2.data.dense_files import depth_encoding, read_depth
 from mtl_d2.engine.checkpoint import CheckpointError
+from mtl_d2.files import WriteError
 from mtl_d2.prediction import run_folder
 from mtl_d2.prediction.errors import PredictionError
 from mtl_d2.prediction.network import Network
@@ -85,6 +86,18 @@ def test_a_broken_image_among_good_ones_is_named_and_skipped(predict, folder, ca
     assert content["failed"][0]["file"].endswith("b.jpg")
 
 
+def test_the_exit_status_tells_nothing_from_a_part(predict, tmp_path):
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    assert predict(tmp_path / "b.jpg")[0] == 2
+
+
+def test_what_stands_in_the_way_of_a_file_is_said_in_a_line(predict, folder, tmp_path):
+    (tmp_path / "output" / "pictures").mkdir(parents=True)
+    (tmp_path / "output" / "pictures" / "inner").touch()
+    with pytest.raises(WriteError, match=r"inner.b\.jpg could not be written"):
+        predict(folder)
+
+
 def test_ctrl_c_leaves_a_playable_video_and_what_was_predicted(predict, clip, monkeypatch):
     calls = []
 
@@ -119,8 +132,9 @@ def test_earlier_predictions_are_written_over_only_if_asked(predict, folder):
         (("--batch", "0"), "--batch must be at least 1"),
         (("--score-threshold", "2"), r"in \[0, 1\]"),
         (("--depth-factor", "0"), "> 0"),
+        (("--depth-factor", "inf"), "finite"),
     ],
-    ids=["task", "batch", "threshold", "factor"],
+    ids=["task", "batch", "threshold", "factor", "endless factor"],
 )
 def test_wrong_options_are_said_in_a_line(predict, folder, words, said):
     with pytest.raises(PredictionError, match=said):

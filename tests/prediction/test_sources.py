@@ -86,3 +86,30 @@ def test_what_a_cut_video_lacks_is_said(tmp_path, image):
     assert 0 < len(frames) < 30
     if video.total == 30:  # as far as this build of OpenCV still finds the number
         assert f"{len(frames)} frames could be read" in video.mistakes()[0]
+
+
+def test_linked_folders_are_looked_into_once(folder, tmp_path, out):
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "all").symlink_to(folder)
+    (folder / "inner" / "back").symlink_to(folder)
+    assert [frame.name for frame in open_source([str(links)], out)] == ["all/a", "all/inner/b"]
+
+
+def test_a_folder_may_be_called_like_a_video_or_an_image(folder, tmp_path, out):
+    for name in ("day.mp4", "day.png"):
+        (tmp_path / name).symlink_to(folder)
+    assert [frame.name for frame in open_source([str(tmp_path / "day.mp4")], out)] == ["a", "inner/b"]
+    (folder / "c.png").mkdir()
+    assert [frame.name for frame in open_source([f"{folder}/*.png"], out)] == ["a"]
+
+
+def test_a_video_may_have_brackets_in_its_name(clip, out):
+    named = clip.rename(clip.with_name("clip[1].avi"))
+    assert len(list(open_source([str(named)], out))) == 5
+
+
+def test_an_empty_word_is_not_the_working_directory(folder, out, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(PredictionError, match="is empty"):
+        open_source([""], out)
