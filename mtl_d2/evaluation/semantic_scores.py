@@ -60,7 +60,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int, ign
     Returns:
         (C, C + 1) int64, truth by prediction; the last column counts predictions of no class.
     """
-    if truth.dtype == predicted.dtype == np.uint8:  # one pass over codes of 16 bits
+    if truth.dtype == predicted.dtype == np.uint8 and classes <= 256:  # one pass over codes of 16 bits
         codes = truth.astype(np.uint16) << 8 | predicted
         counts = np.bincount(codes.reshape(-1), minlength=1 << 16).reshape(256, 256)
         if ignored in range(256):

@@ -248,7 +248,7 @@ def test_two_processes_evaluate_as_one_does_and_both_know_what_is_wrong(data_set
 
 
 @pytest.mark.parametrize("ignored", [IGNORED, 2, -1])
-@pytest.mark.parametrize("classes", [1, 3, 255])
+@pytest.mark.parametrize("classes", [1, 3, 255, 300])
 def test_ids_of_eight_bits_are_counted_as_any_others(classes, ignored):
     rng = np.random.default_rng(classes)
     truth = rng.integers(classes, size=(9, 13)).astype(np.uint8)

@@ -50,6 +50,26 @@ def test_classes_at_the_map_have_the_size_of_the_stored_image():
     assert (asked[1]["sem_seg"] == full).float().mean() > 0.5
 
 
+@pytest.mark.parametrize("head", ["SemSegFPNEntropyHead", "SemSegMapHead"])
+def test_classes_of_a_head_with_a_forward_of_its_own_are_those_of_its_scores(head):
+    cfg = small_cfg(SEMANTIC)
+    cfg.MODEL.SEM_SEG_HEAD.NAME, cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = head, 32
+    model = small_model(cfg=cfg).eval()
+    plain = predictions(model, Wanted(None, frozenset({SEMANTIC})))
+    kind = type(model.sem_seg_head)
+
+    class Turned(kind):
+        def forward(self, features, targets=None):
+            scores, losses = super().forward(features, targets)
+            return -scores, losses
+
+    model.sem_seg_head.__class__ = Turned
+    expected = [output["sem_seg"].max(dim=0).indices for output in predictions(model)]
+    asked = predictions(model, Wanted(None, frozenset({SEMANTIC})))
+    assert all(torch.equal(output["sem_seg"].long(), ids) for output, ids in zip(asked, expected, strict=True))
+    assert not torch.equal(asked[0]["sem_seg"].long(), plain[0]["sem_seg"].long())
+
+
 def test_head_that_cannot_enlarge_single_classes_gives_ids_of_its_predictions(monkeypatch):
     model = small_model(SEMANTIC).eval()
     expected = [output["sem_seg"].max(dim=0).indices for output in predictions(model)]

@@ -16,7 +16,8 @@ class ClassMapHead(MapHead):
     """A ``MapHead`` that can say the class alone.
 
     With ``enlarged(output)``, which makes of (N, K, h, w) of any K channels of ``layers(features)`` what the layers
-    give in evaluation, it needs no scores of all classes at the size of the image for it.
+    give in evaluation, it needs no scores of all classes at the size of the image for it. Layers that derive from such
+    ones and have a ``forward`` of their own give what that gives, unless they have an ``enlarged`` of their own too.
     """
 
     def predict_ids(self, features: Features, images: Any, sizes: Sequence[Size], classes_at: str) -> list[Tensor]:
@@ -28,7 +29,7 @@ class ClassMapHead(MapHead):
             sizes: see ``TaskHead.predict``.
             classes_at: see ``Wanted``.
         """
-        if classes_at == "image" and not hasattr(self.layers, "enlarged"):
+        if classes_at == "image" and not _enlarges(self.layers):
             return [scores.max(dim=0).indices for scores in self.predict(features, images, sizes)]
         shown = zip(self.layers.layers(features), images.image_sizes, sizes, strict=True)  # type: ignore[operator]
         if classes_at == "map":
@@ -36,3 +37,13 @@ class ClassMapHead(MapHead):
             return [ids_of_map(output, stride, tuple(of_image), size) for output, of_image, size in shown]
         enlarge = cast(Enlarge, self.layers.enlarged)
         return [class_ids(output, enlarge, tuple(of_image), size) for output, of_image, size in shown]
+
+
+def _enlarges(layers: object) -> bool:
+    """Whether there is an ``enlarged``, and no class that derives from the one with it has another ``forward``."""
+    for kind in type(layers).__mro__:
+        if "enlarged" in vars(kind):
+            return True
+        if "forward" in vars(kind):
+            return False
+    return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +24,11 @@ class EnlargingInFloat:
     """In float32 at least."""
 
     common_stride: int
+    layers: Any
+
+    def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
+        return self.enlarged(self.layers(features)), {}
 
     def enlarged(self, output: Tensor) -> Tensor:
         """(N, K, h, w) of the layers to (N, K, H, W)."""

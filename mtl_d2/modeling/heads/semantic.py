@@ -144,10 +144,6 @@ class SemSegMapHead(SemanticLosses, EnlargingInFloat, nn.Module):
         """The terms of what the layers gave, (N, C, h, w) for the N > 0 samples; args as ``task_losses`` has them."""
         return {"loss_sem_seg": mean_entropy(self, output, targets, reduction, hidden) * self.loss_weight}
 
-    def forward(self, features: dict[str, Tensor], targets: None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scores at the size of the padded images, and no loss, as detectron2's head has it in evaluation."""
-        return self.enlarged(self.layers(features)), {}
-
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class SemSegFPNDiceHead(SemanticLosses, Enlarging, SemSegFPNHead):
