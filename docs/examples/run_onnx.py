@@ -25,7 +25,7 @@ class Network:
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of many kinds
+        except Exception as error:  # noqa: BLE001  # its errors have no base of their own
             raise SystemExit(f"error: {path} is no network that onnxruntime can run: {error}") from None
         said = self.session.get_modelmeta().custom_metadata_map.get("mtl_d2")
         if said is None:
