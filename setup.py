@@ -54,6 +54,7 @@ VIDEO_REQUIRES = [
     # VP8 in a fifth of OpenCV's time, and H.264. BSD, but its wheels bring libraries under the GPL (x264, x265).
     "av>=12",
 ]
+NOTEBOOK_REQUIRES = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]  # docs/examples/first_hour.ipynb
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
     "mpmath>=1.3",  # values with 60 digits; torch's sympy brings it
@@ -79,6 +80,7 @@ setup(
         "hdf5": HDF5_REQUIRES,
         "export": EXPORT_REQUIRES,
         "video": VIDEO_REQUIRES,
+        "notebook": NOTEBOOK_REQUIRES,
         "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES + EXPORT_REQUIRES,
     },
 )
