@@ -29,6 +29,6 @@ def _highest(values: npt.NDArray[np.float32], ids: npt.NDArray[np.uint8]) -> Non
     best, higher = values[0].copy(), np.empty_like(ids)
     for k in range(1, len(values)):
         cv2.compare(values[k], best, cv2.CMP_GT, dst=higher)  # 255 or 0
-        cv2.bitwise_and(higher, k, dst=higher)  # type: ignore[call-overload]
+        np.bitwise_and(higher, np.uint8(k), out=higher)  # OpenCV takes some small arrays for numbers
         cv2.max(ids, higher, dst=ids)
         cv2.max(best, values[k], dst=best)

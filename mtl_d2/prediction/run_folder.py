@@ -15,8 +15,8 @@ from mtl_d2.engine.checkpoint import TAG
 from mtl_d2.prediction.errors import PredictionError
 
 CONFIG = "config.yaml"
-BEST, FINAL = "best", "final"
-FILES = {BEST: "model_best.pth", FINAL: "model_final.pth"}
+BEST, FINAL, AVERAGED = "best", "final", "ema"
+FILES = {BEST: "model_best.pth", FINAL: "model_final.pth", AVERAGED: "model_ema.pth"}
 
 
 def read_run(run: str | Path, device: str | None = None) -> CfgNode:
@@ -55,7 +55,7 @@ def find_weights(run: str | Path, weights: str | Path | None = None, selected: b
 
     Args:
         run: the folder of the training.
-        weights: "best" or "final", the path of a file, or its name in the folder; None = the best ones where the run
+        weights: "best", "final" or "ema" (``MTL.EMA``), the path of a file, or its name in the folder; None = the best ones where the run
             chose some by ``MTL.SELECT_BY``, else the final ones, else those of the newest checkpoint.
         selected: whether the run chose by ``MTL.SELECT_BY``; what an earlier run left is not taken for its best.
 

@@ -1,6 +1,7 @@
 """Files in ONNX, run by onnxruntime; skipped where the extra "export" is not installed."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,10 @@ def test_the_runner_refuses_another_file(tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "was not written by tools/export.py" in done.stderr
+
+
+def test_the_runner_says_in_a_line_what_is_no_network(tmp_path):
+    (tmp_path / "network.onnx").write_bytes(b"no network")
+    example = runpy.run_path(str(ROOT / "docs" / "examples" / "run_onnx.py"))
+    with pytest.raises(SystemExit, match=r"^error: .*network\.onnx is no network that onnxruntime can run"):
+        example["Network"](tmp_path / "network.onnx")

@@ -129,6 +129,12 @@ def test_highest_class_is_the_first_of_the_highest_scores(classes):
     np.testing.assert_array_equal(highest_class(scores), scores.numpy().argmax(0))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (65, 1), (4, 1), (2, 3)])
+def test_highest_class_of_narrow_maps(size):
+    scores = torch.randn(19, *size, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(highest_class(scores), scores.numpy().argmax(0))
+
+
 def test_half_precision_is_near(run, network, image):
     half = load(run, score_threshold=0.0, half=True)(image)
     assert half["depth"].values.dtype == np.float32
