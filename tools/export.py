@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, metavar="OUTPUT_DIR", help="folder of the training")
-    parser.add_argument("--weights", metavar="FILE", help="best, final, or a file (best if there are, else final)")
+    parser.add_argument("--weights", metavar="FILE", help="best, final, ema, or a file (best if there are, else final)")
     forms = ", ".join(f"{suffix} {form.name}" for suffix, form in FORMATS.items())
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=f"the file to write: {forms}")
     parser.add_argument(

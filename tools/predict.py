@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--run", required=True, metavar="OUTPUT_DIR", help="folder of the training")
     add("--input", required=True, nargs="+", metavar="WHAT", help="images, folders, patterns, one video or one camera")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for pictures and predictions")
-    add("--weights", metavar="WHICH", help="best, final or a file (best where the run chose some, else final)")
+    add("--weights", metavar="WHICH", help="best, final, ema or a file (best where the run chose some, else final)")
     add("--tasks", nargs="+", metavar="TASK", help="tasks to draw and save (all)")
     add("--score-threshold", type=float, default=SCORE_THRESHOLD, help=f"of objects, at least ({SCORE_THRESHOLD})")
     add("--save", nargs="+", choices=FORMATS, default=[PICTURES, COCO], help=f"({PICTURES} {COCO})")

@@ -176,8 +176,9 @@ class MultiTaskLoop(TrainerBase):
         check = GradientCheck(self._owned, norms=clip is not None)
         broken, values = check.read(*(() if clip is None else (check.clip(clip),)))
         if broken:
+            what = "the gradient" if clip is None else "the norm of the gradient"
             raise FloatingPointError(
-                f"update {oracle.update}: the gradient is not finite for {', '.join(broken)}. {blame(oracle)}"
+                f"update {oracle.update}: {what} is not finite for {', '.join(broken)}. {blame(oracle)}"
             )
         if values:
             storage.put_scalar("grad_norm/update", values[0], smoothing_hint=False)
