@@ -51,8 +51,8 @@ def load(
 
     Args:
         run: ``OUTPUT_DIR`` of the training. Its config says how images are resized, and which tasks there are.
-        weights: "best" (``model_best.pth``), "final" (``model_final.pth``), "ema" (``model_ema.pth``), or a file. None =
-            the best ones where the run chose some by ``MTL.SELECT_BY``, else the final ones, else the newest checkpoint.
+        weights: "best" (``model_best.pth``), "final" (``model_final.pth``), "ema" (``model_ema.pth``), or a file. None
+            takes the best where the run chose some by ``MTL.SELECT_BY``, else the final ones or the newest checkpoint.
         device: such as "cpu" or "cuda:0"; None = the run's, or the CPU where this machine has no such device.
         score_threshold: objects of a lower score are left out, in [0, 1]; the network's own threshold, such as
             ``MODEL.FCOS.SCORE_THRESH_TEST``, holds as well.

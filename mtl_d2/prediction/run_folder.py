@@ -56,7 +56,7 @@ def find_weights(run: str | Path, weights: str | Path | None = None, selected: b
     Args:
         run: the folder of the training.
         weights: "best", "final" or "ema" (``MTL.EMA``), the path of a file, or its name in the folder; None = the best
-            ones where the run chose some by ``MTL.SELECT_BY``, else the final ones, else those of the newest checkpoint.
+            where the run chose some by ``MTL.SELECT_BY``, else the final ones, else those of the newest checkpoint.
         selected: whether the run chose by ``MTL.SELECT_BY``; what an earlier run left is not taken for its best.
 
     Raises:
