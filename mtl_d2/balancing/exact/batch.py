@@ -127,7 +127,7 @@ class Group:
         while gradients:
             self.seeds.update([gradients.popitem()])
         outputs = [self.features[name] for name in names]
-        return outputs, [torch.zeros_like(output[:0]).sum().expand_as(output) for output in outputs]
+        return outputs, [output.new_zeros(()).expand_as(output) for output in outputs]
 
 
 class _WithoutValues(torch.autograd.Function):
