@@ -241,7 +241,7 @@ def read_label_map(
 
 def _holds_other_ids(labels: np.ndarray, num_classes: int, ignore_label: int) -> bool:
     """Whether there is an id that ``wrong_ids`` names."""
-    least = max(num_classes, 0)
+    least, ignore_label = max(int(num_classes), 0), int(ignore_label)  # OpenCV takes no numbers of NumPy's
     ranges = [(least, 255)] if ignore_label < least else [(least, ignore_label - 1), (ignore_label + 1, 255)]
     # By OpenCV in a fraction of numpy's time.
     return labels.size > 0 and any(

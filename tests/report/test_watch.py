@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from synthetic_run import loss_rows
@@ -88,7 +89,14 @@ def test_a_page_that_follows_says_nothing_of_what_is_not_there_yet(tmp_path):
 
 def test_ctrl_c_ends_the_tool_without_a_traceback(tmp_path):
     command = [sys.executable, "tools/report.py", "--run", str(tmp_path / "later"), "--watch", "0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
+    )
     assert "waiting for a run in" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
