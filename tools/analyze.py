@@ -15,9 +15,13 @@ import argparse
 import logging
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
+
+from mtl_d2.command_line import end_imports_quietly, run_tool
+
+if __name__ == "__main__":
+    end_imports_quietly()
 
 from mtl_d2.analysis.batches import TRAIN, VALIDATION
 from mtl_d2.analysis.checkpoints import EVERY, checkpoints
@@ -114,13 +118,6 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", message="torch.meshgrid")  # detectron2's, of torch's future
     logging.getLogger("mtl_d2").setLevel(logging.ERROR)
     arguments = parse()
-    try:
-        sys.exit(main(arguments))
-    except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_tool(lambda: main(arguments), EXPECTED)

@@ -15,16 +15,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what goes wrong with a video is said in a line of our own
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+from mtl_d2.command_line import end_imports_quietly, run_tool
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported, for seconds, ends it without more
+    end_imports_quietly()
 
 from mtl_d2.config import ConfigError
 from mtl_d2.data.errors import DataError
@@ -160,14 +160,5 @@ def report(args: argparse.Namespace, source: Source, output: OutputFolder, count
 
 
 if __name__ == "__main__":
-    for word in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs do not hear the second by themselves
-        signal.signal(word, signal.default_int_handler)
-    warnings.filterwarnings("ignore", message="torch.meshgrid")  # detectron2's, of torch's future
     arguments = parse()
-    try:
-        sys.exit(main(arguments))
-    except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_tool(lambda: main(arguments), EXPECTED)

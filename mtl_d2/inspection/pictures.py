@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from mtl_d2.data.addresses import shown_name
 from mtl_d2.inspection.observation import Failure, Observer, labels_in
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.report.drawing import Image
+from mtl_d2.report.jpeg import write_jpeg
 from mtl_d2.report.palette import Palette
 from mtl_d2.tasks.base import Sample
 from mtl_d2.tasks.sources import PSEUDO
 
 QUALITY = 88
-MOST_WIDTH = 960  # pixels of a picture
 SMALLEST = 320  # width up to which images are enlarged by a whole factor
 LOOKED_THROUGH = 24  # times as many records as are shown, from which those are chosen
 
@@ -89,7 +86,7 @@ def draw_sample(observer: Observer, number: int, palette: Palette, folder: Path)
     stem = f"{observer.data_set.name}_{number}".replace("/", "_")
     shown = Shown(shown_name(str(record["file_name"])), _text(observer, number, sample, image))
     factor = max(1, SMALLEST // image.shape[1])
-    _write(folder / f"{stem}_image.jpg", image.repeat(factor, 0).repeat(factor, 1))
+    write_jpeg(folder / f"{stem}_image.jpg", image.repeat(factor, 0).repeat(factor, 1), QUALITY, "--output")
     shown.panels.append(Panel("image", "as the network sees it", folder / f"{stem}_image.jpg"))
     classes: set[str] = set()
     for prefix, kind, labels in labels_in(sample, list(observer.inspectors), observer.kinds):
@@ -101,7 +98,7 @@ def draw_sample(observer: Observer, number: int, palette: Palette, folder: Path)
             shown.left_out.append(f"{kind.task}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
             continue
         file = folder / f"{stem}_{(prefix + kind.task).replace('/', '_')}.jpg"
-        _write(file, picture.pixels)
+        write_jpeg(file, picture.pixels, QUALITY, "--output")
         same = [other.task for other in observer.kinds if other.sample_key == kind.sample_key and other.is_in(labels)]
         title = " and ".join(same or [kind.task]) + (", pseudo labels" if prefix == PSEUDO else "")
         words = caption.partition(": ")[2] or _classes_in_words(picture.classes, palette)
@@ -126,15 +123,6 @@ def _text(observer: Observer, number: int, sample: Sample, image: Image) -> str:
 def _classes_in_words(classes: frozenset[str], palette: Palette) -> str:
     names = palette.in_order(classes)
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-
-
-def _write(file: Path, picture: Image) -> None:
-    height, width = picture.shape[:2]
-    if width > MOST_WIDTH:
-        size = (MOST_WIDTH, round(height * MOST_WIDTH / width))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    if not cv2.imwrite(str(file), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
-        raise OSError(f"--output: the picture {file} cannot be written; free some space or choose another folder")
 
 
 def some_pictures(

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,11 +24,11 @@ from mtl_d2.files import write_atomically
 from mtl_d2.report.canvas import Canvas
 from mtl_d2.report.drawing import Image
 from mtl_d2.report.file_names import PICTURE_FOLDER, PICTURE_INDEX
+from mtl_d2.report.jpeg import write_jpeg
 from mtl_d2.report.palette import Palette
 from mtl_d2.tasks.base import TaskKind, first_of_each
 from mtl_d2.tasks.registry import kinds_of
 
-MAX_WIDTH = 960  # pixels of a written picture
 JPEG_QUALITY = 82
 LONGEST = 300  # letters of a reason
 
@@ -131,7 +130,7 @@ class _Artist:
                 kind.draw_prediction(predicted, output[kind.sample_key], self._metadata(kind))
         pictures = {"prediction": predicted.picture(), "truth": true.picture()}
         for what, picture in pictures.items():
-            _write_jpeg(self.folder / f"{stem}_{what}.jpg", picture.pixels)
+            write_jpeg(self.folder / f"{stem}_{what}.jpg", picture.pixels, JPEG_QUALITY, "output_dir")
         return {
             **{what: f"{stem}_{what}.jpg" for what in pictures},
             "labels": [kind.task for kind in labels],
@@ -177,12 +176,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in was_training:
             module.training = training
-
-
-def _write_jpeg(path: Path, picture: Image) -> None:
-    height, width = picture.shape[:2]
-    if width > MAX_WIDTH:
-        size = (MAX_WIDTH, round(height * MAX_WIDTH / width))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-        raise OSError(f"output_dir: the picture {path} cannot be written; free some space or choose another folder")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mtl_d2.balancing.exact.batch import Group
     from mtl_d2.balancing.interfaces import Task
 
-
 CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1e-9
 BLOCK = 2**16  # elements that a CPU takes of all rows at a time: they stay in its cache for all their products
 
