@@ -125,19 +125,22 @@ def add_mtl_config(cfg: CfgNode) -> None:
     cfg.MTL.SCALARIZATION = CfgNode()
     # How the task losses become one number S.
     cfg.MTL.SCALARIZATION.NAME = "fixed"
-    # "arithmetic": S = sum w_i L_i, or "geometric": S = prod L_i^w_i with weights that add up to 1.
+    # "arithmetic": S = sum w_i L_i; "geometric": S = prod L_i^w_i with weights that add up to 1; "log": S = sum w_i
+    # log L_i, so that no task's share of the gradient depends on the scale of its loss.
     cfg.MTL.SCALARIZATION.MEAN = "arithmetic"
     # Learning rate of the weighting's own parameters, where it has any, as a multiple of SOLVER.BASE_LR.
     cfg.MTL.SCALARIZATION.LR_FACTOR = 1.0
 
     cfg.MTL.GRADIENT = CfgNode()
-    # Factor on each task's gradient before they are combined: "" for none, or "mclgs".
+    # Factor on each task's gradient before they are combined: "" for none, "mclgs", or "unit" for one length.
     cfg.MTL.GRADIENT.RESCALE = ""
     # How the task gradients become one direction.
     cfg.MTL.GRADIENT.AGGREGATOR = "sum"
     # Scale of the direction: "method" as the method has it, "sum" or "mean" times T or 1/T, so that a learning rate
     # tuned for one method fits another.
     cfg.MTL.GRADIENT.SCALE = "method"
+    # Share in [0, 1) of the last weights in those of an aggregator (CR-MOGM); 0: none.
+    cfg.MTL.GRADIENT.SMOOTH = 0.0
     # What heads are multiplied by: "method" as the method has it (a constant for all), "weights" the rows' weights.
     cfg.MTL.GRADIENT.HEADS = "method"
     # What the Gramian that the weights come from is taken of: "all" shared parameters; the "last_layer" of them; the
@@ -320,13 +323,23 @@ def method_options(node: CfgNode, name: str, method: type[Strategy | Allocation]
     return {key: node[name.upper()][key.upper()] for key in method.options}
 
 
+def methods_that_evaluate(cfg: CfgNode) -> list[tuple[str, CfgNode, str]]:
+    """The chosen methods that take accuracies from evaluations during training: key, node of the config and name."""
+    chosen = [
+        ("MTL.SCALARIZATION.NAME", cfg.MTL.SCALARIZATION, cfg.MTL.SCALARIZATION.NAME, WEIGHTINGS),
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT, cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS),
+    ]
+    return [
+        (key, node, name)
+        for key, node, name, registry in chosen
+        if name in registry.names()
+        and registry.get(name).needs_evaluation(method_options(node, name, registry.get(name)))
+    ]
+
+
 def needs_evaluation(cfg: CfgNode) -> bool:
-    """Whether the weighting, if there is one of that name, takes accuracies from evaluations during training."""
-    name = cfg.MTL.SCALARIZATION.NAME
-    if name not in WEIGHTINGS.names():
-        return False
-    method = WEIGHTINGS.get(name)
-    return method.needs_evaluation(method_options(cfg.MTL.SCALARIZATION, name, method))
+    """Whether one of the chosen methods takes accuracies from evaluations during training."""
+    return bool(methods_that_evaluate(cfg))
 
 
 def build_setup(cfg: CfgNode) -> Setup:

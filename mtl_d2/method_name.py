@@ -23,7 +23,7 @@ PLAIN = ("full", "fixed", "joint")  # not worth a word where their options are t
 # Keys beside a choice that change what it does, with the values that do not.
 BESIDE = {
     "SCALARIZATION.NAME": {"MEAN": "arithmetic"},
-    "GRADIENT.AGGREGATOR": {"SCALE": "method", "HEADS": "method", "LEVEL": "all"},
+    "GRADIENT.AGGREGATOR": {"SCALE": "method", "HEADS": "method", "LEVEL": "all", "SMOOTH": 0.0},
 }
 
 

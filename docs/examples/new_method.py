@@ -1,4 +1,4 @@
-"""A row scaling of one's own, ``unit``: all task gradients get the same length. See docs/adding_a_method.md."""
+"""A row scaling of one's own, ``shorten``: no task gradient is longer than a bound. See docs/adding_a_method.md."""
 
 from __future__ import annotations
 
@@ -7,39 +7,30 @@ from torch import Tensor
 
 from mtl_d2.balancing.interfaces import Context, RowScaling, Setup
 from mtl_d2.balancing.registry import ROW_SCALINGS
-from mtl_d2.options import choice
+from mtl_d2.options import number
 
 
-@ROW_SCALINGS.named("unit")
-class Unit(RowScaling):
-    """Normalises the task gradients to unit norm, then gives them all one length.
+@ROW_SCALINGS.named("shorten")
+class Shorten(RowScaling):
+    """Shortens each task's gradient on its own, where it is too long: one task's bad batch leaves the others alone.
 
-    Paper: Lin, Jiang, Ye, Zhang, Chen, Chen, Liu and Kwok, Dual-Balancing for Multi-Task Learning, 2023,
-    https://arxiv.org/abs/2308.12029, the gradients' half.
-        alpha_i = s / ||g_i||,   s = the longest of the ||g_j||, their mean, or 1
-    Differs from: the paper, which takes running averages of the gradients and leaves the heads alone; here alpha_i
-    multiplies head i too, as every row scaling does. s is over the present tasks whose gradient is not zero; a task
-    without gradient keeps alpha = 1.
+    Paper: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML 2013,
+    https://arxiv.org/abs/1211.5063, algorithm 1, for each task.
+        alpha_i = min(1, c / ||g_i||)
+    Differs from: the paper, which bounds the gradient of the sum. alpha_i multiplies head i too, as every row scaling
+    does. A task without gradient, and an absent one, has alpha = 1.
     """
 
-    options = {
-        "length": choice(
-            "max", "s: the longest of the gradients' norms (the paper's), their mean, or 1", ("max", "mean", "one")
-        )
-    }
+    options = {"length": number(1.0, "c: the longest gradient that is left as it is", above=0)}
 
-    def __init__(self, setup: Setup, length: str) -> None:
+    def __init__(self, setup: Setup, length: float) -> None:
         """Args are those of ``options``."""
         super().__init__(setup)
         self.length = length
 
     def forward(self, gramian: Tensor | None, context: Context) -> Tensor:
-        """(T,) alpha_i > 0."""
+        """(T,) alpha_i in (0, 1]."""
         assert gramian is not None  # because needs_rows
         norms = gramian.diagonal().sqrt()
-        moving = context.present & (norms > 0)
-        alpha = torch.ones_like(norms)
-        if moving.any():
-            s = {"max": norms[moving].max(), "mean": norms[moving].mean(), "one": norms.new_ones(())}[self.length]
-            alpha[moving] = s / norms[moving]
-        return alpha
+        long = context.present & (norms > self.length)
+        return torch.where(long, self.length / norms, 1.0)

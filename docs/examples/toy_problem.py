@@ -125,7 +125,7 @@ def build_balancer(method: str, steps: int) -> Balancer:
     fixed, joint = WEIGHTINGS.get("fixed"), STEPS.get("joint")
     return Balancer(
         setup,
-        Scalarization(fixed(setup, **defaults(fixed.options)), geometric=False),
+        Scalarization(fixed(setup, **defaults(fixed.options))),
         GradientStage(scaling, aggregator, "method", len(NAMES)),
         joint(setup, **defaults(joint.options)),
     )

@@ -57,6 +57,7 @@ class Context:
         rows: (T, r) float64 on the CPU, coordinates of the task gradients in an orthonormal basis of their span, or
             None where only their Gramian is known: what nearly parallel gradients differ in has more digits here. An
             ``Aggregator`` that ``takes_coordinates`` always has them.
+        trace: of the Gramian that an ``Aggregator`` gets, before it was divided by it: the sum of squared norms.
     """
 
     update: int
@@ -65,6 +66,7 @@ class Context:
     generator: torch.Generator
     indices: tuple[int, ...] = ()
     rows: Tensor | None = None
+    trace: float = 1.0
 
     def of(self, chosen: Tensor) -> Context:
         """The context of the tasks that ``chosen`` ((T,) bool) marks."""
@@ -183,6 +185,17 @@ class Strategy(nn.Module):
         """Whether the update is the same without it, with these values of its ``options``: tables say so."""
         return False
 
+    @classmethod
+    def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
+        """Whether it takes accuracies from evaluations during training, with these values of its ``options``.
+
+        Asked of weightings and aggregators.
+        """
+        return False
+
+    def on_evaluation(self, results: Mapping[str, Mapping[str, float]]) -> None:
+        """Sees the metrics of the held-out images, ``{"bbox": {"AP": ...}, ...}``, the same on every process."""
+
     def scalars(self) -> dict[str, float]:
         """Values of the last update worth a curve in the logs, by name."""
         return {}
@@ -195,11 +208,6 @@ class Weighting(Strategy):
     normalized: bool = True  # whether they are divided by their sum there
     needs_rows: bool = False  # whether ``observe`` needs gradient norms: every update then takes the task gradients
     needs_losses: bool = True  # whether weights may depend on the losses of their own update: so do micro-batches then
-
-    @classmethod
-    def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
-        """Whether it takes accuracies from evaluations during training, with these values of its ``options``."""
-        return False
 
     def constant(self) -> Tensor | None:
         """(T,) float64 weights that hold for the whole training, else None."""
@@ -218,9 +226,6 @@ class Weighting(Strategy):
 
     def observe(self, result: UpdateResult) -> None:
         """Sees what an update did, after it: losses, gradient norms."""
-
-    def on_evaluation(self, results: Mapping[str, Mapping[str, float]]) -> None:
-        """Sees the metrics of the held-out images, ``{"bbox": {"AP": ...}, ...}``, the same on every process."""
 
 
 class RowScaling(Strategy):

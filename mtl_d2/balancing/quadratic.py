@@ -8,6 +8,8 @@ from torch import Tensor
 
 from mtl_d2.balancing.exact.coordinates import RANK
 
+NOWHERE = 1e-12  # what is left where conditions contradict each other is below this
+
 
 def nonnegative_least_squares(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n,) argmin of ||A z - b|| over z >= 0: the active set method of Lawson and Hanson (1974, chapter 23).
@@ -44,6 +46,23 @@ def _settle(A: np.ndarray, b: np.ndarray, z: np.ndarray, passive: np.ndarray) ->
         passive[step.argmin()] = False
         z = np.where(passive, z + step.min() * (target - z), 0.0)
     return np.zeros_like(z)
+
+
+def shortest_beyond(rows: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """(K,) m >= 0 of the shortest x = sum_j m_j g_j with g_j . x >= b_j for all j; zeros where there is no such x.
+
+    Lawson and Hanson's least distance problem (1974, chapter 23): with z = argmin ||sum_j z_j (g_j, b_j) - (0, 1)||^2
+    over z >= 0 and what is left of it r, x = r_{1..r} / -r_{r+1}; no x does where r = 0.
+
+    Args:
+        rows: (K, r) g_j, of length 1.
+        least: (K,) b_j.
+    """
+    size = max(1.0, float(np.abs(least).max()))
+    bounds = least / size
+    z = nonnegative_least_squares(np.concatenate([rows, bounds[:, None]], axis=1).T, np.eye(rows.shape[1] + 1)[-1])
+    left = 1 - bounds @ z
+    return z / left * size if left > NOWHERE else np.zeros_like(z)
 
 
 def min_norm_point(rows: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ b the weights of the gradient stage for the rows c_i g_i.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +28,7 @@ from mtl_d2.balancing.interfaces import (
     RowScaling,
     Setup,
     Step,
+    Strategy,
     UpdateResult,
     Weights,
 )
@@ -40,10 +41,22 @@ class GradientStage(nn.Module):
     With alpha the factors of the row scaling, the aggregator sees diag(alpha) G diag(alpha) of the present tasks whose
     gradient is not zero, scaled to trace 1; a task without gradient has no say in the direction. Heads get alpha_i
     times the aggregator's constant, or 1 where it has none; with ``heads`` "weights" they get what the rows get.
+
+    With ``smooth`` m > 0 the weights are running averages, m times the last ones plus 1 - m times the aggregator's
+    (CR-MOGM: Zhou et al., On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond, NeurIPS
+    2022). A task's first weight is taken as it is, and kept while it is absent.
     """
 
+    smoothed: Tensor
+
     def __init__(
-        self, scaling: RowScaling | None, aggregator: Aggregator, scale: str, num_tasks: int, heads: str = "method"
+        self,
+        scaling: RowScaling | None,
+        aggregator: Aggregator,
+        scale: str,
+        num_tasks: int,
+        heads: str = "method",
+        smooth: float = 0.0,
     ) -> None:
         """Args: see ``MTL.GRADIENT``; ``scale`` is "method", "mean" or "sum", ``heads`` is "method" or "weights"."""
         super().__init__()
@@ -54,6 +67,9 @@ class GradientStage(nn.Module):
         if scale not in ("method", aggregator.scale):
             self.factor = float(num_tasks) if scale == "sum" else 1.0 / num_tasks
         self.weigh_heads = heads == "weights"
+        self.smooth = smooth
+        if smooth:
+            self.register_buffer("smoothed", torch.full((num_tasks,), torch.nan, dtype=torch.float64))  # NaN: none yet
 
     def needs_rows(self, update: int) -> bool:
         """Whether the weights of this update depend on its gradients; if not, heads get what rows get."""
@@ -81,10 +97,19 @@ class GradientStage(nn.Module):
         if moving.any():
             chosen, gramian = context.of(moving), gramian[moving][:, moving]
             trace = gramian.trace()
+            chosen = replace(chosen, trace=float(trace))
             if self.aggregator.takes_coordinates:
                 rows = coordinates(gramian) if chosen.rows is None else chosen.rows
                 chosen = replace(chosen, rows=rows / trace.sqrt())
-            weights[moving] = self.aggregator(gramian / trace, chosen)
+            weights[moving] = self._smooth(self.aggregator(gramian / trace, chosen), moving)
+        return weights
+
+    def _smooth(self, weights: Tensor, moving: Tensor) -> Tensor:
+        """Running averages of the ``weights`` of the tasks that are ``moving``."""
+        if self.smooth:
+            last = self.smoothed[moving]
+            weights = torch.where(last.isnan(), weights, self.smooth * last + (1 - self.smooth) * weights)
+            self.smoothed[moving] = weights
         return weights
 
     def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
@@ -160,9 +185,21 @@ class Balancer(nn.Module):
         if not together and replay is not None:
             self._move_heads(oracle, result, replay, apply)
         self.scalarization.weighting.observe(result)
-        for method in (self.gradient.scaling, self.scalarization.weighting, self.step, self.regularizer):
-            result.scalars |= {} if method is None else method.scalars()
+        for method in self.methods():
+            result.scalars |= method.scalars()
         return result
+
+    def methods(self) -> Iterator[Strategy]:
+        """The choices that it is made of."""
+        stage = self.gradient
+        for method in (stage.scaling, stage.aggregator, self.scalarization.weighting, self.step, self.regularizer):
+            if method is not None:
+                yield method
+
+    def on_evaluation(self, results: Mapping[str, Mapping[str, float]]) -> None:
+        """Shows the methods the metrics of the held-out images; see ``Strategy.on_evaluation``."""
+        for method in self.methods():
+            method.on_evaluation(results)
 
     def needs_rows(self, update: int, accumulate: int = 1) -> bool:
         """Whether an update of so many micro-batches has to take each task's gradient on its own.

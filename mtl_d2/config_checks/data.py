@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from mtl_d2.config import needs_evaluation
+from mtl_d2.config import methods_that_evaluate, needs_evaluation
 from mtl_d2.config_checks.selection import check_selection
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.class_mapping import MOST_STUFF, NODES, config_key
@@ -74,11 +74,15 @@ def _check_validation(cfg: CfgNode) -> list[str]:
     elif share == 0 and needs_evaluation(cfg):
         mistakes.append(
             "MTL.DATA.VALIDATION_SHARE must be > 0, or the weights would be chosen on the test set: "
-            f"MTL.SCALARIZATION.NAME {cfg.MTL.SCALARIZATION.NAME!r} takes accuracies; got {share}, try 0.1"
+            f"{_who_evaluates(cfg)} takes accuracies; got {share}, try 0.1"
         )
     if period < 1 and needs_evaluation(cfg):
         mistakes.append(
-            f"TEST.EVAL_PERIOD must be at least 1, got {period}: MTL.SCALARIZATION.NAME "
-            f"{cfg.MTL.SCALARIZATION.NAME!r} takes accuracies every so many updates"
+            f"TEST.EVAL_PERIOD must be at least 1, got {period}: {_who_evaluates(cfg)} takes accuracies every so many "
+            "updates"
         )
     return mistakes
+
+
+def _who_evaluates(cfg: CfgNode) -> str:
+    return " and ".join(f"{key} {name!r}" for key, _, name in methods_that_evaluate(cfg))

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from mtl_d2.balancing import AGGREGATORS, REGULARIZERS, ROW_SCALINGS, STEPS, WEIGHTINGS
 from mtl_d2.balancing.checks import mistakes
+from mtl_d2.balancing.scalarization import MEANS
 from mtl_d2.config import build_setup, method_options
 from mtl_d2.config_checks.sentences import unknown
 from mtl_d2.data.allocation import ALLOCATIONS
@@ -86,10 +87,12 @@ def check_methods(cfg: CfgNode) -> list[str]:
         method = registry.get(name)
         lines += mistakes(method, method_options(node, name, method), setup, f"{path}.{name.upper()}.")
     lines += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
+    if not 0 <= cfg.MTL.GRADIENT.SMOOTH < 1:
+        lines.append(f"MTL.GRADIENT.SMOOTH must be in [0, 1), got {cfg.MTL.GRADIENT.SMOOTH}")
     if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
         lines.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
     for key, value, known in [
-        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, ("arithmetic", "geometric")),
+        ("MTL.SCALARIZATION.MEAN", cfg.MTL.SCALARIZATION.MEAN, MEANS),
         ("MTL.GRADIENT.SCALE", cfg.MTL.GRADIENT.SCALE, ("method", "sum", "mean")),
         ("MTL.GRADIENT.LEVEL", cfg.MTL.GRADIENT.LEVEL, ("all", "last_layer", "features")),
         ("MTL.GRADIENT.HEADS", cfg.MTL.GRADIENT.HEADS, ("method", "weights")),
@@ -139,11 +142,11 @@ def _check_level(cfg: CfgNode) -> list[str]:
 
 
 def _check_geometric(cfg: CfgNode) -> list[str]:
-    name = cfg.MTL.SCALARIZATION.NAME
-    if cfg.MTL.SCALARIZATION.MEAN != "geometric" or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
+    name, mean = cfg.MTL.SCALARIZATION.NAME, cfg.MTL.SCALARIZATION.MEAN
+    if mean not in MEANS[1:] or name not in WEIGHTINGS.names() or WEIGHTINGS.get(name).geometric:
         return []
     fitting = ", ".join(candidate for candidate, method in WEIGHTINGS if method.geometric)
     return [
-        f"MTL.SCALARIZATION.MEAN 'geometric' is undefined with {name!r}, whose sum has terms that are no weights; "
+        f"MTL.SCALARIZATION.MEAN {mean!r} is undefined with {name!r}, whose sum has terms that are no weights; "
         f"it goes with {fitting}"
     ]

@@ -35,11 +35,12 @@ def build_balancer(cfg: Any) -> Balancer:
         mtl.GRADIENT.SCALE,
         setup.num_tasks,
         mtl.GRADIENT.HEADS,
+        mtl.GRADIENT.SMOOTH,
     )
     weighting = _build(WEIGHTINGS, mtl.SCALARIZATION.NAME, mtl.SCALARIZATION, setup)
     return Balancer(
         setup,
-        Scalarization(weighting, mtl.SCALARIZATION.MEAN == "geometric"),
+        Scalarization(weighting, mtl.SCALARIZATION.MEAN),
         stage,
         _build(STEPS, mtl.STEP.NAME, mtl.STEP, setup),
         _build(REGULARIZERS, mtl.REGULARIZER.NAME, mtl.REGULARIZER, setup),

@@ -64,9 +64,9 @@ def build_choice(trainer: MultiTaskTrainer, failed: FailedEvaluations) -> Choice
     choice = Choice(EvalHook(period, _keeping(trainer, evaluate)))
     choice.before += [averages] if averages else []
     if held_out or weights:
-        weighting = loop.balancer.scalarization.weighting if weights else None
-        held = evaluations.on_held_out(averaged=held_out)  # a weighting looks at the weights themselves
-        validation = ValidationHook(cfg.TEST.EVAL_PERIOD, held, weighting, failed, last=held_out)
+        balancer = loop.balancer if weights else None
+        held = evaluations.on_held_out(averaged=held_out)  # a method looks at the weights themselves
+        validation = ValidationHook(cfg.TEST.EVAL_PERIOD, held, balancer, failed, last=held_out)
         choice.before.append(validation)
         choice.before += [BestHeldOut(best, validation)] if best and held_out else []
     if best is not None:

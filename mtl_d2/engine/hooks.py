@@ -12,7 +12,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from mtl_d2.balancing.interfaces import Weighting
+from mtl_d2.balancing.update import Balancer
 from mtl_d2.engine.build import method_name
 from mtl_d2.engine.checkpoint import MultiTaskCheckpointer
 from mtl_d2.engine.generators import generator_states
@@ -24,7 +24,7 @@ FAILURES_SHOWN = 3  # evaluations that a line names in which the same failed
 
 
 class ValidationHook(HookBase):
-    """Evaluates on the held-out images and shows the weighting the metrics, the first process's to all.
+    """Evaluates on the held-out images and shows the methods the metrics, the first process's to all.
 
     It comes before CheckpointHook, so that a checkpoint of the same update holds what was seen.
 
@@ -38,7 +38,7 @@ class ValidationHook(HookBase):
         self,
         period: int,
         evaluate: Callable[[], EvaluationResults],
-        weighting: Weighting | None,
+        balancer: Balancer | None,
         failed: FailedEvaluations,
         last: bool = False,
     ) -> None:
@@ -47,13 +47,13 @@ class ValidationHook(HookBase):
         Args:
             period: updates between evaluations, >= 1.
             evaluate: what evaluates, run by all processes.
-            weighting: is shown the metrics; None if it does not look at any.
-            failed: hears of evaluations that fail; the weighting then keeps its accuracies.
+            balancer: its methods are shown the metrics; None if they do not look at any.
+            failed: hears of evaluations that fail; the methods then keep their accuracies.
             last: whether to evaluate after the last update as well, where the period does not end there.
         """
         self.period = period
         self.evaluate = evaluate
-        self.weighting = weighting
+        self.balancer = balancer
         self.failed = failed
         self.last = last
 
@@ -67,8 +67,8 @@ class ValidationHook(HookBase):
         self.trainer.storage.put_scalars(smoothing_hint=False, **metrics)
         if results.failures:
             self.failed.add(update, results.failures)
-        elif self.weighting is not None:
-            self.weighting.on_evaluation(results)
+        elif self.balancer is not None:
+            self.balancer.on_evaluation(results)
 
 
 class FailedEvaluations(HookBase):

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from mtl_d2.balancing import WEIGHTINGS
-from mtl_d2.config import method_options, needs_evaluation
+from mtl_d2.config import methods_that_evaluate
 from mtl_d2.evaluation.criteria import read_criteria, selects_on_held_out
 from mtl_d2.evaluation.results import Results
 from mtl_d2.evaluation.variants import AVERAGED, as_plain, variant_of
@@ -55,11 +54,10 @@ def missing_in_held_out(cfg: Any, results: Results) -> Iterator[str]:
     """
     if selects_on_held_out(cfg):
         yield from _missing_for_choice(cfg, results, HELD_OUT)
-    if not needs_evaluation(cfg):
-        return
-    node, name = cfg.MTL.SCALARIZATION, cfg.MTL.SCALARIZATION.NAME
-    for metric in method_options(node, name, WEIGHTINGS.get(name)).get("metrics", ()):
-        yield from _missing(f"MTL.SCALARIZATION.{name.upper()}.METRICS", metric, results, HELD_OUT)
+    for key, node, name in methods_that_evaluate(cfg):
+        path = f"{key.rpartition('.')[0]}.{name.upper()}.METRICS"
+        for metric in node[name.upper()].get("METRICS", ()):
+            yield from _missing(path, metric, results, HELD_OUT)
 
 
 def _missing_for_choice(cfg: Any, results: Results, where: str) -> Iterator[str]:

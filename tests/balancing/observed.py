@@ -12,4 +12,4 @@ def observed(losses, present=None, norms=None, coefficients=None, update=0):
     c = ones if coefficients is None else coefficients.detach()
     norms = ones if norms is None else torch.tensor(norms, dtype=torch.float64)
     losses = torch.tensor(losses, dtype=torch.float64) * present
-    return UpdateResult({}, losses, present, c, Weights(ones, ones), None, norms * present, update)
+    return UpdateResult({}, losses, present, c, Weights(ones, ones), None, norms * present, update=update)

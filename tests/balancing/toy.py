@@ -82,10 +82,10 @@ def mclgs(num_tasks, total_updates=100, **options):
     return method(setup(num_tasks, total_updates), **{**defaults(method.options), **options})
 
 
-def stage(num_tasks, aggregator="mean", scaling=None, scale="method", heads="method", **options):
+def stage(num_tasks, aggregator="mean", scaling=None, scale="method", heads="method", smooth=0.0, **options):
     method = AGGREGATORS.get(aggregator)
     built = method(setup(num_tasks), **{**defaults(method.options), **options})
-    return GradientStage(scaling, built, scale, num_tasks, heads)
+    return GradientStage(scaling, built, scale, num_tasks, heads, smooth)
 
 
 def weighting(num_tasks, name="fixed", **options):
@@ -94,7 +94,7 @@ def weighting(num_tasks, name="fixed", **options):
 
 
 def scalarization(num_tasks, name="fixed", mean="arithmetic", **options):
-    return Scalarization(weighting(num_tasks, name, **options), mean == "geometric")
+    return Scalarization(weighting(num_tasks, name, **options), mean)
 
 
 def context(num_tasks, present=None, losses=None, update=0):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,14 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
         rows: for each task, one tensor for each parameter, or None where its gradient is zero.
     """
     device = next((t.device for row in rows for t in row if t is not None), torch.device("cpu"))
-    T, multiply = len(rows), _blocks if device.type == "cpu" else _chunks
+    if device.type != "cpu":
+        return _gramian(rows, device, _chunks)
+    with _one_thread():
+        return _gramian(rows, device, _blocks)
+
+
+def _gramian(rows: Sequence[Gradients], device: torch.device, multiply: Callable[..., None]) -> Tensor:
+    T = len(rows)
     products: Products = {(i, j): [] for i in range(T) for j in range(i + 1)}
     rests: list[list[Tensor]] = [[] for _ in rows]
     for parts in zip(*rows, strict=True):
@@ -136,6 +144,17 @@ def _blocks(flats: dict[int, Tensor], products: Products) -> None:
         of_row = dict(zip(flats, blocks, strict=True))
         for i, j in _pairs(flats):
             products[i, j].append(torch.dot(of_row[i], of_row[j])[None])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For thousands of short products: several threads take three times as long to begin and end each together."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pairs(rows: dict[int, Tensor]) -> Iterator[tuple[int, int]]:

@@ -67,6 +67,14 @@ class MCLGS(RowScaling):
             "beyond the paper: take the cosines anew every so many updates; the others cost one backward",
             scales=updates,
         ),
+        "floor": number(
+            0.0,
+            "beyond the paper: least mean of the weights of the present tasks, which are multiplied by a common factor "
+            "where it is lower; 0 is none. Without it, an update of tasks that all disagree moves nothing while p is "
+            "large",
+            least=0,
+            most=1,
+        ),
     }
 
     cosine: Tensor
@@ -82,6 +90,7 @@ class MCLGS(RowScaling):
         r_a: float | None,
         ema: float = 0.0,
         every: int = 1,
+        floor: float = 0.0,
     ) -> None:
         """Args are those of ``options``; ``check`` says which go together."""
         super().__init__(setup)
@@ -89,6 +98,7 @@ class MCLGS(RowScaling):
         self.delta_a = self.r_a = 0.0
         self.ema = ema
         self.every = every
+        self.floor = floor
         T = setup.num_tasks
         self.register_buffer("cosine", torch.zeros(T, T, dtype=torch.float64))
         self.register_buffer("known", torch.zeros(T, T, dtype=torch.bool))  # pairs that have met
@@ -139,8 +149,16 @@ class MCLGS(RowScaling):
         partners = pairs.sum(1)
         mean = (w * pairs).sum(1) / partners.clamp(min=1)
         alpha = torch.where(partners > 0, mean, torch.ones_like(mean))
+        alpha = self._raise(alpha, present)
         self._watch(float(alpha[present].max()) if present.any() else 1.0)
         return alpha
+
+    def _raise(self, alpha: Tensor, present: Tensor) -> Tensor:
+        """``alpha`` with a mean over the ``present`` tasks that is not below ``floor``, in the same proportions."""
+        mean = float(alpha[present].mean()) if present.any() else 1.0
+        if mean >= self.floor:
+            return alpha
+        return alpha * (self.floor / mean) if mean > 0 else torch.full_like(alpha, self.floor)
 
     def _take(self, cosine: Tensor, pairs: Tensor) -> None:
         """Running averages over the updates in which a pair met; the latest value alone with ``ema`` 0."""
@@ -153,7 +171,8 @@ class MCLGS(RowScaling):
         if self._still == PATIENCE:
             logger.warning(
                 "MCLGS has given every task a weight below %g for %d updates: the cosines stay negative while the "
-                "pacing is %.3g, so that nothing moves. Lower MTL.GRADIENT.MCLGS.A0 or let it decay faster (R_T)",
+                "pacing is %.3g, so that nothing moves. Lower MTL.GRADIENT.MCLGS.A0, let it decay faster (R_T), or "
+                "set a FLOOR",
                 STILL,
                 PATIENCE,
                 self._pacing,

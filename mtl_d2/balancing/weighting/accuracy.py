@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mtl_d2.balancing.checks import not_one_each
 from mtl_d2.balancing.interfaces import Setup
-from mtl_d2.options import Option, choice, several
+from mtl_d2.options import Option, choice, number, several
 from mtl_d2.results_file import metric_names, own_row
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,16 @@ OPTIONS = {
     "direction": several(
         "which is better, for each metric; empty: as its name tells, 'higher' if it is unknown. An error is inverted",
         choice("higher", "", ("higher", "lower")),
+    ),
+}
+
+POTENTIALS = {
+    "potentials": several(
+        "p_i for each task, in the unit of its metric; empty: read from POTENTIALS_FROM", number(1.0, "", above=0)
+    ),
+    "potentials_from": several(
+        "folder or results.json of each task's single-task run, whose own row has the metric",
+        Option("", "", "a path", lambda value: isinstance(value, str)),
     ),
 }
 
@@ -159,6 +169,35 @@ def check_metrics(values: Mapping[str, Any], setup: Setup) -> list[str]:
         *not_one_each(values, "metrics", setup, "a metric 'group/name', e.g. 'bbox/AP',", empty=False),
         *not_one_each(values, "direction", setup, "'higher' or 'lower'"),
     ]
+
+
+def read_potentials(
+    metrics: Sequence[str], potentials: Sequence[float], potentials_from: Sequence[str], setup: Setup
+) -> Sequence[float]:
+    """The ``potentials``, or what ``potentials_from`` has of ``metrics``; 1 where neither is given.
+
+    Raises:
+        ValueError: a potential cannot be read.
+    """
+    read = [read_reference(*pair) for pair in zip(potentials_from, metrics, strict=False)]
+    return potentials or read or [1.0] * setup.num_tasks
+
+
+def check_potentials(values: Mapping[str, Any], setup: Setup) -> list[str]:
+    """Complaints about ``metrics``, and about the single-task values that they are compared with."""
+    potentials, paths = values["potentials"], values["potentials_from"]
+    complaints = check_metrics(values, setup)
+    if bool(potentials) == bool(paths):
+        given = f"{tuple(potentials)} and {tuple(paths)}"
+        return [*complaints, f"give exactly one of POTENTIALS and POTENTIALS_FROM, got {given}"]
+    complaints += not_one_each(values, "potentials", setup, "the single-task accuracy")
+    complaints += not_one_each(values, "potentials_from", setup, "the results.json of its single-task run")
+    for path, metric in zip(paths, values["metrics"], strict=False):
+        try:
+            read_reference(path, metric)
+        except ValueError as error:
+            complaints.append(f"POTENTIALS_FROM: {error}")
+    return complaints
 
 
 def _inverted(error: float, reference: float) -> float:

@@ -7,12 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from mtl_d2.balancing.checks import not_one_each
 from mtl_d2.balancing.interfaces import Context, Setup, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
 from mtl_d2.balancing.scalarization import FLOOR
-from mtl_d2.balancing.weighting.accuracy import OPTIONS, Accuracies, Results, check_metrics, read_reference
-from mtl_d2.options import Option, choice, number, several
+from mtl_d2.balancing.weighting.accuracy import (
+    OPTIONS,
+    POTENTIALS,
+    Accuracies,
+    Results,
+    check_potentials,
+    read_potentials,
+)
+from mtl_d2.options import choice, number
 
 PRESETS: dict[str, dict[str, Any]] = {
     "": {},
@@ -42,13 +48,7 @@ class Achievement(Weighting):
     needs_losses = False
     options = {
         **OPTIONS,
-        "potentials": several(
-            "p_i for each task, in the unit of its metric; empty: read from POTENTIALS_FROM", number(1.0, "", above=0)
-        ),
-        "potentials_from": several(
-            "folder or results.json of each task's single-task run, whose own row has the metric",
-            Option("", "", "a path", lambda value: isinstance(value, str)),
-        ),
+        **POTENTIALS,
         "gamma": number(2.0, "exponent, the paper's gamma", least=0),
         "margin": number(0.05, "share by which each potential is raised", least=0),
         "momentum": number(0.1, "share of a new accuracy in the smoothed one; 1 is no smoothing", above=0, most=1),
@@ -84,8 +84,7 @@ class Achievement(Weighting):
         self.margin = settings["margin"]
         self.normalize = settings["normalize"]
         self.normalized = self.normalize != "none"
-        read = [read_reference(path, metric) for path, metric in zip(potentials_from, metrics, strict=False)]
-        references = potentials or read or [1.0] * setup.num_tasks
+        references = read_potentials(metrics, potentials, potentials_from, setup)
         self.accuracies = Accuracies(metrics, direction, references, settings["momentum"], setup)
 
     @classmethod
@@ -95,7 +94,7 @@ class Achievement(Weighting):
         usual = {key: option.default for key, option in cls.options.items()}
         changed = [key.upper() for key, value in sets.items() if values[key] not in (usual[key], value)]
         preset = f"PRESET {values['preset']!r} sets {', '.join(changed)}; leave out one or the other"
-        return [*check_metrics(values, setup), *_check_potentials(values, setup), *([preset] if changed else [])]
+        return [*check_potentials(values, setup), *([preset] if changed else [])]
 
     @classmethod
     def needs_evaluation(cls, values: Mapping[str, Any]) -> bool:
@@ -123,17 +122,3 @@ class Achievement(Weighting):
     def scalars(self) -> dict[str, float]:
         """k_i, from the first evaluation on."""
         return self.accuracies.named(self.tasks, "achievement")
-
-
-def _check_potentials(values: Mapping[str, Any], setup: Setup) -> list[str]:
-    potentials, paths = values["potentials"], values["potentials_from"]
-    if bool(potentials) == bool(paths):
-        return [f"give exactly one of POTENTIALS and POTENTIALS_FROM, got {tuple(potentials)} and {tuple(paths)}"]
-    complaints = not_one_each(values, "potentials", setup, "the single-task accuracy")
-    complaints += not_one_each(values, "potentials_from", setup, "the results.json of its single-task run")
-    for path, metric in zip(paths, values["metrics"], strict=False):
-        try:
-            read_reference(path, metric)
-        except ValueError as error:
-            complaints.append(f"POTENTIALS_FROM: {error}")
-    return complaints
