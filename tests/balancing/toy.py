@@ -99,7 +99,7 @@ def scalarization(num_tasks, name="fixed", mean="arithmetic", **options):
 
 def context(num_tasks, present=None, losses=None, update=0):
     present = torch.ones(num_tasks, dtype=torch.bool) if present is None else torch.tensor(present)
-    losses = torch.ones(num_tasks) if losses is None else torch.tensor(losses)
+    losses = torch.ones(num_tasks) if losses is None else torch.tensor(losses, dtype=torch.float64)
     return Context(update, losses.double(), present, torch.Generator().manual_seed(update))
 
 
