@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 ROOT = Path(os.environ.get("MTL_D2_TEST_DATA", "datasets")) / "camvid"
-CLASSES = "sky building pole road pavement tree sign fence car pedestrian bicyclist".split()
+CLASSES = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
 OBJECTS = ("car", "pedestrian", "bicyclist")
 LEAST = 12  # pixels of 480x360: a region that is narrower or lower is no box
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_d2.balancing.counting import updates
-from mtl_d2.balancing.exact.rows import combine
-from mtl_d2.balancing.interfaces import Aggregator, Context, Gradients, Setup
+from mtl_d2.balancing.interfaces import Aggregator, Context, Setup
 from mtl_d2.options import number, whole
 
 RIDGE = 1e-8  # on the cosine matrix: bounds the weights where gradients cancel
@@ -28,7 +27,8 @@ class Bargain(Aggregator):
     """
 
     scale = "sum"
-    elementwise = True  # the bound is on the length of the update, which takes the rows
+    bounds_length = True
+    takes_coordinates = True  # for the length of what is left of gradients that nearly cancel
     options = OPTIONS
 
     last: Tensor
@@ -51,16 +51,6 @@ class Bargain(Aggregator):
             self.last.zero_()
             self.last[places] = torch.from_numpy(self.solve((gramian * len(places)).numpy(), context))
         return self.last[places]
-
-    def combine(self, rows: list[Gradients], weights: list[float], context: Context) -> Gradients:
-        """The weighted sum, not longer than ``max_norm``; see ``Aggregator.combine``."""
-        direction = combine(rows, weights)
-        parts = [g for g in direction if g is not None]
-        if self.max_norm > 0 and parts:
-            norm = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64) for g in parts]).norm().item()
-            for g in parts if norm > self.max_norm else []:
-                g.mul_(self.max_norm / norm)
-        return direction
 
 
 def bargain(gramian: np.ndarray, alpha: float = 1.0, share: np.ndarray | float = 1.0) -> np.ndarray:

@@ -249,6 +249,8 @@ class Aggregator(Strategy):
 
     scale: ClassVar[str] = "mean"  # what the weights of T orthonormal rows add up to: "sum" for T, "mean" for 1
     elementwise: ClassVar[bool] = False  # whether it makes the direction itself, by ``combine``, of the whole rows
+    bounds_length: ClassVar[bool] = False  # whether the direction is shortened to ``max_norm`` where it is longer
+    max_norm: float = 0.0  # 0: any length
     takes_coordinates: ClassVar[bool] = False  # whether ``forward`` wants ``context.rows``
 
     def constant(self, num_tasks: int) -> float | None:

@@ -248,11 +248,21 @@ class Balancer(nn.Module):
         if self.gradient.aggregator.takes_coordinates:
             context = replace(context, rows=c[:, None] * gradients.coordinates(G, self.level, oracle.last_layer))
         weights = self.gradient(c[:, None] * G * c, context)
+        rows = context.rows if G is exact else None
+        weights.shared = self._shortened(weights.shared, None if exact is None else c[:, None] * exact * c, rows)
         result = UpdateResult(gradients.terms, context.losses, context.present, c, weights, exact, update=update)
         result.level_gramian, result.start_losses = None if G is exact else G, gradients.start_losses
         if "last_layer" in gramians:
             result.last_layer_norms = gramians["last_layer"].diagonal().sqrt()
         return result
+
+    def _shortened(self, weights: Tensor, gramian: Tensor | None, rows: Tensor | None) -> Tensor:
+        """The ``weights`` of rows with this Gramian, and coordinates if they are known, within the method's bound."""
+        bound = self.gradient.aggregator.max_norm
+        if not bound or gramian is None:
+            return weights
+        length = float((weights @ gramian @ weights).clamp(min=0).sqrt() if rows is None else (weights @ rows).norm())
+        return weights * (bound / length) if length > bound else weights
 
     def _direction(self, gradients: TaskGradients, result: UpdateResult, oracle: Oracle) -> Gradients:
         """The gradient of the shared parameters that ``result`` weighs together; frees the rows."""

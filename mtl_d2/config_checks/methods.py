@@ -131,6 +131,7 @@ def _check_level(cfg: CfgNode) -> list[str]:
     chosen = [
         ("MTL.SCALARIZATION.NAME", cfg.MTL.SCALARIZATION.NAME, WEIGHTINGS, "needs_rows"),
         ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "elementwise"),
+        ("MTL.GRADIENT.AGGREGATOR", cfg.MTL.GRADIENT.AGGREGATOR, AGGREGATORS, "bounds_length"),
         ("MTL.STEP.NAME", cfg.MTL.STEP.NAME, STEPS, "several_points"),
     ]
     return [

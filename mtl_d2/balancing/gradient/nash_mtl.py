@@ -22,10 +22,10 @@ class NashMTL(Bargain):
     Frobenius norm (here by its mean diagonal entry, a factor that vanishes where max_norm is reached), counts its own
     calls for ``every`` (here updates), keeps weights when tasks come and go (here they are recomputed) and multiplies
     the heads by a as well (MTL.GRADIENT.HEADS "weights"; max_norm does not act on those). max_norm is that of the
-    update, after MTL.GRADIENT.SCALE, and the logged weights are those before it; 0 leaves any
-    length, as in the authors' code. 1e-8 is added to the diagonal of the cosine matrix, so that weights stay below some
-    1e4 where gradients cancel: the direction is off by about 1e-8, but by 2e-4 for two gradients that are opposite to a
-    hundredth of their length, by 2 % to a thousandth, and below 1e-4 it is another one.
+    update of the shared parameters, after MTL.GRADIENT.SCALE; 0 leaves any length, as in the authors' code. 1e-8 is
+    added to the diagonal of the cosine matrix, so that weights stay below some 1e4 where gradients cancel: the
+    direction is off by about 1e-8, but by 2e-4 for two gradients that are opposite to a hundredth of their length, by
+    2 % to a thousandth, and below 1e-4 it is another one.
     """
 
     def solve(self, gramian: np.ndarray, context: Context) -> np.ndarray:
