@@ -21,7 +21,7 @@ CHOICES: tuple[tuple[str, str, MethodRegistry], ...] = (
 )
 PLAIN = ("full", "fixed", "joint")  # not worth a word where their options are the defaults
 # Keys beside a choice that change what it does, with the values that do not.
-BESIDE = {
+BESIDE: dict[str, dict[str, Any]] = {
     "SCALARIZATION.NAME": {"MEAN": "arithmetic"},
     "GRADIENT.AGGREGATOR": {"SCALE": "method", "HEADS": "method", "LEVEL": "all", "SMOOTH": 0.0},
 }

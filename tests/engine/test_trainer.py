@@ -94,6 +94,19 @@ STATEFUL = {
     "imtl": ["MTL.SCALARIZATION.NAME", "imtl_l", "MTL.GRADIENT.RESCALE", "", "MTL.GRADIENT.AGGREGATOR", "imtl_g"],
     "rlw": ["MTL.SCALARIZATION.NAME", "rlw", "MTL.GRADIENT.AGGREGATOR", "pcgrad"],
     "nash": ["MTL.GRADIENT.AGGREGATOR", "nash_mtl", "MTL.GRADIENT.NASH_MTL.EVERY", 2],
+    "stch, gradvac, smoothed": [
+        *("MTL.SCALARIZATION.NAME", "stch", "MTL.SCALARIZATION.STCH.WARMUP", 1, "MTL.SCALARIZATION.STCH.PERIOD", 2),
+        *("MTL.GRADIENT.RESCALE", "unit", "MTL.GRADIENT.AGGREGATOR", "gradvac", "MTL.GRADIENT.SMOOTH", 0.5),
+    ],
+    "igb of logarithms, pcd": [
+        *("MTL.SCALARIZATION.NAME", "igb", "MTL.SCALARIZATION.IGB.PERIOD", 2, "MTL.SCALARIZATION.MEAN", "log"),
+        *("MTL.GRADIENT.AGGREGATOR", "pcd", "MTL.GRADIENT.PCD.TAU", 0.5),
+    ],
+    "ldc, fairgrad": ["MTL.SCALARIZATION.NAME", "ldc", "MTL.GRADIENT.AGGREGATOR", "fairgrad"],
+    "go4align, mclgs with a floor": [
+        *("MTL.SCALARIZATION.NAME", "go4align", "MTL.SCALARIZATION.GO4ALIGN.STEP", 0.1),
+        *("MTL.GRADIENT.MCLGS.FLOOR", 0.5),
+    ],
     "averaged cosines": ["MTL.GRADIENT.MCLGS.EMA", 0.9, "MTL.GRADIENT.MCLGS.EVERY", 2],
     "graddrop": ["MTL.GRADIENT.AGGREGATOR", "graddrop", "MTL.STEP.NAME", "split"],
 }
