@@ -18,7 +18,7 @@ TASKS = ("detection", "semantic")
 CHOICES = {
     "MTL.ALLOCATION.NAME": tuple(name for name, _ in ALLOCATIONS),
     "MTL.SCALARIZATION.NAME": WEIGHTINGS.names(),
-    "MTL.SCALARIZATION.MEAN": ("arithmetic", "geometric"),
+    "MTL.SCALARIZATION.MEAN": ("arithmetic", "geometric", "log"),
     "MTL.GRADIENT.RESCALE": ("", *ROW_SCALINGS.names()),
     "MTL.GRADIENT.AGGREGATOR": AGGREGATORS.names(),
     "MTL.GRADIENT.LEVEL": ("all", "last_layer", "features"),
@@ -30,6 +30,8 @@ NEEDED = [
     "MTL.SCALARIZATION.ACHIEVEMENT.METRICS", ("bbox/AP", "sem_seg/mIoU"),
     "MTL.SCALARIZATION.ACHIEVEMENT.POTENTIALS", (40.0, 60.0),
     "MTL.SCALARIZATION.DTP.METRICS", ("bbox/AP", "sem_seg/mIoU"),
+    "MTL.GRADIENT.PIVRG.METRICS", ("bbox/AP", "sem_seg/mIoU"),
+    "MTL.GRADIENT.PIVRG.POTENTIALS", (40.0, 60.0),
     "MTL.DATA.VALIDATION_SHARE", 0.2,
     "TEST.EVAL_PERIOD", 5,
 ]  # fmt: skip
@@ -54,7 +56,7 @@ def two_updates(cfg):
     for update in range(2):
         oracle.load(next(batches), update)
         balancer(oracle, update, optimizer.step)
-    balancer.scalarization.weighting.on_evaluation({"bbox": {"AP": 20.0}, "sem_seg": {"mIoU": 50.0}})
+    balancer.on_evaluation({"bbox": {"AP": 20.0}, "sem_seg": {"mIoU": 50.0}})
     return before, torch.cat([p.detach().flatten() for p in model.parameters()])
 
 

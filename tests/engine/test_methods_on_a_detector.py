@@ -20,12 +20,14 @@ NEEDED = {
 CHOICES = [
     *(["MTL.ALLOCATION.NAME", name] for name, _ in ALLOCATIONS),
     *(["MTL.SCALARIZATION.NAME", name] for name in WEIGHTINGS.names() if name != "achievement"),
-    *(["MTL.GRADIENT.AGGREGATOR", name] for name in AGGREGATORS.names()),
+    *(["MTL.GRADIENT.AGGREGATOR", name] for name in AGGREGATORS.names() if name != "pivrg"),
     *(["MTL.REGULARIZER.NAME", name] for name in REGULARIZERS.names()),
     *(["MTL.STEP.NAME", name] for name in STEPS.names()),
     ["MTL.GRADIENT.LEVEL", "features"],
     ["MTL.GRADIENT.LEVEL", "last_layer"],
     ["MTL.SCALARIZATION.MEAN", "geometric"],
+    ["MTL.SCALARIZATION.MEAN", "log"],
+    ["MTL.GRADIENT.RESCALE", "unit"],
     ["MTL.REGULARIZER.NAME", "cosreg", "MTL.REGULARIZER.COSREG.DOUBLE_BACKWARD", "finite"],
 ]
 
