@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +68,12 @@ class Row:
     def finished(self) -> list[Record]:
         """Those whose numbers count."""
         return [record for record in self.records if record.finished]
+
+    @property
+    def by_seed(self) -> dict[str, Record]:
+        """Those finished whose seed no other run of the row has, nor chance has chosen (-1): they can be paired."""
+        seeds = Counter(record.seed for record in self.records)
+        return {r.seed: r for r in self.finished if seeds[r.seed] == 1 and not r.seed.startswith("-")}
 
     def summary(self, metric: str) -> Summary:
         """Over the finished runs."""
@@ -137,9 +144,20 @@ class Collected:
         return sum(sizes) / len(sizes) if sizes else math.nan
 
     def delta(self, row: Row, convention: str) -> Summary:
-        """Delta of each finished run against the mean of the base, over the runs."""
-        values = (delta(convention, record.metrics, self.base, self.metrics) for record in row.finished)
-        return summarize(values)
+        """Delta of each finished run, over the runs."""
+        return summarize(self.run_delta(record, convention) for record in row.finished)
+
+    def run_delta(self, record: Record, convention: str) -> float:
+        """Delta of a finished run against the mean of the base."""
+        return delta(convention, record.metrics, self.base, self.metrics)
+
+    @property
+    def reference(self) -> Row | None:
+        """The row that others are compared with: the file's, else the method that is Delta's base, else the first."""
+        name = self.comparison.reference or self.comparison.delta_base
+        named = [row for row in self.rows if row.entry.name == name]
+        methods = [row for row in self.rows if not row.entry.baseline]
+        return next(iter([*named, *methods, *self.rows]), None)
 
     @property
     def notes(self) -> list[str]:

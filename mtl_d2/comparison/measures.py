@@ -65,6 +65,14 @@ def check_delta(given: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]
     yield from (unknown("delta: conventions", name, tuple(CONVENTIONS)) for name in chosen if name not in CONVENTIONS)
 
 
+def check_reference(given: Any, names: Sequence[str]) -> Iterator[str]:
+    """Complaints about a file's ``reference``, the method that differences are taken from."""
+    if given is not None and not isinstance(given, str):
+        yield f"reference must be a method's name, got {given}"
+    elif given is not None and given not in names:
+        yield unknown("reference", given, tuple(names))
+
+
 _DELTA = ("base", "conventions")
 
 

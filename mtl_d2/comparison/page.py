@@ -12,6 +12,7 @@ import pandas as pd
 
 from mtl_d2.comparison.collect import Collected, Row
 from mtl_d2.comparison.curves import curve_sections
+from mtl_d2.comparison.differences import difference_table, differences_csv
 from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
 from mtl_d2.comparison.tables import NONE, Table, cosine_table, cost_table, grid_tables, main_table
 from mtl_d2.files import write_atomically
@@ -23,7 +24,7 @@ PAGE = "comparison.html"
 
 
 def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
-    """Writes `comparison.html`, `.md`, `.tex`, `.csv` and `runs.csv` into the comparison's folder.
+    """Writes `comparison.html`, `.md`, `.tex`, `.csv`, `differences.csv` and `runs.csv` into the comparison's folder.
 
     Args:
         collected: the runs.
@@ -36,13 +37,15 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     remarks = [*notes, *collected.notes]
     main, cost, grids = main_table(collected), cost_table(collected), grid_tables(collected)
-    cosines = list(filter(None, [cosine_table(collected)]))
-    tables = [main, *grids, cost, *cosines]
+    gaps, cosines = list(filter(None, [difference_table(collected)])), list(filter(None, [cosine_table(collected)]))
+    tables = [main, *gaps, *grids, cost, *cosines]
     write_atomically(output / "comparison.md", markdown(tables, title, remarks))
     write_atomically(output / "comparison.tex", latex(tables, remarks))
     write_atomically(output / "comparison.csv", methods_csv(collected))
+    write_atomically(output / "differences.csv", differences_csv(collected))
     write_atomically(output / "runs.csv", runs_csv(collected))
     sections = [_section("results", "Results", [main])]
+    sections += [_section("differences", gap.title, [gap]) for gap in gaps]
     sections += [_section("grids", "Parameter grids", grids)] if grids else []
     sections += [*curve_sections(collected), _section("cost", "Cost", [cost])]
     sections += [_section("spread", "Mean and spread of the cosines", cosines)] if cosines else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 import pandas as pd
@@ -105,9 +106,11 @@ def _tex(text: str) -> str:
 
 
 def _marked(cell: Cell, marks: Mapping[str, str], escaped: Callable[[str], str]) -> str:
-    return marks.get(cell.mark, "{}").format(escaped(cell.whole))
+    detail = f" {escaped(cell.detail)}" if cell.detail else ""
+    return marks.get(cell.mark, "{}").format(escaped(cell.whole)) + detail
 
 
 def _shaded(cell: Cell) -> str:
-    text = _marked(cell, HTML, escape)
+    text = _marked(replace(cell, detail=""), HTML, escape)
+    text += f"<br><small>{escape(cell.detail)}</small>" if cell.detail else ""
     return text if cell.shade is None else f'<span class="shade" style="--s:{cell.shade:.2f}">{text}</span>'

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from yaml import YAMLError
 
 from mtl_d2.comparison.errors import ComparisonError
-from mtl_d2.comparison.measures import check_delta, check_metrics, read_metrics
+from mtl_d2.comparison.measures import check_delta, check_metrics, check_reference, read_metrics
 from mtl_d2.comparison.source import BASE, load_source
 from mtl_d2.config import MODULES, leaves
 from mtl_d2.config_check import unknown
@@ -21,7 +21,7 @@ from mtl_d2.data.modules import import_modules
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 
 SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
-KEYS = (*SETTINGS, "methods", "grids", "baselines", "existing")
+KEYS = (*SETTINGS, "reference", "methods", "grids", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
 
@@ -68,6 +68,7 @@ class Comparison:
         directions: whether higher is better, for metrics whose name does not tell.
         delta_base: an entry's name, values by metric, or None: the baselines, else the first entry.
         conventions: of Delta.
+        reference: the entry that differences are taken from; None: Delta's base if it is an entry, else the first.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class Comparison:
     directions: Mapping[str, bool]
     delta_base: str | Mapping[str, float] | None
     conventions: tuple[str, ...]
+    reference: str | None = None
 
 
 def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:
@@ -112,7 +114,8 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     directions = {str(n): d == "higher" for d in ("higher", "lower") for n in _list(raw, f"{d}_is_better", mistakes)}
     mistakes += check_metrics(raw.get("metrics"), directions)
     chosen = _mapping(raw, "delta", mistakes)
-    mistakes += check_delta(chosen, [entry.name for entry in entries])
+    names = [entry.name for entry in entries]
+    mistakes += [*check_delta(chosen, names), *check_reference(raw.get("reference"), names)]
     if mistakes:
         raise ComparisonError(str(path), mistakes)
     return Comparison(
@@ -127,6 +130,7 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         directions=directions,
         delta_base=chosen.get("base"),
         conventions=tuple(chosen.get("conventions", CONVENTIONS)),
+        reference=raw.get("reference"),
     )
 
 

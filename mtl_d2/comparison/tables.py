@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import methodcaller
 
 import pandas as pd
 
-from mtl_d2.comparison.collect import COSINES, Collected, Row
+from mtl_d2.comparison.collect import COSINES, Collected, Record, Row
 from mtl_d2.comparison.notes import delta_gaps
+from mtl_d2.comparison.significance import FEWEST, LEVEL, marks
 from mtl_d2.comparison.spec import word
-from mtl_d2.comparison.statistics import Summary, marks, summarize
+from mtl_d2.comparison.statistics import Summary, summarize
 from mtl_d2.engine.loop import spread_name
 from mtl_d2.evaluation.delta import CONVENTIONS
 from mtl_d2.report.markup import group_title
@@ -22,8 +22,9 @@ from mtl_d2.report.precision import UNDEFINED, is_percentage, precision_of
 NONE = "–"
 DECIMALS = 2  # of percentages
 MARKS = (
-    "Bold: the best; underlined: several of which nobody knows which is the best, since they are within one standard "
-    "error of their difference."
+    f"Bold: better than every other method by a t test paired over at least {FEWEST} common seeds (p < {LEVEL:g} after "
+    "Holm's correction); underlined: not told from the best by it. Where nothing is marked, no method is told from the "
+    "best."
 )
 SIZE = (
     "#P: parameters of the model, as a multiple of one single-task model's, the mean of the baselines': T of them "
@@ -39,14 +40,16 @@ class Cell:
     Attributes:
         text: the value.
         error: its standard error, "" if there is none.
-        mark: "best", "near" or "".
+        mark: "best" (bold), "near" (underlined) or "".
         shade: place between the worst (0) and the best (1) of the table, None for no colour.
+        detail: what follows the value, never marked; below it and smaller on a page.
     """
 
     text: str
     error: str = ""
     mark: str = ""
     shade: float | None = None
+    detail: str = ""
 
     @property
     def whole(self) -> str:
@@ -77,17 +80,35 @@ class Measure:
 
     Attributes:
         title: its heading.
-        summary: its value.
+        value: of a finished run; NaN if it has none.
         higher: whether higher is better; None: neither is.
         decimals: None for as many as fit the values.
         metric: its name, "" if it is none.
     """
 
     title: str
-    summary: Callable[[Row], Summary]
+    value: Callable[[Record], float]
     higher: bool | None
     decimals: int | None = None
     metric: str = ""
+
+    def summary(self, row: Row) -> Summary:
+        """Over the finished runs."""
+        return summarize(self.value(record) for record in row.finished)
+
+    def by_seed(self, row: Row) -> Mapping[str, float]:
+        """The values of the runs that can be paired with those of another row."""
+        return {seed: self.value(record) for seed, record in row.by_seed.items()}
+
+
+@dataclass(frozen=True)
+class Exact(Measure):
+    """A quantity that is the same in all runs of a row, so that it has no error."""
+
+    def summary(self, row: Row) -> Summary:
+        """The mean of the runs that say it, told of all of them."""
+        mean = super().summary(row).mean
+        return Summary(mean, math.nan, len(row.finished) if math.isfinite(mean) else 0)
 
 
 def measures(collected: Collected) -> list[Measure]:
@@ -96,14 +117,18 @@ def measures(collected: Collected) -> list[Measure]:
     for metric in collected.metrics:
         title = f"{metric_title(metric.name)} {_arrow(metric.higher)}"
         decimals = DECIMALS if is_percentage(metric.name) else None
-        chosen.append(Measure(title, methodcaller("summary", metric.name), metric.higher, decimals, metric.name))
+        chosen.append(Measure(title, _metric(metric.name), metric.higher, decimals, metric.name))
     counted = [metric.name for metric in collected.metrics if metric.task]
     if counted and all(name in collected.base for name in counted):
         for name in collected.comparison.conventions:
             kind = CONVENTIONS[name]
             title = " ".join(filter(None, ("Δ", name, kind.unit, _arrow(kind.higher))))
-            chosen.append(Measure(title, partial(collected.delta, convention=name), kind.higher, DECIMALS))
+            chosen.append(Measure(title, partial(collected.run_delta, convention=name), kind.higher, DECIMALS))
     return chosen
+
+
+def _metric(name: str) -> Callable[[Record], float]:
+    return lambda record: record.metrics.get(name, math.nan)
 
 
 def sizes(collected: Collected) -> list[Measure]:
@@ -111,12 +136,7 @@ def sizes(collected: Collected) -> list[Measure]:
     single = collected.single_task_size
     if math.isnan(single):
         return []
-    return [Measure("#P", lambda row: _exact(row, row.parameters / single), None, DECIMALS)]
-
-
-def _exact(row: Row, value: float) -> Summary:
-    """Of a number that is the same in all runs of a row, so that it has no error."""
-    return Summary(value, math.nan, len(row.finished) if math.isfinite(value) else 0)
+    return [Exact("#P", lambda record: (record.run.parameters or math.nan) / single, None, DECIMALS)]
 
 
 def metric_title(name: str) -> str:
@@ -148,14 +168,9 @@ def main_table(collected: Collected) -> Table:
 def cost_table(collected: Collected) -> Table:
     """Time and memory of every method."""
     chosen = [
-        Measure("seconds per update", lambda row: summarize(r.seconds_per_update for r in row.finished), False),
-        Measure("minutes per run", lambda row: summarize(r.seconds / 60 for r in row.finished), False, 1),
-        Measure(
-            "peak memory, MiB",
-            lambda row: summarize(r.outcome.memory / MIB or math.nan for r in row.finished),
-            False,
-            0,
-        ),
+        Measure("seconds per update", lambda record: record.seconds_per_update, False),
+        Measure("minutes per run", lambda record: record.seconds / 60, False, 1),
+        Measure("peak memory, MiB", lambda record: record.outcome.memory / MIB or math.nan, False, 0),
     ]
     note = (
         "Seconds per update: median over a run, mean over runs; minutes: start and evaluation included; memory: "
@@ -172,8 +187,8 @@ def cosine_table(collected: Collected) -> Table | None:
     chosen = []
     for name in pairs:
         pair = name.removeprefix("cosine/").replace("cosine_level/", "level, ")
-        chosen.append(Measure(f"{pair}: mean", methodcaller("summary", name), None, 3))
-        chosen.append(Measure(f"{pair}: σ", methodcaller("summary", spread_name(name)), None, 3))
+        chosen.append(Measure(f"{pair}: mean", _metric(name), None, 3))
+        chosen.append(Measure(f"{pair}: σ", _metric(spread_name(name)), None, 3))
     note = "Cosine between two gradients of all shared parameters (level: those of MTL.GRADIENT.LEVEL), in the logged "
     note += "updates of a training. – : not logged."
     return Table("Cosines between gradients", _methods(collected, chosen).drop(columns="runs"), note=note)
@@ -210,7 +225,9 @@ def _column(rows: Sequence[Row], measure: Measure, shaded: bool = False) -> list
     summaries = [measure.summary(row) for row in rows]
     precision = precision_of((s.mean for s in summaries), measure.decimals)
     texts = [precision(s.mean) for s in summaries]
-    signs = marks(summaries, texts, measure.higher) if measure.higher is not None else ["" for _ in rows]
+    signs = ["" for _ in rows]
+    if measure.higher is not None:
+        signs = marks([measure.by_seed(row) for row in rows], texts, [s.mean for s in summaries], measure.higher)
     shades = _shades(summaries, measure.higher) if shaded else [None for _ in rows]
     cells = []
     for row, s, text, sign, shade in zip(rows, summaries, texts, signs, shades, strict=True):

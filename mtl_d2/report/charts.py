@@ -162,6 +162,19 @@ def _svg(draw: Callable[[Axes], None], title: str, x_label: str, attributes: str
         if x_label == UPDATE:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k, 1.5M
         draw(axes)
+        return element(figure, title, attributes)
+
+
+def element(figure: Figure, title: str, attributes: str = "") -> str:
+    """A figure drawn in `STYLE` and the colours of `VARIABLES` as an SVG element, which follows the page's colours.
+
+    Args:
+        figure: of 72 pixels an inch.
+        title: what a screen reader says.
+        attributes: more of the element, HTML.
+    """
+    width, height = (round(72 * side) for side in figure.get_size_inches())
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": title}):
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = text.getvalue()
@@ -170,7 +183,7 @@ def _svg(draw: Callable[[Axes], None], title: str, x_label: str, attributes: str
     svg = re.sub(r'(?<= [dxy]=")[^"]*', lambda numbers: _short(numbers[0]), svg)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda color: f"var({VARIABLES[color[0]]})", svg)
     name = escape(title)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}"{attributes}><title>{name}</title>{svg}'
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{name}"{attributes}><title>{name}</title>{svg}'
 
 
 def _dots(axes: Axes, x: Floats, y: Floats, *, size: float, **look: Any) -> None:

@@ -1,4 +1,4 @@
-"""Means, standard errors and marks, by hand."""
+"""Means and standard errors, by hand."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_d2.comparison.curves import mean_curve
-from mtl_d2.comparison.statistics import Summary, marks, summarize
+from mtl_d2.comparison.statistics import summarize
 from mtl_d2.report.charts import MAX_VERTICES
 from mtl_d2.report.series import Series
 
@@ -28,37 +28,6 @@ def test_one_value_has_no_standard_error():
 def test_values_that_are_not_finite_are_left_out_and_not_counted():
     assert summarize([math.nan, 1.0, math.inf, 3.0]) == summarize([1.0, 3.0])
     assert summarize([math.nan]).count == 0
-
-
-def mark(*pairs, higher=True, decimals=2):
-    """Marks of means with their errors; an error of None is that of a single run."""
-    column = [
-        Summary(mean, math.nan if error is None else error, 0 if math.isnan(mean) else 3) for mean, error in pairs
-    ]
-    return marks(column, [f"{s.mean:.{decimals}f}" for s in column], higher)
-
-
-def test_the_best_is_marked_where_it_is_no_noise():
-    """10 +- 0.3 and 9.4 +- 0.4: the difference of 0.6 is above sqrt(0.09 + 0.16) = 0.5."""
-    assert mark((10.0, 0.3), (9.4, 0.4), (math.nan, math.nan)) == ["best", "", ""]
-    assert mark((10.0, 0.3), (9.4, 0.4), higher=False) == ["", "best"]
-
-
-def test_of_several_within_the_noise_none_is_the_best():
-    assert mark((10.0, 0.3), (9.6, 0.4), (9.4, 0.4)) == ["near", "near", ""]
-    assert mark((10.0, 0.3), (9.6, 0.4), (9.4, 0.4), higher=False) == ["", "near", "near"]
-    assert mark((10.0, None), (9.6, 0.5)) == ["near", "near"]  # a single run has no error of its own
-
-
-def test_a_method_alone_is_not_the_best_and_neither_are_methods_that_are_equal_as_shown():
-    assert mark((1.0, 0.1), (math.nan, math.nan)) == ["", ""]
-    assert mark((0.00004, None), (0.0, None)) == ["", ""]
-    assert mark((7.001, 0.1), (7.002, 0.1)) == ["", ""]
-
-
-def test_without_standard_errors_the_best_and_its_equals_as_shown_are_marked():
-    assert mark((1.0, None), (1.01, None)) == ["", "best"]
-    assert mark((1.0, None), (1.011, None), (1.012, None)) == ["", "best", "best"]
 
 
 def test_mean_curve_by_hand_over_the_updates_that_both_runs_reach():
