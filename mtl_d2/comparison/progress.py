@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from mtl_d2.comparison.plan import PlannedRun
 from mtl_d2.comparison.state import FAILED, FINISHED, read_outcome, updates_done
 from mtl_d2.report.tables import duration
+
+T = TypeVar("T")
+PAGE_SHARE = 0.005  # of the time that a comparison takes, at most, goes into its page while runs are under way
+
+
+class Ration:
+    """Lets something be done as often as it takes no more than a share of the time."""
+
+    def __init__(
+        self,
+        share: float = PAGE_SHARE,
+        clock: Callable[[], float] = time.monotonic,
+        cost: Callable[[], float] = time.process_time,
+    ) -> None:
+        """The first time is due at once.
+
+        Args:
+            share: of the time, above 0.
+            clock: seconds since some moment.
+            cost: seconds that this process has used.
+        """
+        self.share = share
+        self.clock = clock
+        self.cost = cost
+        self.next = -math.inf
+
+    @property
+    def due(self) -> bool:
+        """Whether enough time has passed since the last one, for what it took."""
+        return self.clock() >= self.next
+
+    def spend(self, do: Callable[[], T]) -> T:
+        """Does it, and says when the next one is due."""
+        before = self.cost()
+        result = do()
+        self.next = self.clock() + (self.cost() - before) / self.share
+        return result
 
 
 class Progress:

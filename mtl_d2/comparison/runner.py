@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from mtl_d2.comparison.plan import PlannedRun
-from mtl_d2.comparison.state import (
-    CONFIG,
-    CONSOLE,
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    OUTCOME,
-    Outcome,
-    error_of,
-    read_outcome,
-    updates_done,
-    write_outcome,
-)
-from mtl_d2.files import write_atomically
-from mtl_d2.locks import lock_folder
+from mtl_d2.comparison.state import CONFIG
+from mtl_d2.comparison.training import Training, stop
 
-PATIENCE = 20.0  # seconds that a process has to end after it was asked to
 POLL = 0.2  # seconds between two looks at the processes
 
 
 @dataclass
-class _Child:
+class Child:
+    """The process of a run, in one of the runner's places."""
+
     run: PlannedRun
-    process: subprocess.Popen
     slot: int
-    start: float
-    before: Outcome
-    files: tuple[IO, ...]
+    training: Training
 
 
 class Runner:
-    """Keeps up to ``jobs`` processes going, each alone in its run's folder.
-
-    A folder is locked by a file that the process holds open, so that a second comparison cannot train in it as well,
-    even when the first has been killed and has left its processes behind.
-    """
+    """Keeps up to ``jobs`` processes going, each alone in its run's folder."""
 
     def __init__(self, command: Callable[[Path], Sequence[str]], jobs: int, gpus: Sequence[str], cores: int) -> None:
         """Starts nothing yet.
@@ -63,7 +40,7 @@ class Runner:
         self.jobs = jobs
         self.gpus = gpus
         self.cores = cores
-        self.children: list[_Child] = []
+        self.children: list[Child] = []
 
     def __call__(
         self, runs: Sequence[PlannedRun], tick: Callable[[], None] = lambda: None
@@ -75,35 +52,40 @@ class Runner:
         waiting = list(runs)
         try:
             while waiting or self.children:
-                while waiting and len(self.children) < self.jobs:
-                    self._start(waiting.pop(0))
-                for child in [child for child in self.children if self._ended(child)]:
-                    yield child.run
+                while waiting and not self.full:
+                    self.start(waiting.pop(0))
+                yield from self.ended()
                 tick()
                 time.sleep(POLL if self.children else 0)
         finally:
-            self._stop()
+            self.stop()
 
-    def _start(self, run: PlannedRun) -> None:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(run.folder)
-        if lock is None:
-            raise BlockingIOError(f"{run.folder}: another process is training there; wait for it or end it")
-        before = read_outcome(run.folder)
-        (run.folder / OUTCOME).unlink(missing_ok=True)
-        config = write_atomically(run.folder / CONFIG, run.config)
+    @property
+    def full(self) -> bool:
+        """Whether no more can be started now."""
+        return len(self.children) >= self.jobs
+
+    def start(self, run: PlannedRun) -> None:
+        """Starts a run in a free place.
+
+        Raises:
+            BlockingIOError: another process trains in its folder.
+        """
         slot = min(set(range(self.jobs)) - {child.slot for child in self.children})
-        console = (run.folder / CONSOLE).open("ab")
-        process = subprocess.Popen(
-            self.command(config),
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **self.environment(slot, run.on_gpu)},
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the others to end
-        )
-        self.children.append(_Child(run, process, slot, time.monotonic(), before, (lock, console)))
+        command, environment = self.command(run.folder / CONFIG), self.environment(slot, run.on_gpu)
+        training = Training(run.folder, run.config, run.updates, command, environment)
+        self.children.append(Child(run, slot, training))
+
+    def ended(self) -> list[PlannedRun]:
+        """The runs that have ended since this was asked last; their outcomes are written."""
+        over = [child for child in self.children if child.training.ended()]
+        self.children = [child for child in self.children if child not in over]
+        return [child.run for child in over]
+
+    def stop(self) -> None:
+        """Ends all processes."""
+        stop([child.training for child in self.children])
+        self.children = []
 
     def environment(self, slot: int, on_gpu: bool) -> Mapping[str, str]:
         """Variables of the process in place ``slot`` of ``jobs``: its share of the cores, and its GPU."""
@@ -113,54 +95,3 @@ class Runner:
         if on_gpu and self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return variables
-
-    def _ended(self, child: _Child) -> bool:
-        """Whether a process has ended; its outcome is then written."""
-        pid, status, usage = os.wait4(child.process.pid, os.WNOHANG)
-        if not pid:
-            return False
-        code = child.process.returncode = os.waitstatus_to_exitcode(status)
-        self.children.remove(child)
-        memory = usage.ru_maxrss * (1024 if os.uname().sysname == "Linux" else 1)
-        write_outcome(child.run.folder, self._outcome(child, code, memory))
-        for file in child.files:
-            file.close()
-        return True
-
-    def _outcome(self, child: _Child, code: int, memory: int) -> Outcome:
-        memory = max(memory, child.before.memory)
-        seconds = child.before.seconds + time.monotonic() - child.start
-        if code < 0:
-            return Outcome(INTERRUPTED, f"ended by signal {signal.Signals(-code).name}", memory, seconds)
-        if code:
-            return Outcome(FAILED, error_of(child.run.folder, code), memory, seconds)
-        done, planned = updates_done(child.run.folder), child.run.updates
-        if done < planned:  # a trainer that is asked to end may do so in order
-            return Outcome(INTERRUPTED, f"stopped after {done} of {planned} updates", memory, seconds)
-        return Outcome(FINISHED, "", memory, seconds)
-
-    def _stop(self) -> None:
-        for child in self.children:
-            _signal(child.process, signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        while self.children and time.monotonic() < deadline:
-            for child in [child for child in self.children if self._ended(child)]:
-                _was_asked(child.run.folder)
-            time.sleep(0.05)
-        for child in list(self.children):
-            _signal(child.process, signal.SIGKILL)
-            while not self._ended(child):
-                time.sleep(0.05)
-            _was_asked(child.run.folder)
-
-
-def _was_asked(folder: Path) -> None:
-    """A run that was stopped by us did not fail, whatever it said when it ended."""
-    outcome = read_outcome(folder)
-    if outcome.state == FAILED:
-        write_outcome(folder, Outcome(INTERRUPTED, "stopped with the comparison", outcome.memory, outcome.seconds))
-
-
-def _signal(process: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)

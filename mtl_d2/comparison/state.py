@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 
-from mtl_d2.config import leaves
 from mtl_d2.files import write_atomically
 from mtl_d2.report.file_names import METRICS
 
@@ -56,6 +55,8 @@ def changes(folder: Path, config: str) -> list[str]:
 
     Keys that only one of them has are left out: another version of the program may have added them.
     """
+    from mtl_d2.config import leaves  # seconds of imports, which jobs on a cluster do not need
+
     try:
         before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from made_up import UPDATES, planned
 
-from mtl_d2.comparison.progress import Progress
+from mtl_d2.comparison.progress import Progress, Ration
 from mtl_d2.comparison.runner import Runner
 from mtl_d2.comparison.state import (
     CONFIG,
@@ -123,7 +123,7 @@ def test_a_killed_process_is_no_failure(tmp_path, order):
 
     def tick():
         for child in several.children if (run.folder / "metrics.json").exists() else ():
-            os.kill(child.process.pid, signal.SIGKILL)
+            os.kill(child.training.process.pid, signal.SIGKILL)
 
     list(several([run], tick))
     assert read_outcome(run.folder).state == INTERRUPTED
@@ -187,3 +187,21 @@ def test_time_left_by_hand(tmp_path):
     assert progress.line() == "1 of 2 runs, 67% of all updates, 10 s left"
     write_outcome(runs[1].folder, Outcome(FAILED, "no luck"))
     assert progress.line() == "2 of 2 runs, 100% of all updates"
+
+
+def test_what_is_rationed_takes_no_more_than_its_share_of_the_time():
+    now, used = [0.0], [0.0]
+
+    def work():
+        used[0] += 2.0
+        now[0] += 3.0  # others had the processor for a second
+
+    ration = Ration(0.01, clock=lambda: now[0], cost=lambda: used[0])
+    times = 0
+    while now[0] < 10_000:
+        if ration.due:
+            ration.spend(work)
+            times += 1
+        now[0] += 1.0
+    assert times == 50  # one in 200 seconds after the one before, whose 3 seconds do not count
+    assert used[0] <= 0.01 * now[0]
