@@ -57,6 +57,9 @@ VIDEO_REQUIRES = [
     "av>=12",  # 18.1 was tried; Python 3.10 has no wheels of it
 ]
 NOTEBOOK_REQUIRES = ["nbclient>=0.11", "nbformat>=5.11", "ipykernel>=6.29"]  # docs/examples/first_hour.ipynb
+CLUSTER_REQUIRES = [
+    "submitit>=1.5.4,<2",  # MIT; comparisons as jobs of SLURM, in arrays and requeued; the same interface locally
+]
 TEST_REQUIRES = [
     "torchjd>=0.18,<0.19",  # the oracle of tests, and in benchmarks; its interface changes between minor versions
     "mpmath>=1.3",  # values with 60 digits; torch's sympy brings it
@@ -83,6 +86,10 @@ setup(
         "export": EXPORT_REQUIRES,
         "video": VIDEO_REQUIRES,
         "notebook": NOTEBOOK_REQUIRES,
-        "test": TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES + EXPORT_REQUIRES,
+        "cluster": CLUSTER_REQUIRES,
+        "test": [
+            *(TEST_REQUIRES + CITYSCAPES_REQUIRES + PRETRAINED_REQUIRES + HDF5_REQUIRES + EXPORT_REQUIRES),
+            *CLUSTER_REQUIRES,
+        ],
     },
 )
