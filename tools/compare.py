@@ -32,6 +32,8 @@ from mtl_d2.comparison.page import write_tables
 from mtl_d2.comparison.plan import PlannedRun, plan_runs
 from mtl_d2.comparison.progress import Progress, Ration
 from mtl_d2.comparison.runner import Runner
+from mtl_d2.comparison.search_course import record, trial_result, waves
+from mtl_d2.comparison.search_plan import SearchPlan, plan_searches
 from mtl_d2.comparison.spec import Comparison, read_comparison
 from mtl_d2.comparison.state import CONSOLE, FAILED, FINISHED, changes, read_outcome, set_aside
 from mtl_d2.comparison.submitted import cancel_all
@@ -75,20 +77,28 @@ def main(args: argparse.Namespace) -> int:
         return cancel(comparison)
     choice = Choice(args.executor, args.share, tuple(args.slurm), args.rerun_changed)
     choice.parameters()
-    planned = plan_runs(comparison, args.opts) if comparison.base and not args.only_tables else []
+    planned, plans = [], []
+    if comparison.base and not args.only_tables:
+        checked: dict[str, list[str]] = {}
+        planned = plan_runs(comparison, args.opts, checked)
+        plans = plan_searches(comparison, planned, args.opts, checked)
     try:
-        if planned:
-            prepare(planned, args.rerun_changed, choice.alone)
-            train(planned, comparison, args, choice)
+        if planned or plans:
+            trials = [trial.run for plan in plans for trial in plan.trials]
+            prepare([*planned, *trials], args.rerun_changed, choice.alone)
+            for wave in waves(planned, plans, args.retry_failed):
+                prepare(wave, args.rerun_changed, choice.alone)
+                train(wave, plans, comparison, args, choice)
     except KeyboardInterrupt:
-        tables(comparison)
+        tables(comparison, plans)
         say(left_behind(args) if choice.outlives else "stopped; the same command goes on from the last checkpoints")
         return 130
-    collected, page = tables(comparison)
+    collected, page = tables(comparison, plans)
     for note in collected.notes:
         say(note)
     say(f"{sum(len(row.finished) for row in collected.rows)} finished runs; look at {page}")
-    return int(any(record.outcome.state == FAILED for row in collected.rows for record in row.records))
+    failed = any(run.outcome.state == FAILED for row in collected.rows for run in row.records)
+    return int(failed or any(search.decided and not search.winner for search in collected.searches.values()))
 
 
 def prepare(planned: Sequence[PlannedRun], rerun_changed: bool, alone: bool = True) -> None:
@@ -122,14 +132,26 @@ def prepare(planned: Sequence[PlannedRun], rerun_changed: bool, alone: bool = Tr
             say(f"{run.label} begins anew; what was there is in {set_aside(run.folder)}")
 
 
-def train(planned: Sequence[PlannedRun], comparison: Comparison, args: argparse.Namespace, choice: Choice) -> None:
-    """Does what is not done yet; the page grows with the runs, as often as it is cheap."""
+def train(
+    planned: Sequence[PlannedRun],
+    plans: Sequence[SearchPlan],
+    comparison: Comparison,
+    args: argparse.Namespace,
+    choice: Choice,
+) -> None:
+    """Does what is not done yet of some runs; the page grows with them, as often as it is cheap."""
     over = (FINISHED,) if args.retry_failed else (FINISHED, FAILED)
     due = [run for run in planned if read_outcome(run.folder).state not in over]
     jobs = max(min(args.jobs or (len(due) if choice.executor == "slurm" else 1), len(due)), 1)
     progress, page = Progress(planned), Ration()
     say(f"{len(planned)} runs, {len(due)} to do, {jobs} at a time; logs are {comparison.output}/METHOD/SEED/{CONSOLE}")
-    processes = Runner(command, jobs, gpus(), len(os.sched_getaffinity(0)))
+    arguments = {run.folder.resolve(): run.arguments for run in planned}
+    processes = Runner(
+        lambda config: [*command(config), *arguments[config.parent.resolve()]],
+        jobs,
+        gpus(),
+        len(os.sched_getaffinity(0)),
+    )
     runner = make_runner(choice, processes, comparison.output)
     stale = False
 
@@ -137,13 +159,13 @@ def train(planned: Sequence[PlannedRun], comparison: Comparison, args: argparse.
         nonlocal stale
         show(progress)
         if stale and page.due:
-            page.spend(lambda: tables(comparison))
+            page.spend(lambda: tables(comparison, plans))
             stale = False
 
     with contextlib.closing(runner(due, tick)) as ended:
         for run in ended:
             stale = True
-            say(f"{run.label}: {result(run, comparison)}; {progress.line()}")
+            say(f"{run.label}: {result(run, comparison, plans)}; {progress.line()}")
 
 
 def cancel(comparison: Comparison) -> int:
@@ -160,11 +182,13 @@ def left_behind(args: argparse.Namespace) -> str:
     return f"stopped waiting; the jobs go on, and the same command waits for them again; to end them: {words}"
 
 
-def result(run: PlannedRun, comparison: Comparison) -> str:
+def result(run: PlannedRun, comparison: Comparison, plans: Sequence[SearchPlan] = ()) -> str:
     """How a run ended, with its metrics."""
     outcome = read_outcome(run.folder)
     if outcome.state != FINISHED:
         return f"{outcome.state}: {outcome.reason}"
+    if run.arguments:
+        return trial_result(run, plans)
     collected = collect(replace(comparison, entries=(run.entry,)), {run.entry.name: {str(run.seed): run.folder}})
     metrics = collected.rows[0].records[0].metrics
     there = {m.name: metrics[m.name] for m in collected.metrics if m.name in metrics}
@@ -172,8 +196,10 @@ def result(run: PlannedRun, comparison: Comparison) -> str:
     return ", ".join([f"finished in {duration(outcome.seconds)}", *figures])
 
 
-def tables(comparison: Comparison) -> tuple[Collected, Path]:
+def tables(comparison: Comparison, plans: Sequence[SearchPlan] = ()) -> tuple[Collected, Path]:
     """The page and the tables of what there is now."""
+    for plan in plans:
+        record(plan)
     collected = collect_all(comparison)
     return collected, write_tables(collected)
 

@@ -2,6 +2,7 @@
 """Trains or evaluates a multi-task model by a config file.
 
 tools/train_net.py --config-file configs/bdd100k_mclgs.yaml [--num-gpus N] [--resume] [--eval-only] [KEY VALUE ...]
+tools/train_net.py --config-file ... --stop-after K [--resume]       # K updates now, the rest by --resume
 torchrun --nproc-per-node N tools/train_net.py --config-file ...     # on CPUs and several machines as well
 """
 
@@ -113,6 +114,8 @@ def run(cfg: Any, args: argparse.Namespace, notes: Notes, early: EarlyLines) -> 
         set_up(cfg, args, notes, early)
         trainer = MultiTaskTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
+        if args.stop_after is not None:
+            trainer.stop_after(args.stop_after)
     return trainer.train()
 
 
@@ -160,8 +163,19 @@ def put_back(*paths: Path, where_it_fails: bool = False) -> Iterator[None]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """detectron2's arguments."""
-    return default_argument_parser(__doc__).parse_args(arguments)
+    """detectron2's arguments, and ours."""
+    parser = default_argument_parser(__doc__)
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        metavar="K",
+        help="end after K updates of the training, with a checkpoint and, in held_out.json, what the images held out "
+        "of training give; --resume goes on, as if the run had never stopped",
+    )
+    args = parser.parse_args(arguments)
+    if args.stop_after is not None and args.eval_only:
+        parser.error("--stop-after is for trainings: leave it out, or --eval-only")
+    return args
 
 
 def keep_traceback(error: Exception) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
-from mtl_d2.comparison.spec import Comparison, Entry, run_folder
+from mtl_d2.comparison.search_record import TRIALS, SearchRecord, lost_trials, read_record
+from mtl_d2.comparison.spec import Comparison, Entry, run_folder, with_weights
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
 from mtl_d2.engine.loop import spread_name
@@ -100,6 +101,7 @@ class Collected:
 
     comparison: Comparison
     rows: Sequence[Row]
+    searches: Mapping[str, SearchRecord] = field(default_factory=dict)  # by the name of the row
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
@@ -162,17 +164,32 @@ class Collected:
     @property
     def notes(self) -> list[str]:
         """Every run that does not count, with the reason, and what else a reader must know."""
-        return [*unfinished(self), *missing(self), *remarks_of_runs(self)]
+        lost = [line for name, record in self.searches.items() for line in lost_trials(name, record)]
+        return [*unfinished(self), *lost, *missing(self), *remarks_of_runs(self)]
 
 
 def collect_all(comparison: Comparison) -> Collected:
-    """Reads all runs from where the comparison has them."""
+    """Reads all runs from where the comparison has them; the row of a search has the weights that it came to."""
+    searched = {
+        entry.name: record
+        for entry in comparison.entries
+        if entry.searched and (record := read_record(comparison.output / entry.slug)) is not None
+    }
+    comparison = replace(comparison, entries=tuple(_resolved(e, searched.get(e.name)) for e in comparison.entries))
     folders = {
         entry.name: {str(seed): run_folder(comparison, entry, seed) for seed in comparison.seeds}
         for entry in comparison.entries
         if not entry.folders
     }
-    return collect(comparison, folders)
+    for name, record in searched.items():
+        trial = next(entry for entry in comparison.entries if entry.name == name)
+        if record.chosen is not None and record.seed in comparison.seeds:  # that run is the trial
+            folders[name][str(record.seed)] = comparison.output / trial.slug / TRIALS / record.winner
+    return replace(collect(comparison, folders), searches=searched)
+
+
+def _resolved(entry: Entry, record: SearchRecord | None) -> Entry:
+    return entry if record is None or record.chosen is None else with_weights(entry, record.chosen.weights)
 
 
 def collect(comparison: Comparison, folders: Mapping[str, Mapping[str, Path]]) -> Collected:

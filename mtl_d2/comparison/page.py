@@ -14,6 +14,7 @@ from mtl_d2.comparison.collect import Collected, Row
 from mtl_d2.comparison.curves import curve_sections
 from mtl_d2.comparison.differences import difference_table, differences_csv
 from mtl_d2.comparison.render import html, latex, markdown, methods_csv, runs_csv
+from mtl_d2.comparison.search_table import search_table
 from mtl_d2.comparison.tables import NONE, Table, cosine_table, cost_table, grid_tables, main_table
 from mtl_d2.files import write_atomically
 from mtl_d2.report.markup import Section, folded, listed, table
@@ -38,7 +39,8 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
     remarks = [*notes, *collected.notes]
     main, cost, grids = main_table(collected), cost_table(collected), grid_tables(collected)
     gaps, cosines = list(filter(None, [difference_table(collected)])), list(filter(None, [cosine_table(collected)]))
-    tables = [main, *gaps, *grids, cost, *cosines]
+    searches = [search_table(name, record) for name, record in collected.searches.items()]
+    tables = [main, *gaps, *grids, *searches, cost, *cosines]
     write_atomically(output / "comparison.md", markdown(tables, title, remarks))
     write_atomically(output / "comparison.tex", latex(tables, remarks))
     write_atomically(output / "comparison.csv", methods_csv(collected))
@@ -47,6 +49,8 @@ def write_tables(collected: Collected, notes: Sequence[str] = ()) -> Path:
     sections = [_section("results", "Results", [main])]
     sections += [_section("differences", gap.title, [gap]) for gap in gaps]
     sections += [_section("grids", "Parameter grids", grids)] if grids else []
+    title_of_searches = searches[0].title if len(searches) == 1 else "Searches"
+    sections += [_section("searches", title_of_searches, searches)] if searches else []
     sections += [*curve_sections(collected), _section("cost", "Cost", [cost])]
     sections += [_section("spread", "Mean and spread of the cosines", cosines)] if cosines else []
     sections.append(_runs(collected))

@@ -26,8 +26,9 @@ class PlannedRun:
         seed: its ``SEED``.
         folder: its ``OUTPUT_DIR``.
         config: the whole config as YAML, which is also what a folder is compared with.
-        updates: ``SOLVER.MAX_ITER``.
+        updates: ``SOLVER.MAX_ITER``, or how far it goes of them for now.
         on_gpu: whether it wants a GPU.
+        arguments: of its command line, besides the config file.
     """
 
     entry: Entry
@@ -36,6 +37,7 @@ class PlannedRun:
     config: str
     updates: int
     on_gpu: bool
+    arguments: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -43,12 +45,15 @@ class PlannedRun:
         return f"{self.entry.name}, seed {self.seed}"
 
 
-def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[PlannedRun]:
-    """All runs, seeds first: the first seed of every method is done before the second of any.
+def plan_runs(
+    comparison: Comparison, extra: Sequence[str] = (), checked: dict[str, list[str]] | None = None
+) -> list[PlannedRun]:
+    """All runs but those of searches, seeds first: the first seed of every method is done before the second of any.
 
     Args:
         comparison: as read from its file.
         extra: ``KEY VALUE`` words for all runs, after the file's common overrides and before each method's own.
+        checked: mistakes in data that was looked at already, by what says which data; gets those of what is here.
 
     Raises:
         ComparisonError: every mistake in the configs and the data, with the methods that have it.
@@ -56,15 +61,14 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
     register_all()
     configs: dict[str, CfgNode] = {}
     mistakes: dict[str, list[str]] = {}  # the line -> the methods it concerns
-    checked: dict[str, list[str]] = {}
-    started = [entry for entry in comparison.entries if not entry.folders]
+    checked = {} if checked is None else checked
+    started = [entry for entry in comparison.entries if not entry.folders and not entry.searched]
     for entry in started:
         try:
             configs[entry.name] = cfg = entry_config(comparison, entry, extra)
-            check_mtl_config(cfg)
-            lines = _once(checked, cfg)
+            lines = config_mistakes(cfg, checked)
         except ConfigError as error:
-            lines = [line.removeprefix("  - ") for line in str(error).splitlines() if not line.endswith("mistakes:")]
+            lines = lines_of(error)
         for line in lines:
             mistakes.setdefault(line, []).append(entry.name)
     if mistakes:
@@ -73,7 +77,11 @@ def plan_runs(comparison: Comparison, extra: Sequence[str] = ()) -> list[Planned
             str(comparison.path),
             [f"{', '.join(of) if len(of) < len(started) else everywhere}: {line}" for line, of in mistakes.items()],
         )
-    return [_run(comparison, entry, seed, configs[entry.name]) for seed in comparison.seeds for entry in started]
+    return [
+        planned_run(entry, seed, run_folder(comparison, entry, seed), configs[entry.name])
+        for seed in comparison.seeds
+        for entry in started
+    ]
 
 
 def entry_config(comparison: Comparison, entry: Entry, extra: Sequence[str] = ()) -> CfgNode:
@@ -90,6 +98,25 @@ def entry_config(comparison: Comparison, entry: Entry, extra: Sequence[str] = ()
     return cfg
 
 
+def config_mistakes(cfg: CfgNode, checked: dict[str, list[str]]) -> list[str]:
+    """A line for each mistake in a config and its data.
+
+    Args:
+        cfg: the config.
+        checked: see ``plan_runs``.
+    """
+    try:
+        check_mtl_config(cfg)
+    except ConfigError as error:
+        return lines_of(error)
+    return _once(checked, cfg)
+
+
+def lines_of(error: ConfigError) -> list[str]:
+    """The mistakes that an error lists."""
+    return [line.removeprefix("  - ") for line in str(error).splitlines() if not line.endswith("mistakes:")]
+
+
 def _once(checked: dict[str, list[str]], cfg: CfgNode) -> list[str]:
     """Mistakes in the data, which are looked at once for all methods that have the same."""
     key = str((cfg.DATASETS, cfg.MTL.TASKS, cfg.MTL.DATA, cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL))
@@ -102,8 +129,15 @@ def _once(checked: dict[str, list[str]], cfg: CfgNode) -> list[str]:
     return checked[key]
 
 
-def _run(comparison: Comparison, entry: Entry, seed: int, cfg: Any) -> PlannedRun:
-    folder = run_folder(comparison, entry, seed)
+def planned_run(entry: Entry, seed: int, folder: Path, cfg: Any) -> PlannedRun:
+    """A run by an entry's config.
+
+    Args:
+        entry: the row.
+        seed: of the run.
+        folder: of the run.
+        cfg: but for both.
+    """
     config = cfg.clone()
     config.SEED, config.OUTPUT_DIR = seed, str(folder)
     on_gpu = not config.MODEL.DEVICE.startswith("cpu")

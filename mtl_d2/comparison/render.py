@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 from mtl_d2.comparison.collect import Collected
+from mtl_d2.comparison.search_table import search_columns
 from mtl_d2.comparison.tables import Cell, Table, measures, sizes
 from mtl_d2.report import markup
 
@@ -87,6 +88,7 @@ def runs_csv(collected: Collected) -> str:
             "seconds": record.seconds,
             "memory_bytes": str(record.outcome.memory or ""),
             "parameters": str(record.run.parameters or ""),
+            **search_columns(collected.searches.get(row.entry.name)),
             **{name: repr(float(value)) for name, value in record.metrics.items()},  # nan is not nothing
             "folder": record.run.folder,
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.measures import check_delta, check_metrics, check_reference, read_metrics
+from mtl_d2.comparison.search_spec import Search, read_search
 from mtl_d2.comparison.source import BASE, load_source
 from mtl_d2.config import MODULES, leaves
 from mtl_d2.config_check import unknown
@@ -21,7 +22,7 @@ from mtl_d2.data.modules import import_modules
 from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 
 SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
-KEYS = (*SETTINGS, "reference", "methods", "grids", "baselines", "existing")
+KEYS = (*SETTINGS, "reference", "methods", "grids", "searches", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
 
@@ -37,6 +38,7 @@ class Entry:
         grid: the grid it is a cell of, "" for none.
         cell: the grid's keys and this cell's values.
         folders: of runs that exist already and are never started; empty for those of the comparison.
+        searched: whether some of its overrides are those that a search of this name comes to.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Entry:
     grid: str = ""
     cell: tuple[tuple[str, Any], ...] = ()
     folders: tuple[Path, ...] = ()
+    searched: bool = False
 
     @property
     def slug(self) -> str:
@@ -69,6 +72,7 @@ class Comparison:
         delta_base: an entry's name, values by metric, or None: the baselines, else the first entry.
         conventions: of Delta.
         reference: the entry that differences are taken from; None: Delta's base if it is an entry, else the first.
+        searches: those that entries are of.
     """
 
     path: Path
@@ -83,6 +87,13 @@ class Comparison:
     delta_base: str | Mapping[str, float] | None
     conventions: tuple[str, ...]
     reference: str | None = None
+    searches: tuple[Search, ...] = ()
+
+
+def with_weights(entry: Entry, weights: Sequence[float]) -> Entry:
+    """An entry of a search that has come to these weights, one for each task."""
+    chosen = (("MTL.SCALARIZATION.NAME", "fixed"), ("MTL.SCALARIZATION.FIXED.WEIGHTS", list(weights)))
+    return replace(entry, overrides=(*entry.overrides, *chosen))
 
 
 def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:
@@ -103,7 +114,12 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
     path = Path(path)
     raw, mistakes = load_source(path)
     mistakes += [unknown("a key of the file", key, (*KEYS, BASE)) for key in raw if key not in KEYS]
-    entries = [*_methods(raw, mistakes), *_grids(raw, mistakes), *_baselines(raw, mistakes), *_existing(raw, mistakes)]
+    searches = list(_searches(raw, mistakes))
+    entries = [
+        *(*_methods(raw, mistakes), *_grids(raw, mistakes)),
+        *(Entry(search.name, search.overrides, searched=True) for search in searches),
+        *(*_baselines(raw, mistakes), *_existing(raw, mistakes)),
+    ]
     started = [entry for entry in entries if not entry.folders]
     mistakes += [*_names(entries), *_base(raw, path, bool(started)), *_seeds(raw, bool(started))]
     if not entries:
@@ -131,6 +147,7 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         delta_base=chosen.get("base"),
         conventions=tuple(chosen.get("conventions", CONVENTIONS)),
         reference=raw.get("reference"),
+        searches=tuple(searches),
     )
 
 
@@ -177,6 +194,12 @@ def _cells(name: str, common: tuple[tuple[str, Any], ...], values: Mapping[str, 
         cell = tuple(zip(map(str, values), choice, strict=True))
         parts = [f"{key.rpartition('.')[2]}={word(value)}" for key, value in cell]
         yield Entry(" ".join([name, *parts]), (*common, *cell), grid=name, cell=cell)
+
+
+def _searches(raw: dict, mistakes: list[str]) -> Iterator[Search]:
+    for name, given in _mapping(raw, "searches", mistakes).items():
+        own = given.get("overrides") if isinstance(given, dict) else None
+        yield read_search(str(name), given, tuple(_overrides(own, f"searches: {name}", mistakes)), mistakes)
 
 
 def _existing(raw: dict, mistakes: list[str]) -> Iterator[Entry]:

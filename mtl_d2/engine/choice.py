@@ -17,6 +17,7 @@ from mtl_d2.engine.best import BestEvaluation, BestHeldOut, BestModels
 from mtl_d2.engine.evaluations import Evaluations
 from mtl_d2.engine.hooks import FailedEvaluations, ValidationHook
 from mtl_d2.evaluation.criteria import chosen_by_itself, read_criteria, selects_on_held_out
+from mtl_d2.evaluation.results import EvaluationResults
 
 if TYPE_CHECKING:
     from mtl_d2.engine.trainer import MultiTaskTrainer
@@ -31,12 +32,14 @@ class Choice:
         before: those before CheckpointHook.
         after: those after ``evaluation``.
         of_results: meanwhile a model has the weights that the results are of.
+        held_out: evaluates that model on the images held out of training; None where there are none.
     """
 
     evaluation: EvalHook
     before: list[HookBase] = field(default_factory=list)
     after: list[HookBase] = field(default_factory=list)
     of_results: Callable[[nn.Module], AbstractContextManager] = nullcontext
+    held_out: Callable[[], EvaluationResults] | None = None
 
 
 def build_choice(trainer: MultiTaskTrainer, failed: FailedEvaluations) -> Choice:
@@ -62,6 +65,8 @@ def build_choice(trainer: MultiTaskTrainer, failed: FailedEvaluations) -> Choice
     period = 0 if held_out else cfg.TEST.EVAL_PERIOD
     evaluate = evaluations.on_test_sets if best is None or not held_out else lambda: evaluations.of_chosen(best)
     choice = Choice(EvalHook(period, _keeping(trainer, evaluate)))
+    if cfg.MTL.DATA.VALIDATION_SHARE:
+        choice.held_out = lambda: evaluations.of_results_on_held_out(choice.of_results)
     choice.before += [averages] if averages else []
     if held_out or weights:
         balancer = loop.balancer if weights else None

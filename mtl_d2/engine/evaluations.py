@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,26 @@ class Evaluations:
 
     def on_held_out(self, averaged: bool) -> Callable[[], EvaluationResults]:
         """What evaluates on the images held out of ``DATASETS.TRAIN``; the averaged weights beside if ``averaged``."""
+        cfg = self._held_out_config()
+        return lambda: self._with_averages(cfg, self.test(cfg, self.model), averaged)
+
+    def of_results_on_held_out(self, in_results: Callable[[nn.Module], AbstractContextManager]) -> EvaluationResults:
+        """The model that the run's results would be of, on the held-out images, and the averaged weights beside it.
+
+        Args:
+            in_results: meanwhile a model has these weights.
+        """
+        cfg = self._held_out_config()
+        with in_results(self.model):
+            broadcast_model(self.model)
+            results = self.test(cfg, self.model)
+        return self._with_averages(cfg, results)
+
+    def _held_out_config(self) -> Any:
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATASETS.TEST = register_held_out(cfg)
-        return lambda: self._with_averages(cfg, self.test(cfg, self.model), averaged)
+        return cfg
 
     def of_chosen(self, best: BestModels) -> EvaluationResults:
         """The chosen model on ``DATASETS.TEST``, that of the last update if none was; the last averages beside it."""

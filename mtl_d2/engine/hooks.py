@@ -145,7 +145,7 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
         """
         update = self.trainer.iter
         last, due = update + 1 >= self.trainer.max_iter, (update + 1) % self.period == 0
-        stop = self.request.agreed() and not last
+        stop = self.request.agreed(update + 1) and not last
         if not (last or due or stop):
             return
         state = {"generators": generator_states()}

@@ -30,7 +30,12 @@ class StopRequest:
     An agreement needs a collective, and one that is waited for would cost every update the slowest link's latency. So
     the question put after an update is answered after the next one: a sum of one number over gloo, in the background of
     a whole update. All processes thus stop after the same update, at most two after the signal.
+
+    Attributes:
+        after: updates of the training after which to stop anyway, the same for all processes; 0: none.
     """
+
+    after = 0
 
     def __init__(self) -> None:
         """Takes the group of processes that is initialized now; all of them have to."""
@@ -58,11 +63,12 @@ class StopRequest:
                 with suppress(OSError):  # no standard error
                     os.write(2, _PATIENCE)  # past Python's streams, which may be in the midst of a line
 
-    def agreed(self) -> bool:
-        """Whether to stop after this update; asked by all processes after each update."""
+    def agreed(self, updates: int) -> bool:
+        """Whether to stop now, after so many updates; asked by all processes after each update."""
+        due = 0 < self.after <= updates
         if self._group is None:
-            return self.requested
-        answer = self._answer()
+            return self.requested or due
+        answer = self._answer() or due
         asked = torch.tensor([float(self.requested)])
         self._pending = (dist.all_reduce(asked, group=self._group, async_op=True), asked)
         return answer

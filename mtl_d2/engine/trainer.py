@@ -17,6 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 
+from mtl_d2.config import ConfigError
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.config_checks.machine import check_device
 from mtl_d2.config_checks.solver import slow_precision
@@ -29,6 +30,7 @@ from mtl_d2.engine.build import build_allocation, build_balancer, build_precisio
 from mtl_d2.engine.checkpoint import CheckpointError, MultiTaskCheckpointer
 from mtl_d2.engine.choice import build_choice
 from mtl_d2.engine.generators import restore_generators
+from mtl_d2.engine.held_out import add_held_out
 from mtl_d2.engine.hooks import CheckpointHook, FailedEvaluations, ReportHook
 from mtl_d2.engine.loop import MultiTaskLoop
 from mtl_d2.engine.metrics import LogFiles
@@ -109,8 +111,27 @@ class MultiTaskTrainer(DefaultTrainer):
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
+    def stop_after(self, updates: int) -> None:
+        """Has ``train`` end after so many updates of the training, those made before ``resume_or_load`` included.
+
+        It then leaves a checkpoint that the training goes on from, as if it had never stopped, and what the images held
+        out of training give, if there are any, in ``held_out.json``; also where these are all updates.
+
+        Raises:
+            ConfigError: they are none, or more than ``SOLVER.MAX_ITER``.
+            CheckpointError: more are made already.
+        """
+        if not 0 < updates <= self.max_iter:
+            raise ConfigError(f"--stop-after must be in [1, SOLVER.MAX_ITER {self.max_iter}], got {updates}")
+        if updates < self.start_iter:
+            raise CheckpointError(
+                f"--stop-after is {updates}, but the run in {self.cfg.OUTPUT_DIR} has made {self.start_iter} updates: "
+                "give a larger number, or begin anew without --resume"
+            )
+        self._stop_request.after = updates
+
     def train(self) -> Any:
-        """Trains up to ``SOLVER.MAX_ITER``, or until SIGTERM or SIGINT asks it to stop.
+        """Trains up to ``SOLVER.MAX_ITER``, or until ``stop_after``, SIGTERM or SIGINT stops it.
 
         Returns:
             the results of the last evaluation, None if there was none.
@@ -121,12 +142,24 @@ class MultiTaskTrainer(DefaultTrainer):
         self._stop_request.listen()
         comm.synchronize()  # from the first word of the log on, all processes hear the signals
         try:
-            self._train_until_stopped()
+            if not 0 < self.start_iter == self._stop_request.after < self.max_iter:  # it is there already
+                self._train_until_stopped()
             comm.synchronize()  # one that a signal ended now would take the others with it
+            self._look_at_held_out()
         finally:
             self._stop_request.forget()
         self._failed_evaluations.require_none()
         return getattr(self, "_last_eval_results", None)
+
+    def _look_at_held_out(self) -> None:
+        """Leaves what the held-out images give, where ``stop_after`` asks for it and the training has come so far."""
+        made = min(self.iter + 1, self.max_iter)
+        if made != self._stop_request.after or self._held_out is None:
+            return
+        results = self._held_out()
+        self._failed_evaluations.add(made, results.failures)
+        if comm.is_main_process():
+            add_held_out(self.cfg.OUTPUT_DIR, made, results)
 
     def _train_until_stopped(self) -> None:
         # The profiling executor gives other bits on a scripted function's first calls in a process, so that a resumed
@@ -168,6 +201,7 @@ class MultiTaskTrainer(DefaultTrainer):
         evaluation = next(i for i, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook))
         self._failed_evaluations = FailedEvaluations()
         choice = build_choice(self, self._failed_evaluations)
+        self._held_out = choice.held_out
         saving = CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, self._stop_request)
         seen = [choice.evaluation, self._failed_evaluations, *choice.after]
         if self.cfg.TEST.AUG.ENABLED:

@@ -6,9 +6,10 @@ import pytest
 import yaml
 from made_up import CONFIGS, made_up_comparison, write_file
 
-from mtl_d2.comparison import plan
+from mtl_d2.comparison import plan, search_plan
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.plan import plan_runs
+from mtl_d2.comparison.search_plan import plan_searches
 from mtl_d2.comparison.spec import read_comparison
 
 
@@ -107,11 +108,14 @@ def test_unknown_keys_and_methods_of_configs_are_told_before_anything_runs_with_
 
 def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch, forgotten):
     monkeypatch.setattr(plan, "check_data", lambda cfg: None)
+    monkeypatch.setattr(search_plan, "rehearse", lambda cfg: None)
     paths = [path for path in (CONFIGS / "comparisons").glob("*.yaml") if not path.name.startswith("Base-")]
     assert paths
     for path in paths:
         comparison = read_comparison(path)
-        assert len(plan_runs(comparison)) == len(comparison.entries) * len(comparison.seeds)
+        planned = plan_runs(comparison)
+        assert len(planned) == sum(not entry.searched for entry in comparison.entries) * len(comparison.seeds)
+        assert len(plan_searches(comparison, planned)) == len(comparison.searches)
 
 
 def test_a_file_says_what_differs_from_the_one_it_is_based_on(tmp_path):
