@@ -11,6 +11,7 @@ from typing import Any
 from mtl_d2.comparison.collect import Collected, collect_all
 from mtl_d2.comparison.plan import entry_config
 from mtl_d2.comparison.source import load_source
+from mtl_d2.comparison.search_record import TRIALS
 from mtl_d2.comparison.spec import Comparison, Entry, read_comparison, word
 from mtl_d2.comparison.state import changes
 from mtl_d2.zoo.section import LeftOut, Row, Section, head_of, trained, without_rows_of_none
@@ -74,10 +75,12 @@ def _leave_out_others(collected: Collected, output: Path, names: Mapping[Path, s
     started = {record.run.folder for row in collected.rows for record in row.records}
     for folder, name in names.items():
         if folder.is_relative_to(output) and folder not in started:
-            aside = ".old" in folder.name
-            left_out.reasons[name] = (
-                "set aside, since another config took its place" if aside else "the file has no such method or seed"
-            )
+            why = "the file has no such method or seed"
+            if ".old" in folder.name:
+                why = "set aside, since another config took its place"
+            elif folder.parent.name == TRIALS:
+                why = "a trial of a search"
+            left_out.reasons[name] = why
 
 
 def _words(pairs: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
