@@ -10,8 +10,8 @@ from typing import Any
 
 from mtl_d2.comparison.collect import Collected, collect_all
 from mtl_d2.comparison.plan import entry_config
-from mtl_d2.comparison.source import load_source
 from mtl_d2.comparison.search_record import TRIALS
+from mtl_d2.comparison.source import load_source
 from mtl_d2.comparison.spec import Comparison, Entry, read_comparison, word
 from mtl_d2.comparison.state import changes
 from mtl_d2.zoo.section import LeftOut, Row, Section, head_of, trained, without_rows_of_none
