@@ -69,7 +69,7 @@ class GradientStage(nn.Module):
         self.weigh_heads = heads == "weights"
         self.smooth = smooth
         if smooth:
-            self.register_buffer("smoothed", torch.full((num_tasks,), torch.nan, dtype=torch.float64))  # NaN: none yet
+            self.register_buffer("smoothed", torch.full((num_tasks,), torch.inf, dtype=torch.float64))  # inf: none yet
 
     def needs_rows(self, update: int) -> bool:
         """Whether the weights of this update depend on its gradients; if not, heads get what rows get."""
@@ -108,7 +108,7 @@ class GradientStage(nn.Module):
         """Running averages of the ``weights`` of the tasks that are ``moving``."""
         if self.smooth:
             last = self.smoothed[moving]
-            weights = torch.where(last.isnan(), weights, self.smooth * last + (1 - self.smooth) * weights)
+            weights = torch.where(last.isinf(), weights, self.smooth * last + (1 - self.smooth) * weights)
             self.smoothed[moving] = weights
         return weights
 

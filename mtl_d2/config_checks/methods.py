@@ -89,6 +89,9 @@ def check_methods(cfg: CfgNode) -> list[str]:
     lines += [*_check_geometric(cfg), *_check_level(cfg), *_check_communication(cfg)]
     if not 0 <= cfg.MTL.GRADIENT.SMOOTH < 1:
         lines.append(f"MTL.GRADIENT.SMOOTH must be in [0, 1), got {cfg.MTL.GRADIENT.SMOOTH}")
+    name = cfg.MTL.GRADIENT.AGGREGATOR
+    if cfg.MTL.GRADIENT.SMOOTH and name in AGGREGATORS.names() and AGGREGATORS.get(name).elementwise:
+        lines.append(f"MTL.GRADIENT.SMOOTH does nothing with {name!r}, which chooses in every element: set it to 0")
     if cfg.MTL.GRADIENT.EXACT_EVERY < 0:
         lines.append(f"MTL.GRADIENT.EXACT_EVERY must be at least 1, or 0 for never, got {cfg.MTL.GRADIENT.EXACT_EVERY}")
     for key, value, known in [
@@ -148,6 +151,6 @@ def _check_geometric(cfg: CfgNode) -> list[str]:
         return []
     fitting = ", ".join(candidate for candidate, method in WEIGHTINGS if method.geometric)
     return [
-        f"MTL.SCALARIZATION.MEAN {mean!r} is undefined with {name!r}, whose sum has terms that are no weights; "
-        f"it goes with {fitting}"
+        f"MTL.SCALARIZATION.MEAN {mean!r} is undefined with {name!r}, whose S is no weighted mean of the losses or has "
+        f"its own way with their scales; it goes with {fitting}"
     ]

@@ -58,7 +58,8 @@ def compare_configs(stored: str, present: CfgNode, updates: int) -> None:
             "evaluate it, restore the settings; to go on, raise SOLVER.MAX_ITER:\n" + _listed(changed.values())
         )
     before = with_values(present, stored, changed)
-    fixed = {key for key in changed if key in _FIXED or key.endswith(_BEGINNING)} | set(_kept(before, present, changed))
+    fixed = {key for key in changed if key in _FIXED or key.endswith(_BEGINNING)}
+    fixed |= set(_kept(before, present, changed.keys() - fixed))
     if fixed:
         raise CheckpointError(
             "--resume goes on with the same tasks, methods and data, and with what the checkpoint holds of them; these "
@@ -118,8 +119,9 @@ def _kept(before: CfgNode, present: CfgNode, keys: Iterable[str]) -> list[str]:
     """Those of ``keys`` that are options of a method whose state they set: the checkpoint's takes its place."""
     nodes: dict[str, list[str]] = {}
     for key in keys:
-        if key.rpartition(".")[0].rpartition(".")[0] in _METHODS:
-            nodes.setdefault(key.rpartition(".")[0], []).append(key)
+        node = key.rpartition(".")[0]
+        if node in _METHODS or node.rpartition(".")[0] in _METHODS:
+            nodes.setdefault(key if node in _METHODS else node, []).append(key)
     if not nodes:
         return []
     old = build_balancer(before).state_dict()

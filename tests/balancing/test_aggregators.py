@@ -158,7 +158,7 @@ def test_default_options_are_accepted_and_explained(name):
             "LEAK must be a list in which each entry is a finite number >= 0 and <= 1, got (0.5, 2)",
         ),
         ("nash_mtl", {"max_norm": -1.0}, "MAX_NORM must be a finite number >= 0"),
-        ("fairgrad", {"alpha": 0.0}, "ALPHA must be a finite number >= 0.05 and <= 20, got 0.0"),
+        ("fairgrad", {"alpha": 0.0}, "ALPHA must be a finite number >= 0.05 and <= 10, got 0.0"),
         ("gradvac", {"beta": 1.5}, "BETA must be a finite number >= 0 and <= 1"),
         ("pcd", {"tau": -0.1}, "TAU must be a finite number >= 0 and <= 1"),
         ("nash_mtl", {"every": 0}, "EVERY must be a whole number >= 1"),

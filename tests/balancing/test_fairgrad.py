@@ -30,7 +30,7 @@ def test_alpha_1_is_nash_mtl():
     assert torch.equal(fairgrad(rows, 1.0), nash(rows))
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.5, 1.0, 2.0, 5.0, 20.0])
+@pytest.mark.parametrize("alpha", [0.05, 0.5, 1.0, 2.0, 5.0, 10.0])
 @pytest.mark.parametrize("num_tasks", [2, 3, 10])
 def test_weights_solve_the_papers_equation(alpha, num_tasks):
     for seed in range(5):

@@ -56,3 +56,8 @@ def test_state_survives():
         method.observe(observed([0.4, 2.0]))
     assert torch.equal(one.logits, two.logits)
     assert one.logits.abs().min() > 0
+
+
+def test_a_loss_of_0_does_not_take_all_the_weight():
+    assert weighting(2, "famo")(context(2, losses=[0.0, 2.0])).tolist() == [0.0, 1.0]
+    assert weighting(2, "famo")(context(2, losses=[0.0, 0.0])).tolist() == [0.0, 0.0]

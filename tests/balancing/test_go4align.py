@@ -44,7 +44,18 @@ def test_no_other_grouping_is_tighter():
 
 def test_an_absent_task_has_no_weight_and_is_in_no_group():
     found = weighting(3, "go4align", groups=1, step=0.0)(context(3, [True, False, True], [1.0, 50.0, 1.0]))
-    assert found.tolist() == pytest.approx([2 / 3, 0, 2 / 3])
+    assert found.tolist() == pytest.approx([1, 0, 1])
+
+
+def test_absent_tasks_do_not_shrink_the_others():
+    for present, expected in (([True, True, True], [1, 1, 1]), ([True, False, False], [1, 0, 0])):
+        found = weighting(3, "go4align", groups=3, step=0.0)(context(3, present, [float(there) for there in present]))
+        assert found.tolist() == pytest.approx(expected)
+
+
+def test_negative_losses_are_refused():
+    with pytest.raises(ValueError, match="'go4align' needs losses >= 0"):
+        weighting(2, "go4align")(context(2, losses=[0.1, -4.7]))
 
 
 def test_more_groups_than_tasks_are_refused():

@@ -62,6 +62,15 @@ def test_targets_survive_a_checkpoint():
     assert torch.equal(*(weights(built, drawn(3, seed=1)) for built in (one, other)))
 
 
+def test_a_gradient_that_was_projected_away_moves_no_target():
+    rows = torch.tensor([[1.0, 0.3, 0], [-2.0, -0.6, 0], [0, 0, 1]], dtype=torch.float64)
+    for update in range(20):
+        built = gradvac(3, beta=1.0)
+        built.aggregator.target[0, 2] = 0.7
+        weights(built, rows, update=update)
+        assert built.aggregator.target[0, 2] in (0.0, 0.7)  # the cosine of what was left, or of nothing
+
+
 def test_weights_stay_bounded_where_gradients_were_always_parallel():
     built = gradvac(2)
     for _ in range(100):

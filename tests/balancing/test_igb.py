@@ -30,6 +30,16 @@ def test_with_the_logarithm_a_losss_scale_does_not_matter():
     assert sum(found[0]) == pytest.approx(2)
 
 
+@pytest.mark.parametrize(("name", "begins"), [("igb", 100), ("stch", 500), ("dwa", 200)])
+def test_a_run_too_short_for_it_is_warned_of(caplog, name, begins):
+    options = {"period": 100} if name != "stch" else {}
+    weighting(2, name, **options)  # in a training of 100 updates
+    assert f"from update {begins} on, but SOLVER.MAX_ITER is 100" in caplog.text
+    caplog.clear()
+    weighting(2, name, **{"period": 40, **({"warmup": 9} if name == "stch" else {})})
+    assert not caplog.text
+
+
 def test_absent_tasks_are_left_out_of_the_softmax():
     built = weighting(3, "igb", period=1)
     built.observe(observed([1.0, 1.0, 1.0]))

@@ -45,6 +45,13 @@ def test_its_parameters_bring_the_weighted_losses_together():
     assert spread() < 0.5 * before
 
 
+def test_a_weight_does_not_jump_where_another_task_is_absent():
+    built = weighting(2, "ldc", weight=0.0)
+    built.observe(observed([100.0, 1.0]))
+    assert built(context(2, losses=[100.0, 1.0])).tolist() == pytest.approx([0.005, 0.5])
+    assert built(context(2, [True, False], [100.0, 0.0])).tolist() == pytest.approx([0.01, 0.0])
+
+
 def test_absent_tasks_have_no_weight():
     found = weighting(3, "ldc")(context(3, [True, False, True], [1.0, 5.0, 1.0]))
     assert found[1] == 0

@@ -15,6 +15,13 @@ def test_present_tasks_share_1():
     assert found.tolist() == pytest.approx([0.5, 0, 0.5])
 
 
+def test_a_loss_of_0_is_left_out_and_a_negative_one_refused():
+    found = weighting(3, "uwso")(context(3, losses=[0.0, 1.0, 2.0]))
+    assert found.tolist() == pytest.approx([0.0, math.exp(0.5) / (1 + math.exp(0.5)), 1 / (1 + math.exp(0.5))])
+    with pytest.raises(ValueError, match="'uwso' needs losses >= 0"):
+        weighting(2, "uwso")(context(2, losses=[-1.0, 1.0]))
+
+
 @pytest.mark.parametrize("losses", [[0.0, 1.0], [1e-320, 0.0], [1e300, 1e-300]])
 def test_tiny_and_huge_losses(losses):
     for temperature in (1e-9, 1.0, 1e9):

@@ -180,6 +180,14 @@ def test_other_methods_and_tasks_are_refused(run):
         train(run, True)
 
 
+def test_smoothing_that_begins_or_ends_is_refused(run):
+    run.MTL.GRADIENT.AGGREGATOR = "pcgrad"
+    train(run)
+    run.MTL.GRADIENT.SMOOTH = 0.9
+    with pytest.raises(CheckpointError, match=r"MTL\.GRADIENT\.SMOOTH: 0\.0 in the checkpoint, now 0\.9"):
+        train(run, True)
+
+
 def edit(run, change):
     path = Path(run.OUTPUT_DIR, "model_final.pth")
     content = torch.load(path)

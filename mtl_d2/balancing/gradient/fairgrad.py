@@ -28,7 +28,7 @@ class FairGrad(Bargain):
     """
 
     options = {
-        "alpha": number(2.0, "fairness; 1 is Nash-MTL, the authors' scripts have 2", least=0.05, most=20),
+        "alpha": number(2.0, "fairness; 1 is Nash-MTL, the authors' scripts have 2", least=0.05, most=10),
         **OPTIONS,
     }
 

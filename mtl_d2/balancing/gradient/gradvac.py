@@ -13,7 +13,7 @@ from mtl_d2.balancing.registry import AGGREGATORS
 from mtl_d2.options import number
 
 LARGEST = 0.999  # cosine that is aimed at: reaching 1 would take an infinite share of the other gradient
-NOTHING = 1e-12  # a gradient this much shorter than it was has no direction
+EPSILON = np.finfo(np.float64).eps  # of what is left of a gradient that was projected away
 
 
 @AGGREGATORS.named("gradvac")
@@ -64,9 +64,10 @@ class GradVac(Aggregator):
 
     def _turn(self, turned: np.ndarray, G: np.ndarray, norms: np.ndarray, i: int, j: int, places: np.ndarray) -> None:
         """One step of row i, whose weights ``turned`` are changed in place."""
-        length = math.sqrt(max(turned @ G @ turned, 0.0))
-        if length <= NOTHING * norms[i]:
+        square = turned @ G @ turned
+        if square <= 4 * len(G) * EPSILON * (np.abs(turned) @ np.abs(G) @ np.abs(turned)):
             return
+        length = math.sqrt(square)
         phi = float(np.clip(G[j] @ turned / length / norms[j], -1, 1))
         target = self.target[places[i], places[j]]
         aim = min(float(target), LARGEST)

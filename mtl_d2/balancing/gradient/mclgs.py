@@ -139,7 +139,7 @@ class MCLGS(RowScaling):
         return update % self.every == 0
 
     def forward(self, gramian: Tensor | None, context: Context) -> Tensor:
-        """(T,) alpha_i in [0, 2]."""
+        """(T,) alpha_i >= 0; at most 2 without ``floor``."""
         present = context.present
         pairs = present[:, None] & present & ~torch.eye(len(present), dtype=torch.bool)
         if gramian is not None:

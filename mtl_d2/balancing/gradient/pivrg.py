@@ -101,4 +101,4 @@ class PIVRG(Bargain):
 
     def scalars(self) -> dict[str, float]:
         """accuracy_i / potential_i, from the first evaluation on."""
-        return self.accuracies.named(self.tasks, "achievement")
+        return self.accuracies.named(self.tasks, "of_potential")

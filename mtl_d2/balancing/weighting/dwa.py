@@ -9,6 +9,7 @@ from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
 from mtl_d2.balancing.scalarization import FLOOR
+from mtl_d2.balancing.weighting.first_losses import warn_if_idle
 from mtl_d2.options import number, whole
 
 
@@ -46,6 +47,7 @@ class DWA(Weighting):
         super().__init__(setup)
         self.tasks = setup.tasks
         self.period = period
+        warn_if_idle(setup, 2 * period, "MTL.SCALARIZATION.DWA.PERIOD, of which it takes two")
         self.temperature = temperature
         for name in ("sums", "last", "before"):  # of this window; means of the last window and of the one before it
             self.register_buffer(name, torch.zeros(setup.num_tasks, dtype=torch.float64))

@@ -25,7 +25,7 @@ class FAMO(Weighting):
     Differs from: the official code, which evaluates the losses a second time, on the same batch after the step. Here
     d_i compares the losses of consecutive updates that had task i, so it costs nothing but carries the noise of the
     batches, and comes one update later. 1e-8 is added to each loss and Adam takes the steps, as in that code; tasks
-    that are absent, or have no earlier loss, are left out of z and keep their xi.
+    that are absent, or have no earlier loss, are left out of z and keep their xi. A loss of exactly 0 has weight 0.
     """
 
     geometric = False  # it is in the logarithms of the losses already
@@ -56,9 +56,11 @@ class FAMO(Weighting):
 
     def forward(self, context: Context) -> Tensor:
         """(T,) weights > 0 that add up to 1 over the present tasks, 0 for the others."""
+        there = context.present & (context.losses != 0)  # a loss of 0 is at its minimum, and would take all
         logs = torch.log(context.losses.clamp(min=0) + EPSILON)
-        present = (self.logits - logs).masked_fill(~context.present, -torch.inf)
-        return present.softmax(0)  # z_i / L_i, divided by its sum
+        weights = torch.zeros_like(logs)
+        weights[there] = (self.logits - logs)[there].softmax(0)  # z_i / L_i, divided by its sum
+        return weights
 
     def observe(self, result: UpdateResult) -> None:
         """One step of the logits."""

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
-from mtl_d2.balancing.interfaces import UpdateResult
+from mtl_d2.balancing.interfaces import Setup, UpdateResult
+
+logger = logging.getLogger(__name__)
+
+
+def warn_if_idle(setup: Setup, begins: int, keys: str) -> None:
+    """Says that a weighting which begins with update ``begins`` does not do so in this run.
+
+    Args:
+        setup: of the run.
+        begins: first update whose weights are not those of the beginning.
+        keys: of the config, which set it.
+    """
+    if begins >= setup.total_updates:
+        logger.warning(
+            "%s: the weights follow the losses from update %d on, but SOLVER.MAX_ITER is %d: they stay as they begin. "
+            "Lower it, to a tenth of the training for example",
+            keys,
+            begins,
+            setup.total_updates,
+        )
 
 
 class WindowMeans(nn.Module):

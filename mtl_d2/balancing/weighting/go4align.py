@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_d2.balancing.counting import per_update
 from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import require_not_negative
 from mtl_d2.options import number, whole
 
 
@@ -25,14 +27,14 @@ class GO4Align(Weighting):
     The groups are of the least sum of squares there is: in one dimension they are neighbours in order. p starts at 1/T,
     so that with one group and equal losses all weights are 1.
     Differs from: the authors' code, whose k-means starts at random and may end elsewhere; with as many groups as tasks
-    w = r. Sums and groups are over the present tasks; p of an absent one stays as it was in relation to the others'
-    losses of that update. A loss of 0 has weight 0.
+    w = r. Sums, p and groups are over the present tasks; the p of an absent one does not fall meanwhile. A loss of 0
+    has weight 0.
     """
 
     geometric = False  # L_i is divided out of it already
     options = {
         "groups": whole(2, "groups of tasks (the paper's K), at most as many as tasks"),
-        "step": number(1e-4, "how fast p follows the losses (the code's robust step size)", least=0),
+        "step": number(1e-4, "how fast p follows the losses (the code's robust step size)", least=0, scales=per_update),
     }
 
     logits: Tensor
@@ -49,14 +51,19 @@ class GO4Align(Weighting):
     def check(cls, values: Mapping[str, Any], setup: Setup) -> list[str]:
         """No more groups than tasks."""
         groups, T = values["groups"], setup.num_tasks
-        return [f"GROUPS must be at most the number of tasks {T}, got {groups}"] if groups > T else []
+        return [f"GROUPS must be at most the number of tasks {T}, got {groups}"] if groups > max(T, 2) else []
 
     def forward(self, context: Context) -> Tensor:
-        """(T,) weights >= 0, 0 for absent tasks."""
+        """(T,) weights >= 0, 0 for absent tasks.
+
+        Raises:
+            ValueError: a loss is < 0.
+        """
+        require_not_negative(context.losses[context.present], context, "MTL.SCALARIZATION.NAME 'go4align'")
         there = context.present & (context.losses != 0)  # NaN counts, to be found
         losses = context.losses[there]
         weights = torch.zeros_like(context.losses)
-        p = self._moved(context.losses, context.present).softmax(0)[there]
+        p = self._moved(context.losses, context.present)[there].softmax(0)
         weights[there] = group_means(p * losses.sum() / losses, self.groups)
         return weights
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
-from mtl_d2.balancing.weighting.first_losses import WindowMeans
+from mtl_d2.balancing.weighting.first_losses import WindowMeans, warn_if_idle
 from mtl_d2.options import number, whole
 
 
@@ -36,6 +36,7 @@ class IGB(Weighting):
         self.tasks = setup.tasks
         self.temperature = temperature
         self.window = WindowMeans(setup.num_tasks, 0, period)
+        warn_if_idle(setup, period, "MTL.SCALARIZATION.IGB.PERIOD")
         self._gaps: dict[str, float] = {}
 
     def forward(self, context: Context) -> Tensor:

@@ -13,7 +13,7 @@ from mtl_d2.balancing.counting import updates
 from mtl_d2.balancing.interfaces import Context, Setup, UpdateResult, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
 from mtl_d2.balancing.scalarization import require_not_negative
-from mtl_d2.balancing.weighting.first_losses import WindowMeans
+from mtl_d2.balancing.weighting.first_losses import WindowMeans, warn_if_idle
 from mtl_d2.options import number, several, whole
 
 
@@ -53,6 +53,8 @@ class STCH(Weighting):
         self.mu = mu
         self.window = WindowMeans(setup.num_tasks, warmup, period)
         self.given = bool(nadir)
+        if not nadir:
+            warn_if_idle(setup, warmup + period, "MTL.SCALARIZATION.STCH.WARMUP and PERIOD")
         self.register_buffer("nadir", torch.tensor(nadir or [1.0] * setup.num_tasks, dtype=torch.float64))
 
     @classmethod

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mtl_d2.balancing.interfaces import Context, Setup, Weighting
 from mtl_d2.balancing.registry import WEIGHTINGS
+from mtl_d2.balancing.scalarization import require_not_negative
 from mtl_d2.options import number
 
 LEAST = 1e-100  # a loss counts as no smaller, so that its inverse is a number
@@ -21,7 +22,8 @@ class UWSO(Weighting):
         w_i = softmax_i((1 / L_i) / temperature)
     over the tasks that are present: the weights that minimise uncertainty weighting's objective are 1 / L_i. They add
     up to 1, so that the loss at a given learning rate is as small as a mean.
-    Differs from: nothing. The paper chooses the temperature on held-out images, for each data set.
+    Differs from: nothing; a loss of exactly 0 is left out, as if its task were absent. The paper chooses the
+    temperature on held-out images, for each data set.
     """
 
     geometric = False  # exponents of a mean that depended on the losses' scales
@@ -35,8 +37,15 @@ class UWSO(Weighting):
         self.temperature = temperature
 
     def forward(self, context: Context) -> Tensor:
-        """(T,) weights >= 0 that add up to 1 over the present tasks, 0 for the others."""
+        """(T,) weights >= 0 that add up to 1 over the present tasks, 0 for the others.
+
+        Raises:
+            ValueError: a loss is < 0.
+        """
+        require_not_negative(context.losses[context.present], context, "MTL.SCALARIZATION.NAME 'uwso'")
+        there = context.present & (context.losses != 0)  # NaN counts, to be found
         weights = torch.zeros_like(context.losses)
-        inverse = 1 / context.losses[context.present].clamp(min=LEAST)
-        weights[context.present] = ((inverse - inverse.max()) / self.temperature).softmax(0)
+        if there.any():
+            inverse = 1 / context.losses[there].clamp(min=LEAST)
+            weights[there] = ((inverse - inverse.max()) / self.temperature).softmax(0)
         return weights
