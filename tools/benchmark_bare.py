@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -12,11 +12,10 @@ from benchmark_variants import JOINT, MCLGS, Bench, Variant, build_cfg
 from detectron2.engine import TrainerBase
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from mtl_d2.balancing import Oracle
-from mtl_d2.data.memory import MemorySamples
-from mtl_d2.data.sampler import RankBatches, ShuffledStream
+from mtl_d2.data.memory import MemoryLoader, MemorySamples
+from mtl_d2.data.sampler import RankBatches, ShuffledStream, Union
 
 BATCHES = 8  # that the data set holds
 
@@ -83,12 +82,9 @@ def make_records(bench: Bench) -> list[dict]:
 def our_loop(variant: Variant, bench: Bench) -> TrainerBase:
     """Our loop with our loader."""
     records = make_records(bench)
-    batches: Iterable[list[dict]] = DataLoader(
-        MemorySamples(records, [task.name for task in bench.model.tasks]),
-        batch_sampler=RankBatches(ShuffledStream(len(records), 0), bench.setting.batch),  # type: ignore[arg-type]
-        collate_fn=list,
-    )
-    return bench.loop(variant, batches)
+    samples = MemorySamples(records, [task.name for task in bench.model.tasks])
+    order = Union(ShuffledStream(len(records), 0), 1)
+    return bench.loop(variant, MemoryLoader(samples, RankBatches(order, bench.setting.batch)))
 
 
 def _ours(about: str, reference: str, overrides: list[str]) -> Variant:

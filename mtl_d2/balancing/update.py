@@ -77,11 +77,11 @@ class GradientStage(nn.Module):
 
     def forward(self, gramian: Tensor | None, context: Context) -> Weights:
         """Weights for the rows of ``gramian`` ((T, T) float64, CPU, None if not needed); absent tasks get 0."""
-        alpha = context.present.double()
+        alpha = present = context.present.double()
         if self.scaling is not None:
-            alpha = self.scaling(gramian, context) * alpha
+            alpha = self.scaling(gramian, context) * present
         if self.constant is not None or gramian is None:
-            weights = context.present.double() * (self.constant or 0.0)
+            weights = present * (self.constant or 0.0)
         else:
             if context.rows is not None:
                 context = replace(context, rows=alpha[:, None] * context.rows)

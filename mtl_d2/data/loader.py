@@ -30,7 +30,7 @@ from mtl_d2.data.collector import collection_paused
 from mtl_d2.data.errors import DataError
 from mtl_d2.data.holdout import divide
 from mtl_d2.data.mapper import MultiTaskMapper
-from mtl_d2.data.memory import MemorySamples, in_memory, memory_test_loader
+from mtl_d2.data.memory import MemoryLoader, MemorySamples, in_memory, memory_test_loader
 from mtl_d2.data.once import say
 from mtl_d2.data.prepared import Prepared, find, place_of
 from mtl_d2.data.pseudo_labelled import has_content, with_pseudo_labels
@@ -93,14 +93,13 @@ def build_train_loader(
     for line in lengths(cfg, sets, order):
         logger.info("%s", line)
     records: Records = _joined(sets)
-    held = isinstance(records, list) and in_memory(records)
-    samples = (
-        MemorySamples(records, cfg.MTL.TASKS) if held else MappedRecords(records, MultiTaskMapper(cfg, True, seed=seed))
-    )
+    batches = RankBatches(order, batch_size, start, rank, world_size)
+    if isinstance(records, list) and in_memory(records):
+        return MemoryLoader(MemorySamples(records, cfg.MTL.TASKS), batches)
     return DataLoader(
-        samples,
-        batch_sampler=RankBatches(order, batch_size, start, rank, world_size),
-        num_workers=0 if held else cfg.DATALOADER.NUM_WORKERS,  # sending an image costs more than taking it
+        MappedRecords(records, MultiTaskMapper(cfg, True, seed=seed)),
+        batch_sampler=batches,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),  # else torch draws from the global one
         worker_init_fn=prepare_worker,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from detectron2.data.samplers import InferenceSampler
 from torch.utils.data import DataLoader, Dataset
 
 from mtl_d2.data.errors import DataError
+from mtl_d2.data.sampler import RankBatches
 from mtl_d2.tasks.registry import kinds_of
 from mtl_d2.tasks.sources import supervision
 
@@ -34,32 +35,32 @@ def in_memory(records: Records) -> bool:
 
 
 class MemorySamples(Dataset):
-    """Samples by (position, index), a batch at a time: the record at ``index`` with ``tasks`` and ``position``."""
+    """Samples by (position, index): the record at ``index``, with its own image, ``tasks`` and ``position``."""
 
     def __init__(self, records: Records, tasks: Sequence[str]) -> None:
         """Args: ``records`` that hold their image, all of one size; ``tasks`` of the config."""
-        self._records = records
-        self._kinds = kinds_of(tasks)
+        kinds = kinds_of(tasks)
+        self._samples = [{**record, **supervision(record, kinds)} for record in records]
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._samples)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([place])[0]
+        position, index = place
+        return {**self._samples[index], "position": position}
 
-    def __getitems__(self, places: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """The samples of a batch; their images are views of one tensor of their own."""
-        records = [self._records[index] for _, index in places]
-        images = torch.stack([record["image"] for record in records]).unbind(0)
-        return [
-            {
-                **record,
-                "image": image,
-                **supervision(record, self._kinds),
-                "position": position,
-            }
-            for record, image, (position, _) in zip(records, images, places, strict=True)
-        ]
+
+class MemoryLoader:
+    """Batches of them; a ``DataLoader`` without workers does no more, and takes as long as a small network's head."""
+
+    def __init__(self, dataset: MemorySamples, batch_sampler: RankBatches) -> None:
+        """Args: named as a ``DataLoader``'s."""
+        self.dataset, self.batch_sampler = dataset, batch_sampler
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """From the first batch on."""
+        for places in self.batch_sampler:
+            yield [self.dataset[place] for place in places]
 
 
 def memory_test_loader(records: Records) -> DataLoader:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import combinations
+from math import fsum, sqrt
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ class Diagnostics:
         task; ``cosine/`` of each pair of them, and ``cosine_std/`` over the last 50 updates; ``cosine_level/`` and
         ``cosine_level_std/`` where the weights came from another level; and what the methods say of themselves.
         """
-        present = [i for i, here in enumerate(result.present.tolist()) if here]
+        present = result.present.nonzero().flatten().tolist()
         values = dict(result.scalars)
         numbers = {"task_loss": result.losses, "coefficient": result.coefficients}
         numbers["weight"] = result.weights.shared * result.coefficients
@@ -72,8 +73,13 @@ class Diagnostics:
         recent.append(value)
         if len(recent) < WINDOW:
             return []
-        spread = torch.tensor(list(recent), dtype=torch.float64).std(correction=0)
-        return [(spread_name(name), float(spread))]
+        return [(spread_name(name), standard_deviation(recent))]
+
+
+def standard_deviation(values: Collection[float]) -> float:
+    """That of a population."""
+    mean = fsum(values) / len(values)
+    return sqrt(fsum((value - mean) ** 2 for value in values) / len(values))
 
 
 def spread_name(name: str) -> str:
@@ -190,7 +196,7 @@ class MultiTaskLoop(TrainerBase):
         storage = get_event_storage()
         storage.put_scalar("data_time", data_time)
         storage.put_scalars(total_loss=sum(result.terms.values()), **result.terms)
-        self.cosine_updates += int(result.present.sum() >= 2)
+        self.cosine_updates += sum(result.present.tolist()) >= 2
         share = self.cosine_updates / (self.iter + 1)
         storage.put_scalars(smoothing_hint=False, cosine_defined=share, **self.diagnostics(result))
 

@@ -67,21 +67,16 @@ def test_tasks_weigh_by_their_samples(sets, method):
 
 
 def test_shares_are_of_the_samples_of_each_task():
-    samples = [
-        (True, True, False),
-        (True, False, True),
-        (False, True, False),
-        (True, True, False),
-        (True, False, False),
-    ]
-    parts = divide_batch(5, counts(samples, 3, 2), (1, 2))
+    first = [True, True, False, True, True]
+    second = [[True, False, True, True, False], [False, True, False, False, False]]  # of two sources
+    parts = divide_batch(5, counts([first, *second], 2), (1, 2))
     assert [(part.first, part.length) for part in parts] == [(0, 2), (2, 3)]
     third = pytest.approx(1 / 3)
     assert [part.shares for part in parts] == [((0.5,), (third, 1.0)), ((0.5,), (pytest.approx(2 / 3), 0.0))]
 
 
 def test_more_parts_than_samples_leaves_some_empty():
-    parts = divide_batch(2, counts([(True, True), (True, False)], 2, 4), (1, 1))
+    parts = divide_batch(2, counts([[True, True], [True, False]], 4), (1, 1))
     assert sorted(part.length for part in parts) == [0, 0, 1, 1]
 
 

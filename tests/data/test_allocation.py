@@ -267,6 +267,13 @@ def test_a_long_gap_holds_mini_batches_in_memory_of_its_own():
     assert torch.equal(given["image"], shared[0]["image"])
 
 
+def test_a_long_gap_does_not_copy_all_images_that_a_sample_is_a_view_of():
+    images = torch.rand(50, 3)
+    given = next(build("gap")([[{"position": 0, "tasks": TASKS[:3], "image": images[7]}]]))[0]
+    assert torch.equal(given["image"], images[7])
+    assert given["image"].untyped_storage().nbytes() == images[7].nbytes
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

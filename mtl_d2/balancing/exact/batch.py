@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, combinations, pairwise
 from typing import Any
 
@@ -49,16 +50,14 @@ def bounds(length: int, count: int) -> list[tuple[int, int]]:
     return list(pairwise(length * k // count for k in range(count + 1)))
 
 
-def counts(labelled: Sequence[Sequence[bool]], columns: int, count: int) -> list[list[int]]:
+def counts(labelled: Sequence[Sequence[bool]], count: int) -> list[list[int]]:
     """(K, C) labelled samples in each of this process's micro-batches.
 
     Args:
-        labelled: for each of this process's samples C answers, whether it has a label of a task from a source.
-        columns: C.
+        labelled: C times, of a task and a source of its labels: whether each of this process's samples has one.
         count: K >= 1.
     """
-    parts = [labelled[first:end] for first, end in bounds(len(labelled), count)]
-    return [[sum(sample[c] for sample in part) for c in range(columns)] for part in parts]
+    return [[sum(column[first:end]) for column in labelled] for first, end in bounds(len(labelled[0]), count)]
 
 
 def pairs(sample_tasks: Sequence[tuple[str, ...]], names: Sequence[str]) -> list[int]:
@@ -155,7 +154,7 @@ def partition(sample_tasks: Sequence[tuple[str, ...]], together: bool, first: in
         first: index of the first of them.
     """
     if together:
-        tasks = tuple(dict.fromkeys(t for tasks in sample_tasks for t in tasks))
+        tasks = tuple(dict.fromkeys(t for tasks in dict.fromkeys(sample_tasks) for t in tasks))
         return [Group(list(range(first, first + len(sample_tasks))), tasks)] if tasks else []
     groups: dict[tuple[str, ...], Group] = {}
     for index, tasks in enumerate(sample_tasks, first):
@@ -169,6 +168,7 @@ class Batch:
 
     Attributes:
         samples: this process's share.
+        sets: of each of them, the tasks that supervise it.
         present: (T,) bool, the tasks that some process has samples of.
         length: number of samples of all processes.
         pairs: ``pairs`` of them.
@@ -184,17 +184,23 @@ class Batch:
         self.names = tuple(task.name for task in model.tasks)
         self._keys = {task.name: task.loss_keys[0] for task in model.tasks}
         self.samples: list[dict] = []
+        self.sets: list[tuple[str, ...]] = []
         self.present = torch.zeros(len(self.names), dtype=torch.bool)
         self.length = 0
         self.pairs: list[int] = []
         self.parts: list[MicroBatch] = []
         self._images = torch.empty(0)
 
+    @cached_property
+    def _parameter(self) -> nn.Parameter:
+        """One of the model's, as good as any other: for type and device."""
+        assert isinstance(self.model, nn.Module)
+        return next(self.model.parameters())
+
     @property
     def device(self) -> torch.device:
         """That of the model."""
-        assert isinstance(self.model, nn.Module)
-        return next(self.model.parameters()).device
+        return self._parameter.device
 
     def load(self, samples: list[dict]) -> None:
         """Takes the samples of an update. What processes have to agree on is one message, on the host.
@@ -204,10 +210,10 @@ class Batch:
         self.samples = [{**sample} for sample in samples]  # a model may keep in them what belongs to this update
         images = self.model.batch_images(samples) if samples else None
         shape = images.shape[1:] if images is not None and images.dim() == 4 else (0, 0, 0)
+        self.sets = [self.model.sample_tasks(sample) for sample in samples]
         sources = [len(task.sources) for task in self.model.tasks]
-        C, sets = sum(sources), [self.model.sample_tasks(s) for s in samples]
-        local = [n for row in counts([self._labelled(s) for s in self.samples], C, self.accumulate) for n in row]
-        of_all = self.reduction.numbers_of_all([*shape, *local, len(sets), *pairs(sets, self.names)])
+        C, local = sum(sources), [n for row in counts(self._labelled(), self.accumulate) for n in row]
+        of_all = self.reduction.numbers_of_all([*shape, *local, len(samples), *pairs(self.sets, self.names)])
         channels, height, width, *flat = (column for column in zip(*of_all, strict=True))
         summed = [sum(numbers) for numbers in flat]
         self.length, *self.pairs = summed[len(local) :]
@@ -216,20 +222,21 @@ class Batch:
         self.present = torch.tensor([any(any(part.shares[i]) for part in self.parts) for i in range(len(sources))])
         if images is not None and tuple(shape[1:]) != (max(height), max(width)):
             images = F.pad(images, (0, max(width) - shape[2], 0, max(height) - shape[1]))
-        self._images = self._no_images(max(channels), max(height), max(width)) if images is None else images
+        no_images = max(channels), max(height), max(width)
+        self._images = self._parameter.new_empty(0, *no_images) if images is None else images
 
-    def _labelled(self, sample: dict) -> list[bool]:
-        """For each task and each source of its labels, whether labels from it supervise the sample."""
-        supervising = self.model.sample_tasks(sample)
-        return [
-            labelled and task.name in supervising
-            for task in self.model.tasks
-            for labelled in (self.model.sample_sources(sample, task.name) if len(task.sources) > 1 else (True,))
-        ]
-
-    def _no_images(self, *shape: int) -> Tensor:
-        assert isinstance(self.model, nn.Module)
-        return next(self.model.parameters()).new_empty(0, *shape)
+    def _labelled(self) -> list[list[bool]]:
+        """For each task and each source of its labels, whether labels from it supervise each sample."""
+        columns = []
+        for task in self.model.tasks:
+            supervised = [task.name in tasks for tasks in self.sets]
+            if len(task.sources) == 1:
+                columns.append(supervised)
+                continue
+            answers = [self.model.sample_sources(sample, task.name) for sample in self.samples]
+            for k in range(len(task.sources)):
+                columns.append([here and from_[k] for here, from_ in zip(supervised, answers, strict=True)])
+        return columns
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = self.precision.dtype
@@ -240,9 +247,9 @@ class Batch:
 
         Where other processes wait for the passes of a task that this one has no sample of, a group has that task too.
         """
-        samples = self.samples[part.first : part.first + part.length]
-        sets = [tuple(t for t in self.model.sample_tasks(s) if t in asked) for s in samples]
-        groups = partition(sets, together, part.first)
+        sets = self.sets[part.first : part.first + part.length]
+        of_asked = {tasks: tuple(t for t in tasks if t in asked) for tasks in set(sets)}
+        groups = partition([of_asked[tasks] for tasks in sets], together, part.first)
         self._join(groups, part, asked)
         for group in groups:
             images = self._images if len(group.indices) == len(self.samples) else self._images[group.indices]
@@ -271,7 +278,7 @@ class Batch:
         parts: list[Features] = []
         samples: list[dict] = []
         for group in groups:
-            chosen = [k for k, i in enumerate(group.indices) if task in self.model.sample_tasks(self.samples[i])]
+            chosen = [k for k, i in enumerate(group.indices) if task in self.sets[i]]
             if chosen and task in group.tasks:
                 whole = len(chosen) == len(group.indices)
                 parts.append(group.leaves if whole else {n: f[chosen] for n, f in group.leaves.items()})
@@ -321,5 +328,5 @@ def add_terms(terms: dict[str, Tensor], weighted: Sequence[tuple[dict[str, Tenso
     """Adds a micro-batch's terms, times their factors, to those so far, in float64 and without a graph."""
     for more, factor in weighted:
         for name, value in more.items():
-            part = value.detach().double() * factor
+            part = value.detach().double() if factor == 1 else value.detach().double() * factor
             terms[name] = terms[name] + part if name in terms else part

@@ -59,6 +59,7 @@ class Oracle:
         self.model = model
         self.reduction = reduction or Reduction()
         self.names = tuple(task.name for task in model.tasks)
+        self.parameters = tuple(model.parameters())
         self.shared, self.heads = divide_parameters(model, model.tasks)
         named = [p for name in last_shared for p in model.get_submodule(name).parameters()]
         last = {id(p) for p in (named or model.last_shared_parameters())}
@@ -138,10 +139,12 @@ class Oracle:
     def nothing(self, tasks: Sequence[str] | None = None, features: bool = False) -> TaskGradients:
         """Sums to begin with."""
         T, device = len(self.names), self.batch.device
-        asked = self.names if tasks is None else tuple(tasks)
+        asked, present = self.names, self.batch.present
+        if tasks is not None:
+            asked, present = tuple(tasks), present & torch.tensor([name in tasks for name in self.names])
         return TaskGradients(
             asked,
-            self.batch.present & torch.tensor([name in asked for name in self.names]),
+            present,
             torch.zeros(T, dtype=torch.float64),
             [[None] * len(head) for head in self.heads],
             partial=[[None] * len(self.shared) for _ in self.names],
@@ -261,23 +264,23 @@ class Oracle:
             numbers.append(self.reduction.total(gradients.features) / self.reduction.world_size**2)
         if gradients.arrival is not None:
             numbers.append(gradients.arrival())
-        T, count = len(self.names), len(gramians)
+        T = len(self.names)
         values = torch.cat([n.flatten() for n in numbers]).cpu() if numbers else torch.empty(0)
+        *read, rest = values.split([T**2] * len(gramians) + [len(values) - len(gramians) * T**2])
         if gradients.arrival is not None:
-            at_fault = gradients.take_losses(self.model.tasks, values[count * T**2 :].tolist())
+            at_fault = gradients.take_losses(self.model.tasks, rest.tolist())
             where = f"Found by process {', '.join(map(str, at_fault))}."
             require_finite(gradients.losses, self.names, "the loss", self.update, lambda: f"{where} {self.hint()}")
-        return dict(zip(gramians, values[: count * T**2].view(count, T, T), strict=True))
+        return {level: numbers.view(T, T) for level, numbers in zip(gramians, read, strict=True)}
 
     def send_losses(self, gradients: TaskGradients) -> None:
         """Starts averaging the ``local`` loss terms; this process says besides whether its own are finite."""
-        device = self.batch.device
-        zero = torch.zeros((), dtype=torch.float64, device=device)
+        zero = torch.zeros((), dtype=torch.float64, device=self.batch.device)
         keys = [key for task in self.model.tasks for key in task.loss_keys]
-        values = torch.stack([gradients.local.get(key, zero) for key in keys]).to(device)
-        broken = torch.zeros(self.reduction.world_size, dtype=torch.float64, device=device)
-        broken[self.reduction.rank] = (~values.isfinite()).any()
-        gradients.arrival = self.reduction.start_average(torch.cat([values, broken]))
+        values = torch.stack([gradients.local.get(key, zero).to(zero) for key in keys])
+        broken = [zero] * self.reduction.world_size
+        broken[self.reduction.rank] = (values - values).sum()  # NaN if one is not finite
+        gradients.arrival = self.reduction.start_average(torch.cat([values, torch.stack(broken)]))
 
     def one_trunk_backward(self, gradients: TaskGradients, weights: Sequence[float]) -> Gradients:
         """sum_i weights_i g_i by one backward pass through the trunk, of ``feature_gradients``."""
@@ -302,7 +305,7 @@ class Oracle:
         back to the system and be made anew page by page, which takes 4 % of a step on a CPU with glibc. Freed after the
         heads, the peak would be higher.
         """
-        for parameter in self.model.parameters() if part is self.batch.parts[0] else ():
+        for parameter in self.parameters if part is self.batch.parts[0] else ():
             parameter.grad = None
 
     def hint(self) -> str:

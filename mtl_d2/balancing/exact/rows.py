@@ -25,6 +25,7 @@ CHUNK = 4096  # float32 sums this long, added in float64: relative error about 1
 BLOCK = 2**16  # elements that a CPU takes of all rows at a time: they stay in its cache for all their products
 
 Products = dict[tuple[int, int], list[Tensor]]  # sums over parts of two rows i >= j
+Multiply = Callable[[dict[int, Tensor], Products], None]
 
 
 @dataclass
@@ -82,7 +83,8 @@ class TaskGradients:
 
         Args:
             tasks: all T.
-            values: the loss terms of all their loss keys; then for each process whether one of its own is not finite.
+            values: the loss terms of all their loss keys; then for each process 0, or NaN if one of its own is not
+                finite.
 
         Returns:
             Those processes.
@@ -91,7 +93,7 @@ class TaskGradients:
         named = dict(zip(keys, values, strict=False))
         sums = [sum(named[key] for key in task.loss_keys) for task in tasks]
         here = [task for task, there in zip(tasks, self.present.tolist(), strict=True) if there]
-        self.losses.copy_(torch.tensor(sums, dtype=torch.float64))
+        self.losses = torch.tensor(sums, dtype=torch.float64)
         self.terms.update({key: named[key] for task in here for key in task.loss_keys})
         self.arrival = None
         return [rank for rank, broken in enumerate(values[len(keys) :]) if broken]
@@ -101,7 +103,7 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
     """(T, T) float64 inner products of T rows, on the device of the rows.
 
     Parts of a parameter are multiplied in the rows' precision (float32 at least), and their sums added in float64. What
-    is left over of all parameters is multiplied at once, in float64.
+    is left over of all parameters is put together, as if it were one, and the last of it multiplied in float64.
 
     Args:
         rows: for each task, one tensor for each parameter, or None where its gradient is zero.
@@ -113,23 +115,31 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
         return _gramian(rows, device, _blocks)
 
 
-def _gramian(rows: Sequence[Gradients], device: torch.device, multiply: Callable[..., None]) -> Tensor:
+def _gramian(rows: Sequence[Gradients], device: torch.device, multiply: Multiply) -> Tensor:
     T = len(rows)
     products: Products = {(i, j): [] for i in range(T) for j in range(i + 1)}
     rests: list[list[Tensor]] = [[] for _ in rows]
     for parts in zip(*rows, strict=True):
-        count = next((part.numel() for part in parts if part is not None), 0)
-        whole = count // CHUNK * CHUNK
         flats = [None if part is None else _flat(part) for part in parts]
-        for flat, rest in zip(flats, rests, strict=True) if count > whole else ():
-            rest.append(_zeros(count - whole, device) if flat is None else flat[whole:].double())
+        like = next((flat for flat in flats if flat is not None), None)
+        if like is None:
+            continue
+        whole = like.numel() // CHUNK * CHUNK
         if whole:
             multiply({i: flat[:whole] for i, flat in enumerate(flats) if flat is not None}, products)
-    total = _zeros(T * T, device).view(T, T)
-    left_over = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
-    for (i, j), sums in products.items():
-        total[i, j] = left_over[i] @ left_over[j] + (torch.cat(sums).double().sum() if sums else 0)
-    return total + total.tril(-1).T
+        for flat, rest in zip(flats, rests, strict=True) if like.numel() > whole else ():
+            of_row = torch.zeros_like(like) if flat is None else flat
+            rest.append(of_row[whole:] if whole else of_row)
+    joined = [torch.cat(rest) if rest else _zeros(0, device) for rest in rests]
+    whole = joined[0].numel() // CHUNK * CHUNK if joined else 0
+    if whole:
+        multiply({i: flat[:whole] for i, flat in enumerate(joined)}, products)
+    left_over = [flat[whole:].double() for flat in joined]
+    total = {
+        (i, j): left_over[i] @ left_over[j] + (torch.cat(sums).double().sum() if sums else 0)
+        for (i, j), sums in products.items()
+    }
+    return torch.stack([total[max(i, j), min(i, j)] for i in range(T) for j in range(T)]).view(T, T)
 
 
 def _chunks(flats: dict[int, Tensor], products: Products) -> None:
@@ -177,10 +187,14 @@ def cosines(gramian: Tensor) -> Tensor:
     Args:
         gramian: (T, T) float64, finite.
     """
-    norms = gramian.diagonal().clamp(min=0).sqrt()
-    inverse = torch.where(norms > 0, 1 / norms, torch.zeros_like(norms))
+    products = gramian.tolist()  # a dozen operators on so few numbers take ten times as long
+    inverse = [1 / math.sqrt(row[i]) if row[i] > 0 else 0.0 for i, row in enumerate(products)]
     # One norm after the other: the product of two tiny norms would underflow.
-    return (gramian * inverse[:, None] * inverse).clamp(-1.0, 1.0)
+    values = [
+        [min(max(x * a * b, -1.0), 1.0) for x, b in zip(row, inverse, strict=True)]
+        for row, a in zip(products, inverse, strict=True)
+    ]
+    return torch.tensor(values, dtype=gramian.dtype, device=gramian.device)
 
 
 def combine(rows: list[Gradients], weights: Sequence[float]) -> Gradients:
@@ -230,12 +244,13 @@ class GradientCheck:
 
         Args:
             owned: parameters and whose they are.
-            norms: look at Euclidean norms, for ``clip``; one that is too large for its type counts as not finite.
+            norms: a Euclidean norm that is too large for its type counts as not finite, as ``clip`` needs it.
         """
         there = [(owner, p.grad) for owner, p in owned if p.grad is not None and p.grad.numel()]
         self._owners = [owner for owner, _ in there]
         self._gradients = [gradient for _, gradient in there]
-        self._numbers = list(torch._foreach_norm(self._gradients)) if norms and there else extremes(self._gradients)
+        self._norms = list(torch._foreach_norm(self._gradients)) if there else []
+        self._bounded = norms
 
     def clip(self, bound: float) -> Tensor:
         """Scales the gradients so that their global norm is ``bound`` at most, as ``clip_grad_norm_`` does.
@@ -245,20 +260,22 @@ class GradientCheck:
         """
         if not self._gradients:
             return torch.zeros(())
-        norm = torch.linalg.vector_norm(torch.stack(self._numbers))
+        norm = torch.linalg.vector_norm(torch.stack(self._norms))
         torch._foreach_mul_(self._gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def read(self, *more: Tensor) -> tuple[list[str], list[float]]:
         """Owners of gradients with an entry that is NaN or infinite, and the values of the scalars ``more``.
 
-        All come to the CPU in one transfer.
+        All come to the CPU in one transfer; where a norm is not finite, the entries are looked at in another.
         """
-        numbers = [*self._numbers, *(value.double() for value in more)]
-        values = torch.stack(numbers).cpu() if numbers else torch.empty(0)
-        finite = values[: len(self._owners)].isfinite().tolist()
-        broken = dict.fromkeys(owner for owner, fine in zip(self._owners, finite, strict=True) if not fine)
-        return list(broken), values[len(self._owners) :].tolist()
+        numbers = [*self._norms, *more]
+        values = torch.stack(numbers).cpu().tolist() if numbers else []
+        broken = [k for k in range(len(self._norms)) if not math.isfinite(values[k])]
+        if broken and not self._bounded:
+            ends = torch.stack(extremes([self._gradients[k] for k in broken])).tolist()
+            broken = [k for k, end in zip(broken, ends, strict=True) if not math.isfinite(end)]
+        return list(dict.fromkeys(self._owners[k] for k in broken)), values[len(self._norms) :]
 
 
 def extremes(gradients: list[Tensor]) -> list[Tensor]:

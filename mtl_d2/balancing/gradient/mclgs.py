@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import torch
@@ -141,29 +142,29 @@ class MCLGS(RowScaling):
     def forward(self, gramian: Tensor | None, context: Context) -> Tensor:
         """(T,) alpha_i >= 0; at most 2 without ``floor``."""
         present = context.present
-        pairs = present[:, None] & present & ~torch.eye(len(present), dtype=torch.bool)
+        pairs = (present[:, None] & present).fill_diagonal_(False)
         if gramian is not None:
             self._take(cosines(gramian), pairs)
         self._pacing = self.pacing(context.update)
-        w = torch.tanh(self.cosine * self._pacing) + 1
-        partners = pairs.sum(1)
-        mean = (w * pairs).sum(1) / partners.clamp(min=1)
-        alpha = torch.where(partners > 0, mean, torch.ones_like(mean))
-        alpha = self._raise(alpha, present)
-        self._watch(float(alpha[present].max()) if present.any() else 1.0)
-        return alpha
+        w = (torch.tanh(self.cosine * self._pacing) + 1).tolist()
+        here = present.tolist()
+        of_partners = [[w[i][j] for j in range(len(w)) if here[i] and here[j] and i != j] for i in range(len(w))]
+        alpha = self._raise([sum(weights) / len(weights) if weights else 1.0 for weights in of_partners], here)
+        self._watch(max(compress(alpha, here), default=1.0))
+        return torch.tensor(alpha, dtype=torch.float64)
 
-    def _raise(self, alpha: Tensor, present: Tensor) -> Tensor:
-        """``alpha`` with a mean over the ``present`` tasks that is not below ``floor``, in the same proportions."""
-        mean = float(alpha[present].mean()) if present.any() else 1.0
+    def _raise(self, alpha: list[float], here: list[bool]) -> list[float]:
+        """``alpha`` with a mean over the tasks that are ``here`` not below ``floor``, in the same proportions."""
+        mean = sum(compress(alpha, here)) / sum(here) if any(here) else 1.0
         if mean >= self.floor:
             return alpha
-        return alpha * (self.floor / mean) if mean > 0 else torch.full_like(alpha, self.floor)
+        return [a * self.floor / mean if mean > 0 else self.floor for a in alpha]
 
     def _take(self, cosine: Tensor, pairs: Tensor) -> None:
         """Running averages over the updates in which a pair met; the latest value alone with ``ema`` 0."""
-        average = torch.where(self.known, self.ema * self.cosine + (1 - self.ema) * cosine, cosine)
-        self.cosine.copy_(torch.where(pairs, average, self.cosine))
+        if self.ema:
+            cosine = torch.where(self.known, self.ema * self.cosine + (1 - self.ema) * cosine, cosine)
+        self.cosine.copy_(torch.where(pairs, cosine, self.cosine))
         self.known |= pairs
 
     def _watch(self, largest: float) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from mtl_d2.balancing.interfaces import Setup
 from mtl_d2.balancing.registry import MethodRegistry
@@ -115,8 +116,7 @@ class Allocation:
                 samples = next(source, None)
                 if samples is None:
                     return
-                # A tensor from a worker keeps a file open: many of them are better held in memory of our own.
-                held.append(copy.deepcopy(samples) if self.block > 1 else samples)
+                held.append([_in_its_own_memory(s) for s in samples] if self.block > 1 else samples)
                 read += 1
             samples = held.popleft() if use == self.uses - 1 else held[place]
             self._updates += 1
@@ -156,6 +156,13 @@ class Allocation:
             )
         self._block_start = state_dict["block_start"]
         self._updates = state_dict["updates"]
+
+
+def _in_its_own_memory(sample: dict[str, Any]) -> dict[str, Any]:
+    """A copy to be held for long: a tensor from a worker keeps a file open, and a view the whole that it is of."""
+    return {
+        key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value) for key, value in sample.items()
+    }
 
 
 _SHAPE = ("block", "uses", "batch_size")

@@ -142,7 +142,7 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
     def batch_images(self, samples: list[dict]) -> Tensor:
         """(N, C, H, W) normalized images, all of ``INPUT_SHAPE``."""
         images = torch.stack([sample["image"] for sample in samples]).to(self.device, non_blocking=True)
-        return (images - self.pixel_mean) / self.pixel_std
+        return (images - self.pixel_mean).div_(self.pixel_std)  # in place: a batch in memory once
 
     def shared_features(self, images: Tensor) -> dict[str, Tensor]:
         """What the trunk makes of ``images`` ((N, C, H, W))."""
@@ -177,13 +177,13 @@ class MultiTaskClassifier(MultiTaskMixin, nn.Module):
         self, task: str, features: dict[str, Tensor], samples: list[dict], reduction: Reduction
     ) -> dict[str, Tensor]:
         """The mean cross entropy of one task over ``samples``; see ``MultiTaskModel``."""
-        count = reduction.count(torch.tensor(float(len(samples)), device=self.device))
+        count = reduction.count(torch.full((), float(len(samples)), device=self.device))
         if not samples:
             return {}
         targets = torch.tensor([sample[task] for sample in samples]).to(self.device, non_blocking=True)
         logits = self.heads[task](features[FEATURES]).float()
-        loss = F.cross_entropy(logits, targets, reduction="sum") / count
-        return {f"loss_{task}": loss * self.loss_weights[task]}
+        loss = F.cross_entropy(logits, targets, reduction="sum")
+        return {f"loss_{task}": loss / (count / self.loss_weights[task])}
 
     def inference(self, batched_inputs: list[dict]) -> list[dict[str, Any]]:
         """For each sample the class id of each task, by its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from math import log2
 from typing import Any, ClassVar, cast
 
@@ -163,9 +163,8 @@ class MultiTaskMixin:
 
     def sample_tasks(self, sample: dict) -> tuple[str, ...]:
         """Tasks that supervise a mapped sample: those it says in ``tasks``, else those it has labels for."""
-        names = tuple(task.name for task in self.tasks)
         if "tasks" in sample:
-            return tuple(name for name in names if name in sample["tasks"])
+            return _in_order(tuple(self.task_heads), tuple(sample["tasks"]))
         return tuple(task.name for task in self.tasks if any(sources_of(task, sample)))
 
     def sample_sources(self, sample: dict, task: str) -> tuple[bool, ...]:
@@ -274,6 +273,12 @@ class MultiTaskMixin:
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks, in their order."""
         return tuple(task.name for task in self.tasks)
+
+
+@cache
+def _in_order(names: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that are ``asked`` for; nearly all samples ask for the same."""
+    return tuple(name for name in names if name in asked)
 
 
 def _looking(layers: nn.Module | None) -> list[LooksIntoTrunk]:
