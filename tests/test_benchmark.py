@@ -99,7 +99,7 @@ def test_one_round_of_all_methods_compares_every_aggregator_with_mean(tmp_path, 
     benchmark.main([*SMALL, "--rounds", "1", "--threads", "1", "--all-methods", "--json", str(file)])
     printed = capsys.readouterr().out
     written = json.loads(file.read_text())["variants"]
-    assert set(written) == {*AGGREGATORS.names(), "mclgs+mean", "mclgs+cagrad"}
+    assert set(written) == {*AGGREGATORS.names(), "mclgs+mean", "mclgs+cagrad"} - {"pivrg"}  # FairGrad, in effect
     for name, figures in written.items():
         assert figures.pop("reference") == "mean"
         assert len(figures) == 10

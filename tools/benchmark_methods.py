@@ -16,6 +16,7 @@ from mtl_d2.balancing import AGGREGATORS, Balancer, Oracle, load_methods
 from mtl_d2.balancing.exact.rows import gramian
 from mtl_d2.balancing.interfaces import Aggregator, Gradients
 from mtl_d2.engine.build import build_balancer
+from mtl_d2.options import defaults
 
 TASK_COUNTS = (2, 3)
 SOLVER_ROUNDS = 3  # for each round of updates: this part is short
@@ -30,7 +31,10 @@ def list_methods() -> dict[str, Variant]:
     """Every aggregator on the exact path, and MCLGS in front of two of them; all compared with ``mean``."""
     load_methods()
     methods = {}
-    for name in ("mean", *(name for name in AGGREGATORS.names() if name != "mean")):
+    for name in (
+        "mean",
+        *(name for name, method in sorted(AGGREGATORS) if name != "mean" and not asks_for_more(method)),
+    ):
         constant = AGGREGATORS.get(name).constant is not Aggregator.constant
         rescale = EXACT if constant else ["MTL.GRADIENT.RESCALE", ""]
         about = f"{name}, exact path by MCLGS with A0 0" if constant else name
@@ -39,6 +43,11 @@ def list_methods() -> dict[str, Variant]:
         overrides = [*MCLGS, "MTL.GRADIENT.AGGREGATOR", name]
         methods[f"mclgs+{name}"] = Variant(f"MCLGS, then {name}", "mean", overrides=overrides)
     return methods
+
+
+def asks_for_more(method: type[Aggregator]) -> bool:
+    """Whether it takes metrics of evaluations, which a benchmark has none of: what is left of it is another's."""
+    return method.needs_evaluation(defaults(method.options))
 
 
 METHODS = list_methods()

@@ -73,12 +73,12 @@ def _check_validation(cfg: CfgNode) -> list[str]:
         mistakes.append(f"MTL.DATA.VALIDATION_SHARE must be in [0, 1), got {share}")
     elif share == 0 and needs_evaluation(cfg):
         mistakes.append(
-            "MTL.DATA.VALIDATION_SHARE must be > 0, or accuracies would be taken on the test set, "
-            f"for {_who_evaluates(cfg)}; got {share}, try 0.1"
+            "MTL.DATA.VALIDATION_SHARE must be > 0, or the weights would be chosen on the test set: accuracies are "
+            f"taken by {_who_evaluates(cfg)}; got {share}, try 0.1"
         )
     if period < 1 and needs_evaluation(cfg):
         mistakes.append(
-            f"TEST.EVAL_PERIOD must be at least 1, got {period}: accuracies are taken every so many updates, for "
+            f"TEST.EVAL_PERIOD must be at least 1, got {period}: accuracies are taken every so many updates, by "
             f"{_who_evaluates(cfg)}"
         )
     return mistakes

@@ -121,7 +121,7 @@ def test_a_job_that_is_taken_away_goes_on_from_its_checkpoint(tmp_path, order, n
     assert updates(run) == list(range(12))
 
 
-def test_an_interrupt_while_jobs_are_handed_over_is_heard_once_they_are_recorded(tmp_path, order, monkeypatch):
+def test_an_interrupt_while_jobs_are_handed_over_is_heard_once_they_are_recorded(tmp_path, order, monkeypatch, request):
     order("slow", 300)
     runs = [planned(tmp_path, name, updates=300) for name in ("a", "b")]
     place = cluster(tmp_path)
@@ -132,6 +132,8 @@ def test_an_interrupt_while_jobs_are_handed_over_is_heard_once_they_are_recorded
         return submit(jobs)
 
     monkeypatch.setattr(place, "submit", submit_interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         list(SubmittedRunner(place, tmp_path, lambda config: [sys.executable, "-S", str(FAKE), str(config)])(runs))
     assert all(read_record(run.folder) for run in runs)
