@@ -48,6 +48,21 @@ def _settle(A: np.ndarray, b: np.ndarray, z: np.ndarray, passive: np.ndarray) ->
     return np.zeros_like(z)
 
 
+def harmless(rows: Tensor, direction: Tensor) -> Tensor:
+    """(K,) l >= 0 such that d + sum_j l_j g_j is the point of {x: g_j . x >= 0 for all j} that is closest to d.
+
+    Args:
+        rows: (K, r) float64 g_j, none 0.
+        direction: (r,) d.
+    """
+    norms, length = rows.norm(dim=1), direction.norm()
+    if length == 0:
+        return torch.zeros_like(norms)
+    units = rows / norms[:, None]  # in units of each length: no number depends on a scale
+    z = nonnegative_least_squares(units.T.numpy(), -(direction / length).numpy())
+    return torch.from_numpy(z) * length / norms
+
+
 def shortest_beyond(rows: np.ndarray, least: np.ndarray) -> np.ndarray:
     """(K,) m >= 0 of the shortest x = sum_j m_j g_j with g_j . x >= b_j for all j; zeros where there is no such x.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mtl_d2.balancing.interfaces import Aggregator, Context
-from mtl_d2.balancing.quadratic import nonnegative_least_squares
+from mtl_d2.balancing.quadratic import harmless
 from mtl_d2.balancing.registry import AGGREGATORS
 
 
@@ -30,11 +29,4 @@ class DualProj(Aggregator):
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K."""
         assert context.rows is not None
-        norms, mean = context.rows.norm(dim=1), context.rows.mean(0)
-        weights = torch.full_like(norms, 1 / len(norms))
-        length = mean.norm()
-        if length == 0:
-            return weights
-        units = (context.rows / norms[:, None]).numpy()
-        z = nonnegative_least_squares(units.T, -(mean / length).numpy())
-        return weights + torch.from_numpy(z) * length / norms
+        return 1 / len(gramian) + harmless(context.rows, context.rows.mean(0))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtl_d2.balancing.interfaces import Aggregator, Context
-from mtl_d2.balancing.quadratic import nonnegative_least_squares
+from mtl_d2.balancing.quadratic import harmless
 from mtl_d2.balancing.registry import AGGREGATORS
 
 
@@ -30,8 +29,5 @@ class UPGrad(Aggregator):
     def forward(self, gramian: Tensor, context: Context) -> Tensor:
         """(K,) weights >= 1/K."""
         assert context.rows is not None
-        norms = context.rows.norm(dim=1)
-        units = (context.rows / norms[:, None]).numpy()
-        # In units of each row's length; for p_i = ||g_i|| (u_i + sum_j z_j u_j), l_j = z_j ||g_i|| / ||g_j||.
-        z = torch.from_numpy(np.stack([nonnegative_least_squares(units.T, -u) for u in units]))
-        return (1 + (norms @ z) / norms) / len(gramian)
+        added = torch.stack([harmless(context.rows, row) for row in context.rows])
+        return (1 + added.sum(0)) / len(gramian)
