@@ -44,20 +44,25 @@ class Standing:
 
 
 def standing(plan: SearchPlan, retry_failed: bool = False) -> Standing:
-    """Where a search stands.
+    """Where a search stands. Where all trials that came to a rung were lost, the best that had stopped goes there.
 
     Args:
         plan: its trials.
         retry_failed: whether trials that have failed are to go on; not past a rung where others have gone on already.
     """
     here: list[Trial] = list(plan.trials)
+    stopped: list[Trial] = []  # at the rung before, the best first
     for rung, following in zip(plan.ladder, [*plan.ladder[1:], None], strict=True):
         again = retry_failed and not _is_past(plan, rung)
-        if any(not _is_over(plan, trial, rung, again) for trial in here):
-            return Standing(rung, here)
-        here = _best(plan, here, rung, following.candidates if following else 1)
-        if not here:
-            break
+        ranked: list[Trial] = []
+        while here and not ranked:
+            if any(not _is_over(plan, trial, rung, again) for trial in here):
+                return Standing(rung, here)
+            ranked = _ranked(plan, here, rung)
+            if not ranked:  # all that came here were lost
+                here, stopped = stopped[:1], stopped[1:]
+        count = following.candidates if following else 1
+        here, stopped = sorted(ranked[:count], key=lambda trial: int(trial.name)), ranked[count:]
     return Standing(None, here)
 
 
@@ -69,12 +74,11 @@ def value(plan: SearchPlan, trial: Trial, rung: Rung) -> float:
     return math.nan if results is None else plan.criterion.value(results)
 
 
-def _best(plan: SearchPlan, trials: Sequence[Trial], rung: Rung, count: int) -> list[Trial]:
-    """So many of those that have a value, of equal ones the first; in the order of their numbers."""
+def _ranked(plan: SearchPlan, trials: Sequence[Trial], rung: Rung) -> list[Trial]:
+    """Those that have a value, the best first, of equal ones the first."""
     values = {trial.name: value(plan, trial, rung) for trial in trials}
     sign = -1 if plan.criterion.higher else 1
-    ranked = sorted((t for t in trials if math.isfinite(values[t.name])), key=lambda t: sign * values[t.name])
-    return sorted(ranked[:count], key=lambda trial: int(trial.name))
+    return sorted((t for t in trials if math.isfinite(values[t.name])), key=lambda t: sign * values[t.name])
 
 
 def _is_over(plan: SearchPlan, trial: Trial, rung: Rung, again: bool) -> bool:

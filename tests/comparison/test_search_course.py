@@ -106,6 +106,32 @@ def test_a_search_that_lost_all_its_trials_is_over_without_a_winner(tmp_path):
     )
 
 
+def test_the_next_best_goes_on_where_all_that_went_on_were_lost(tmp_path):
+    """Of 5 go 3, 2 and 1 on; the last one is lost, then the one that had stopped before it, and nobody is left."""
+    planned = plan(tmp_path, {"by": "halving", "candidates": 5})
+    made(planned, 10, {1: 5.0, 2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0})
+    made(planned, 20, {1: 3.0, 2: 5.0, 3: 4.0})
+    made(planned, 40, {2: 5.0, 3: 4.0})
+    made(planned, 50, {2: None}, outcome=Outcome(FAILED, "the loss is not finite"))
+    assert where(planned) == (80, ["3"])
+    assert [run.label for run in next_runs(planned)] == [f"{NAME}, trial 3, seed 1"]
+    assert [trial.state for trial in record(planned).trials] == ["stopped", "failed", "goes on", "stopped", "stopped"]
+    made(planned, 80, {3: 1.0})
+    assert standing(planned).winner is planned.trials[2]
+    assert record(planned).spent == 20 + 50 + 80 + 10 + 10
+    made(planned, 60, {3: None}, outcome=Outcome(FAILED, "the loss is not finite"))
+    assert where(planned) == (None, [])
+
+
+def test_all_of_a_rung_but_the_last_may_be_lost(tmp_path):
+    planned = plan(tmp_path, {"by": "halving", "candidates": 5})
+    made(planned, 10, {1: 5.0, 2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0})
+    made(planned, 12, {1: None, 2: None, 3: None}, outcome=Outcome(FAILED, "the loss is not finite"))
+    assert where(planned) == (20, ["4"])
+    made(planned, 20, {4: 1.0})
+    assert where(planned) == (40, ["4"])
+
+
 def test_a_failed_trial_is_tried_again_as_long_as_nobody_has_gone_on(tmp_path):
     planned = plan(tmp_path, {"by": "halving", "candidates": 3})
     made(planned, 20, {1: 1.0, 2: 2.0})
