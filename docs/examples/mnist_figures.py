@@ -2,12 +2,15 @@
 
     python docs/examples/mnist_figures.py cosreg output/comparisons/multi_digit_mnist --output cosreg.png
     python docs/examples/mnist_figures.py shares output/comparisons/multi_mnist/lookahead --output shares.png
+    python docs/examples/mnist_figures.py accuracy output/comparisons/multi_mnist_20_epochs --output accuracy.png
 
 ``cosreg``: figures 2, 5 and 3 of "Regularizing deep multi-task networks using orthogonal gradients". The distribution
 of the cosine between the tasks' gradients in the training, its standard deviation over the last 50 updates, and the
 validation accuracy by the standard deviation in the first epoch. The folder is a comparison's, runs are METHOD/SEED.
 ``shares``: figure 3 of "Multitask learning with single gradient step update for task balancing". The share of the first
 task in the total loss before and after the inner step. The folder is a method's, runs are SEED.
+``accuracy``: accuracies of the test set over the updates, means over the seeds and their standard errors, and by how
+much each has risen in the last quarter of the training. The folder is a comparison's, runs are METHOD/SEED.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtl_d2.comparison.curves import mean_curve
 from mtl_d2.engine.loop import spread_name
 from mtl_d2.report.run import Run, read_run
 from mtl_d2.report.series import running_average
@@ -92,7 +96,39 @@ def draw_shares(folder: Path) -> Figure:
     return figure
 
 
-DRAWINGS = {"cosreg": draw_cosreg, "shares": draw_shares}
+def draw_accuracy(folder: Path) -> Figure:
+    """Accuracies over the updates, a panel for each task and one for the harmonic mean."""
+    methods: dict[str, list[Run]] = {}
+    for path in sorted(folder.glob("*/*/metrics.json")):
+        methods.setdefault(path.parent.parent.name, []).append(read_run(path.parent))
+    metrics = sorted(
+        {name for runs in methods.values() for run in runs for name in run.series if name.startswith("accuracy/")}
+    )
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, max(len(metrics), 1), squeeze=False).flat, metrics, strict=False):
+        for name, runs in methods.items():
+            logged = [run.series[metric] for run in runs if metric in run.series]
+            if not logged:
+                continue
+            curve, errors = mean_curve(logged, smooth=False)
+            rise = float(curve.values[-1] - np.interp(0.75 * curve.updates[-1], curve.updates, curve.values))
+            label = f"{name.replace('_', ' ')}: {curve.last:.1f}, {rise:+.1f} in the last quarter"
+            (line,) = axes.plot(curve.updates, curve.values, label=label)
+            if errors is not None:
+                axes.fill_between(
+                    curve.updates, curve.values - errors, curve.values + errors, color=line.get_color(), alpha=0.2
+                )
+        best = max(line.get_ydata().max() for line in axes.lines)
+        axes.set(
+            xlabel="update",
+            ylabel=metric.removeprefix("accuracy/").replace("_", " ") + " (%)",
+            ylim=(best - 20, best + 1),
+        )
+        axes.legend(fontsize=7)
+    return figure
+
+
+DRAWINGS = {"cosreg": draw_cosreg, "shares": draw_shares, "accuracy": draw_accuracy}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -53,6 +53,18 @@ def test_shares_say_how_far_they_are_from_a_half(tmp_path):
     assert "after the inner step: 0.0500 from 0.5" in labels
 
 
+def test_accuracies_are_means_over_seeds_with_their_last_rise(tmp_path):
+    for method, rise in (("ordinary", 1.0), ("look_ahead", 4.0)):
+        for seed in (0, 2):
+            rows = [{"accuracy/class_left": 80.0 + seed + rise * i} for i in range(5)]
+            write(tmp_path / method / str(seed), rows)
+    write(tmp_path / "only_right" / "1", [{"accuracy/class_right": 90.0}] * 2)
+    axes, right = mnist_figures.draw_accuracy(tmp_path).axes
+    assert len(right.lines) == 1
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["look ahead: 97.0, +4.0 in the last quarter", "ordinary: 85.0, +1.0 in the last quarter"]
+
+
 def test_folder_without_such_runs_is_told(tmp_path):
     with pytest.raises(SystemExit, match="has no run that logged what figure 'cosreg' shows"):
         mnist_figures.main(["cosreg", str(tmp_path)])
