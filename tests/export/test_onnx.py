@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, ROOT, untrained
+from networks_to_export import CONFIGS, ROOT, untrained
 from torch import nn
 from torch.nn import functional as F
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, untrained
+from networks_to_export import ROOT, untrained
 
 from mtl_d2.export import ExportError
 from mtl_d2.export.check import drawn_pictures, expected
