@@ -82,7 +82,9 @@ def _after(kind: str, sizes: list[int], shape: Shape, place: str, layers: nn.Seq
             layers.append(nn.BatchNorm2d(filters))
     else:
         filters, kernel, stride = channels, sizes[0], sizes[0]
-        layers.append(nn.MaxPool2d(kernel))
+        # The maximum of what a ReLU gives is the ReLU of the maximum, which has fewer numbers to look at.
+        before_relu = len(layers) > 0 and isinstance(layers[-1], nn.ReLU)
+        layers.insert(len(layers) - before_relu, nn.MaxPool2d(kernel))
     if min(height, width) < kernel:
         raise LayerError(f"{place} gets {height} x {width} pixels, fewer than its kernel: take layers out before it")
     return filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1

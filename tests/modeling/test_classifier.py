@@ -1,11 +1,13 @@
 """MultiTaskClassifier: its networks, its loss, its updates."""
 
 import math
+from itertools import zip_longest
 
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from torch import nn
 from torch.nn import functional as F
 
 import mtl_d2.modeling  # noqa: F401
@@ -132,6 +134,26 @@ def test_dropout_and_batch_norm_stand_behind_every_convolution(cfg):
     block = ["Conv2d", "BatchNorm2d", "ReLU", "Dropout", "MaxPool2d"]
     assert kinds == [*block, *block, "Flatten", "Linear", "ReLU", "Dropout"]
     assert build_model(cfg).train().mixes_samples()
+
+
+@pytest.mark.parametrize("norm", ["", "BN"])
+def test_pooling_stands_before_the_relu_and_gives_what_it_gives_behind_it(cfg, norm):
+    cfg.MODEL.CLASSIFIER.NORM = norm
+    trunk = build_model(cfg).backbone
+    of_kind = [[m for m in trunk if isinstance(m, kind)] for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)]
+    convolutions, norms, (linear,) = of_kind
+    assert isinstance(trunk[-5], nn.MaxPool2d)
+
+    def behind(x):
+        for convolution, normalize in zip_longest(convolutions, norms, fillvalue=nn.Identity()):
+            x = F.max_pool2d(F.relu(normalize(convolution(x))), 2)
+        return F.relu(linear(x.flatten(1)))
+
+    images = torch.randn(4, 1, 36, 36)
+    found = [
+        [y, *torch.autograd.grad(y.square().sum(), list(trunk.parameters()))] for y in (trunk(images), behind(images))
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_any_number_of_tasks_with_their_own_classes(cfg):
