@@ -168,10 +168,17 @@ def add_mtl_config(cfg: CfgNode) -> None:
     accept_earlier_keys(cfg)
 
 
-def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
+def merge_config(cfg: CfgNode, config_file: str, overrides: list[str], allow_unsafe: bool = False) -> None:
     """Merges a config file (with its ``_BASE_``) and ``KEY VALUE`` pairs into ``cfg``, in place.
 
     The files of ``MTL.DATA.MODULES`` are executed first, since methods that they register add keys.
+
+    Args:
+        cfg: with ``add_mtl_config``'s keys.
+        config_file: path; empty for none.
+        overrides: the pairs.
+        allow_unsafe: execute Python in the file, as detectron2 does, whose own RetinaNet configs compute their anchor
+            sizes; for files that a user names to be trained, not for what a run has left.
 
     Raises:
         ConfigError: the file is not there or not YAML, a key does not exist, or a value is of another type.
@@ -185,7 +192,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
     name = Path(config_file).name or "overrides"
     try:
-        given = CfgNode.load_yaml_with_base(config_file) if config_file else CfgNode()
+        given = CfgNode.load_yaml_with_base(config_file, allow_unsafe) if config_file else CfgNode()
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {config_file} cannot be read: {error}{_near_file(config_file)}") from error
     except TypeError:  # detectron2's, of an empty file
@@ -206,7 +213,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
         raise ConfigError(f"{nodes[0]} is no option, but holds several: give one of them, as {nodes[0]}.NAME VALUE")
     try:
         if config_file:
-            _merge_file(cfg, config_file, given)
+            _merge_file(cfg, config_file, given, allow_unsafe)
         known = dict(leaves(cfg))
         cfg.merge_from_list([word for k, value in pairs.items() for word in (k, _as_float(value, known.get(k)))])
     except (ValueError, KeyError, AssertionError) as error:
@@ -233,7 +240,7 @@ def _other_type(said: str) -> str:
     return f"{key} must be of type {kind}, such as {example}; got {value!r} of type {given}"
 
 
-def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode) -> None:
+def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode, allow_unsafe: bool) -> None:
     """detectron2's ``merge_from_file``, to which a whole number is no float; ``given`` is what the file holds."""
     default = dict(leaves(cfg))
     whole = [key for key, value in leaves(given) if type(value) is int and type(default.get(key)) is float]
@@ -243,7 +250,7 @@ def _merge_file(cfg: CfgNode, config_file: str, given: CfgNode) -> None:
     places = [key.rpartition(".")[::2] for key in whole]
     for node, name in places:
         _node(cfg, node)[name] = 0
-    cfg.merge_from_file(config_file)
+    cfg.merge_from_file(config_file, allow_unsafe)
     for node, name in places:
         _node(cfg, node)[name] = float(_node(cfg, node)[name])
 

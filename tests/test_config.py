@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from detectron2 import model_zoo
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
@@ -12,7 +14,8 @@ from mtl_d2.data.allocation import ALLOCATIONS
 from mtl_d2.engine.build import build_balancer
 from mtl_d2.engine.resume import changes
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
 
 
 def merged(name, *overrides):
@@ -93,6 +96,32 @@ def test_config_file_that_is_not_there_is_told():
         merged("nowhere.yaml")
     with pytest.raises(ConfigError, match=r"did you mean .*bdd100k_mclgs\.yaml\?"):
         merged("bdd100k_mclg.yaml")
+
+
+def plain_config_with_the_readmes_lines(folder):
+    """A file on top of detectron2's own RetinaNet, whose anchor sizes are Python: the README's way."""
+    block = (ROOT / "README.md").read_text().split("```diff\n")[1].split("```")[0]
+    lines = [line[1:] for line in block.splitlines() if not line.startswith("-")]
+    plain = model_zoo.get_config_file("COCO-Detection/retinanet_R_50_FPN_1x.yaml")
+    path = folder / "mine.yaml"
+    path.write_text("\n".join([f"_BASE_: {plain}", *lines]))
+    return path
+
+
+def test_a_plain_config_of_detectron2_becomes_a_multi_task_one_as_the_readme_has_it(tmp_path):
+    cfg = get_cfg()
+    add_mtl_config(cfg)
+    merge_config(cfg, str(plain_config_with_the_readmes_lines(tmp_path)), [], allow_unsafe=True)
+    check_mtl_config(cfg)
+    assert cfg.MODEL.META_ARCHITECTURE == "MultiTaskRetinaNet"
+    assert [len(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES] == [3] * 5
+    assert yaml.safe_load(cfg.dump())["MODEL"]["ANCHOR_GENERATOR"]["SIZES"][0][0] == 32  # what a run leaves is plain
+
+
+def test_python_in_a_config_is_executed_only_where_it_is_asked_for(tmp_path):
+    (tmp_path / "config.yaml").write_text("SEED: !!python/object/apply:eval ['1 + 1']\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml cannot be read: could not determine a constructor"):
+        merged(tmp_path / "config.yaml")
 
 
 @pytest.mark.parametrize("text", ["", "- TASKS", "TASKS"])

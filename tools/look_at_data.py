@@ -59,7 +59,7 @@ def prepare(args: argparse.Namespace) -> tuple[object, Path]:
     cfg = get_cfg()
     add_mtl_config(cfg)
     register_all()
-    merge_config(cfg, args.config_file, args.opts)
+    merge_config(cfg, args.config_file, args.opts, allow_unsafe=True)
     check_mtl_config(cfg)
     folder = args.output or Path(cfg.OUTPUT_DIR, "data")
     place = cfg.clone()

@@ -77,7 +77,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     cfg = get_cfg()
     add_mtl_config(cfg)
     register_all()
-    merge_config(cfg, args.config_file, args.opts)
+    merge_config(cfg, args.config_file, args.opts, allow_unsafe=True)
     cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = args.weights, str(args.output)
     cfg.DATASETS.TEST = datasets = tuple(dict.fromkeys(args.datasets))
     refuse(line for check in (check_tasks, check_declared, check_model, check_device) for line in check(cfg))

@@ -74,7 +74,7 @@ def prepare(args: argparse.Namespace, *further: Check) -> Any:
     cfg = get_cfg()
     add_mtl_config(cfg)
     register_all()
-    merge_config(cfg, args.config_file, args.opts)
+    merge_config(cfg, args.config_file, args.opts, allow_unsafe=True)
     cfg = follow_processes(cfg, number_of_processes())
     check_mtl_config(cfg, *further)
     check_data(cfg)

@@ -94,7 +94,7 @@ def entry_config(comparison: Comparison, entry: Entry, extra: Sequence[str] = ()
     add_mtl_config(cfg)
     common = [text for key, value in comparison.overrides for text in (key, word(value))]
     changed = [text for key, value in entry.overrides for text in (key, word(value))]
-    merge_config(cfg, str(comparison.base), [*common, *extra, *changed])
+    merge_config(cfg, str(comparison.base), [*common, *extra, *changed], allow_unsafe=True)
     return cfg
 
 

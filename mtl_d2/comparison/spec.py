@@ -154,7 +154,7 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
 def _import_modules(base: Path, overrides: Mapping[str, Any]) -> Iterator[str]:
     """Executes the files that all runs name: kinds of task there say of their metrics whether higher is better."""
     try:
-        named = overrides.get(MODULES) or dict(leaves(CfgNode.load_yaml_with_base(str(base)))).get(MODULES)
+        named = overrides.get(MODULES) or dict(leaves(CfgNode.load_yaml_with_base(str(base), True))).get(MODULES)
         if isinstance(named, list | tuple):
             import_modules(CfgNode({"MTL": {"DATA": {"MODULES": named}}}))
     except DataError as error:
