@@ -145,7 +145,7 @@ def _submitit(name: str) -> Any:
     try:
         import submitit
     except ImportError as error:
-        why = 'submitit is not installed: pip install "mtl_d2[cluster]", or "submitit>=1.5.4,<2"'
+        why = 'submitit is not installed: pip install -e ".[cluster]", or "submitit>=1.5.4,<2"'
         raise ComparisonError(f"--executor {name}", [why]) from error
     return submitit
 
