@@ -78,6 +78,13 @@ def test_every_requirement_has_a_lower_bound():
         assert any(s.operator == ">=" for s in requirement.specifier), requirement
 
 
+def test_notice_has_the_licence_of_every_requirement():
+    known = set(re.split(r"[\s,()]+", (ROOT / "NOTICE").read_text().lower()))
+    names = {requirement.name.lower() for requirement in requirements()}
+    assert len(names) > 20
+    assert {"pytorch" if name == "torch" else name for name in names} <= known
+
+
 def test_torch_and_torchvision_are_pinned_as_a_pair():
     assert pins()["torch"] == [Version("2.11.0")]
     assert pins()["torchvision"] == [Version("0.26.0")]
