@@ -15,6 +15,7 @@ from mtl_d2.comparison.spec import Comparison, Entry, run_folder, word
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
+from mtl_d2.data.prepared import relevant
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def lines_of(error: ConfigError) -> list[str]:
 
 def _once(checked: dict[str, list[str]], cfg: CfgNode) -> list[str]:
     """Mistakes in the data, which are looked at once for all methods that have the same."""
-    key = str((cfg.DATASETS, cfg.MTL.TASKS, cfg.MTL.DATA, cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL))
+    key = relevant(cfg).decode()
     if key not in checked:
         checked[key] = []
         try:

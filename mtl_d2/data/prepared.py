@@ -101,7 +101,7 @@ def place_of(cfg: CfgNode) -> Place | None:
             return None
         for name in names:
             metadata_of(name)
-        run = _relevant(cfg)
+        run = relevant(cfg)
         content = [pack([name, source(name)]) for name in names]
         outside = [pack([path, digest_of_file(path)]) for path in cfg.MTL.DATA.MODULES]
         outside += [pack([folder, tree(folder)]) for folder in cfg.MTL.PSEUDO_LABELS.FOLDERS]
@@ -200,7 +200,7 @@ def _set_metadata(name: str, after: dict[str, Any]) -> None:
         MetadataCatalog[name] = Metadata(**after)
 
 
-def _relevant(cfg: CfgNode) -> bytes:
+def relevant(cfg: CfgNode) -> bytes:
     """The part of a config that records and their checks may depend on."""
     part = cfg.clone()
     part.defrost()

@@ -106,6 +106,15 @@ def test_unknown_keys_and_methods_of_configs_are_told_before_anything_runs_with_
     assert not comparison.output.exists()
 
 
+def test_data_are_looked_at_for_each_method_that_reads_others(tmp_path, monkeypatch):
+    """Labels of other folders and augmentations are of the data, learning rates are not."""
+    looked_at = []
+    monkeypatch.setattr(plan, "check_data", lambda cfg: looked_at.append(cfg.MTL.PSEUDO_LABELS.FOLDERS))
+    methods = {"a": {}, "b": {"SOLVER.BASE_LR": 0.5}, "pseudo": {"MTL.PSEUDO_LABELS.FOLDERS": ["nowhere"]}}
+    plan_runs(made_up_comparison(tmp_path, methods=methods))
+    assert looked_at == [(), ("nowhere",)]
+
+
 def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch, forgotten):
     monkeypatch.setattr(plan, "check_data", lambda cfg: None)
     monkeypatch.setattr(search_plan, "rehearse", lambda cfg: None)
