@@ -156,11 +156,19 @@ class Claims:
                     self._touch(folder)
 
     def _touch(self, folder: Path) -> None:
-        if _owner(folder / CLAIM).get("word") == self.word:
-            with contextlib.suppress(OSError):  # a disk that is away for a moment
+        """Gives a sign of life, or finds that another has taken the folder, as where this machine was asleep for long.
+
+        The other may have ended the run by now, and have given the folder back.
+        """
+        try:
+            if json.loads((folder / CLAIM).read_text(encoding="utf-8"))["word"] == self.word:
                 os.utime(folder / CLAIM)
-        elif (folder / CLAIM).exists():  # this machine was asleep for longer than others wait
+            else:
+                self.lost.add(folder)
+        except FileNotFoundError:
             self.lost.add(folder)
+        except (OSError, ValueError, KeyError):  # a disk that is away for a moment
+            return
 
 
 def _owner(path: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,14 @@ class Runner:
         over = [child for child in self.children if child.training.ended()]
         self.children = [child for child in self.children if child not in over]
         return [child.run for child in over]
+
+    def abandon(self, folders: Collection[Path]) -> list[PlannedRun]:
+        """Kills the processes that train in some folders and leaves what is there to others; gives their runs."""
+        lost = [child for child in self.children if child.run.folder in folders]
+        for child in lost:
+            child.training.abandon()
+            self.children.remove(child)
+        return [child.run for child in lost]
 
     def stop(self) -> None:
         """Ends all processes."""

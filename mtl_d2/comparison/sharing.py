@@ -10,7 +10,6 @@ from mtl_d2.comparison.claims import Claims
 from mtl_d2.comparison.plan import PlannedRun
 from mtl_d2.comparison.runner import POLL, Runner
 from mtl_d2.comparison.state import FAILED, FINISHED, Outcome, read_outcome
-from mtl_d2.comparison.training import stop
 
 LOOK = 5.0  # seconds between two looks at the runs of other machines
 
@@ -39,6 +38,7 @@ class SharedRunner:
         looked = -self.look
         try:
             while waiting or self.runner.children:
+                waiting += self._lost()
                 ended = self._ended()
                 if ended or time.monotonic() - looked >= self.look:
                     looked = time.monotonic()
@@ -52,8 +52,14 @@ class SharedRunner:
             self.runner.stop()
             self.claims.close()
 
+    def _lost(self) -> list[PlannedRun]:
+        """Runs that were trained here and that another machine has taken over; they are waited for."""
+        lost = self.runner.abandon(self.claims.lost)
+        for run in lost:
+            self.claims.release(run.folder)
+        return lost
+
     def _ended(self) -> list[PlannedRun]:
-        stop([child.training for child in self.runner.children if child.run.folder in self.claims.lost])
         ended = self.runner.ended()
         for run in ended:
             self.claims.release(run.folder)

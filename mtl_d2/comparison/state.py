@@ -86,17 +86,23 @@ def updates_done(folder: Path) -> int:
     return 0
 
 
-def error_of(folder: Path, code: int) -> str:
-    """What a failed process said last: its ``error: ...`` line, else the last line of its output."""
-    lines = [line.strip() for line in _last_lines(folder / CONSOLE) if line.strip()]
+def error_of(folder: Path, code: int, start: int = 0) -> str:
+    """What a failed process said last: its ``error: ...`` line, else the last line of its output.
+
+    Args:
+        folder: of the run.
+        code: the process's exit status.
+        start: where its own output begins in the run's console.log, bytes: earlier processes wrote what is before.
+    """
+    lines = [line.strip() for line in _last_lines(folder / CONSOLE, start) if line.strip()]
     told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (told or lines or [f"exit status {code}"])[-1]
 
 
-def _last_lines(path: Path) -> list[str]:
+def _last_lines(path: Path, start: int = 0) -> list[str]:
     try:
         with path.open("rb") as file:
-            file.seek(max(file.seek(0, 2) - TAIL, 0))
+            file.seek(max(file.seek(0, 2) - TAIL, start))
             return file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return []

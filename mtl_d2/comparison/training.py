@@ -70,6 +70,7 @@ class Training:
         write_atomically(folder / CONFIG, config)
         self.own_session = own_session
         console = (folder / CONSOLE).open("ab")
+        self.said_before = console.tell()
         self.files = (lock, console)
         self.start = time.monotonic()
         self.process = subprocess.Popen(
@@ -106,13 +107,20 @@ class Training:
             else:
                 os.kill(self.process.pid, number)
 
+    def abandon(self) -> None:
+        """Kills the process, and leaves no outcome: the folder is another's by now, who trains or has trained there."""
+        self.ask(signal.SIGKILL)
+        self.process.wait()
+        for file in self.files:
+            file.close()
+
     def _outcome(self, code: int, memory: int) -> Outcome:
         memory = max(memory, self.before.memory)
         seconds = self.before.seconds + time.monotonic() - self.start
         if code < 0:
             return Outcome(INTERRUPTED, f"ended by signal {signal.Signals(-code).name}", memory, seconds)
         if code:
-            return Outcome(FAILED, error_of(self.folder, code), memory, seconds)
+            return Outcome(FAILED, error_of(self.folder, code, self.said_before), memory, seconds)
         done = updates_done(self.folder)
         if done < self.updates:  # a trainer that is asked to end may do so in order
             return Outcome(INTERRUPTED, f"stopped after {done} of {self.updates} updates", memory, seconds)

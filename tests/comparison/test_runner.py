@@ -76,6 +76,15 @@ def test_a_failed_run_is_kept_with_its_reason_and_the_others_go_on(tmp_path, ord
     assert read_outcome(runs[0].folder).reason == reason
 
 
+def test_a_run_that_fails_again_has_the_reason_of_the_last_time(tmp_path, order):
+    run = planned(tmp_path)
+    order("diverge")
+    run_all([run])
+    order("fail")
+    run_all([run])
+    assert read_outcome(run.folder).reason == "RuntimeError: out of luck"
+
+
 def test_a_run_that_ended_in_order_before_its_last_update_is_not_finished(tmp_path, order):
     order("stop")
     run = planned(tmp_path)

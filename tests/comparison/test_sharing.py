@@ -1,7 +1,9 @@
 """Runs that several processes share through one folder."""
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from made_up import UPDATES, planned
 from mtl_d2.comparison.claims import CLAIM, Claims
 from mtl_d2.comparison.runner import Runner
 from mtl_d2.comparison.sharing import SharedRunner
-from mtl_d2.comparison.state import FAILED, FINISHED, INTERRUPTED, Outcome, read_outcome, write_outcome
+from mtl_d2.comparison.state import FAILED, FINISHED, Outcome, read_outcome, write_outcome
 
 FAKE = Path(__file__).with_name("fake_training.py")
 
@@ -166,17 +168,62 @@ def test_what_another_machine_has_given_up_is_taken_over_and_what_it_has_ended_i
     assert read_outcome(failed.folder).reason == "no luck"
 
 
-def test_a_training_whose_claim_was_lost_is_stopped(tmp_path, order):
+def test_an_owner_that_cannot_read_its_claim_for_a_moment_has_not_lost_it(tmp_path, monkeypatch):
+    claims = Claims(beat=0.02)
+    assert claims.take(tmp_path)
+    read = Path.read_text
+    failed = []
+
+    def stale(path, *args, **kwargs):
+        if path.name == CLAIM and len(failed) < 3:
+            failed.append(path)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    wait(lambda: len(failed) == 3)
+    os.utime(tmp_path / CLAIM, (0, 0))
+    wait(lambda: (tmp_path / CLAIM).stat().st_mtime > 0)
+    assert not claims.lost
+    claims.close()
+
+
+def test_a_training_whose_claim_was_lost_is_killed_and_the_run_is_waited_for(tmp_path, order):
+    """It writes nothing into the folder any more: no outcome, and no checkpoint that is behind the other's."""
     order("slow", 300)
     run = planned(tmp_path, updates=300)
-    command = shared(beat=0.02)
+    command, seen = shared(beat=0.02), []
 
     def steal():
-        if (run.folder / "metrics.json").exists():
+        if not seen and (run.folder / "last_checkpoint").exists():
             claim_of(run.folder)
+            wait(lambda: command.claims.lost)
+            seen.append("stolen")
+        elif seen == ["stolen"] and not command.runner.children:
+            seen.append((run.folder / "outcome.json").exists())
+            write_outcome(run.folder, Outcome(FINISHED))
+            (run.folder / CLAIM).unlink()
 
     assert list(command([run], steal)) == [run]
-    assert read_outcome(run.folder).state == INTERRUPTED
+    assert seen == ["stolen", False]
+    assert read_outcome(run.folder).state == FINISHED
+
+
+def test_a_claim_that_another_has_had_and_given_back_is_lost_as_well(tmp_path, order):
+    """The run was ended while this machine slept, and its results stay those of that machine."""
+    order("slow", 300)
+    run = planned(tmp_path, updates=300)
+    command, made = shared(beat=0.02), []
+
+    def sleep_too_long():
+        if not made and (run.folder / "last_checkpoint").exists():
+            write_outcome(run.folder, Outcome(FINISHED, "", 1, 2.0))
+            (run.folder / CLAIM).unlink()
+            made.append(command.runner.children[0].training.process)
+
+    assert list(command([run], sleep_too_long)) == [run]
+    assert made[0].returncode == -signal.SIGKILL
+    assert read_outcome(run.folder) == Outcome(FINISHED, "", 1, 2.0)
 
 
 def wait(condition, seconds=30.0):
