@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,15 +55,18 @@ def check_delta(given: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]
     if isinstance(base, str) and base not in names:
         yield unknown("delta: base", base, tuple(names))
     if isinstance(base, dict):
-        wrong = {k: v for k, v in base.items() if isinstance(v, bool) or not isinstance(v, int | float)}
-        yield from (f"delta: base: {key} must be a number, got {value!r}" for key, value in wrong.items())
+        numbers = {k for k, v in base.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        wrong = {k: v for k, v in base.items() if k not in numbers or not math.isfinite(v)}
+        yield from (f"delta: base: {key} must be a finite number, got {value!r}" for key, value in wrong.items())
     elif base is not None and not isinstance(base, str):
         yield f"delta: base must be a method's name, or a value for each metric; got {base}"
     chosen = given.get("conventions", list(CONVENTIONS))
     if not isinstance(chosen, list):
         yield f"delta: conventions must be a list of {', '.join(CONVENTIONS)}; got {chosen}"
         return
-    yield from (unknown("delta: conventions", name, tuple(CONVENTIONS)) for name in chosen if name not in CONVENTIONS)
+    known = tuple(CONVENTIONS)
+    yield from (unknown("delta: conventions", name, known) for name in chosen if name not in known)
+    yield from (f"delta: conventions has {name!r} twice" for name in known if chosen.count(name) > 1)
 
 
 def check_reference(given: Any, names: Sequence[str]) -> Iterator[str]:

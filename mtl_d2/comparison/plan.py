@@ -11,7 +11,7 @@ from detectron2.config import CfgNode, get_cfg
 
 import mtl_d2.modeling  # noqa: F401  # registers the meta-architectures and heads
 from mtl_d2.comparison.errors import ComparisonError
-from mtl_d2.comparison.spec import Comparison, Entry, run_folder, word
+from mtl_d2.comparison.spec import OWN_KEYS, Comparison, Entry, run_folder, word
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
 from mtl_d2.data import DataError, check_data, register_all
@@ -72,12 +72,17 @@ def plan_runs(
             lines = lines_of(error)
         for line in lines:
             mistakes.setdefault(line, []).append(entry.name)
-    if mistakes:
+    own = [
+        f"KEY VALUE sets {key}, which the comparison sets by itself; use `{OWN_KEYS[key]}` of its file"
+        for key in extra[::2]
+        if key in OWN_KEYS
+    ]
+    if own or mistakes:
         everywhere = "all methods"
-        raise ComparisonError(
-            str(comparison.path),
-            [f"{', '.join(of) if len(of) < len(started) else everywhere}: {line}" for line, of in mistakes.items()],
-        )
+        of_methods = [
+            f"{', '.join(of) if len(of) < len(started) else everywhere}: {line}" for line, of in mistakes.items()
+        ]
+        raise ComparisonError(str(comparison.path), [*own, *of_methods])
     return [
         planned_run(entry, seed, run_folder(comparison, entry, seed), configs[entry.name])
         for seed in comparison.seeds

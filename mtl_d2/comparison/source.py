@@ -9,6 +9,7 @@ import yaml
 
 from mtl_d2.comparison.errors import ComparisonError
 
+MERGE = "tag:yaml.org,2002:merge"  # of the key "<<", with which a mapping takes another one's keys
 BASE = "_BASE_"  # another comparison file, as in detectron2's configs
 
 
@@ -21,11 +22,12 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """The mapping."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        given = [key for key, _ in node.value if key.tag != MERGE]
+        keys = [self.construct_object(key, deep=True) for key in given]
         self.twice += [
             f"{key!r} is there twice (line {key_node.start_mark.line + 1}); names must differ"
-            for i, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True))
-            if key in keys[:i] and key != "<<"
+            for i, (key, key_node) in enumerate(zip(keys, given, strict=True))
+            if key in keys[:i]
         ]
         return super().construct_mapping(node, deep)
 

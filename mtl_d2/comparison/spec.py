@@ -24,6 +24,7 @@ from mtl_d2.evaluation.delta import CONVENTIONS, Metric
 SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_is_better", "lower_is_better", "delta")
 KEYS = (*SETTINGS, "reference", "methods", "grids", "searches", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
+LONGEST = 255  # letters of a folder's name
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
 
 
@@ -51,8 +52,8 @@ class Entry:
 
     @property
     def slug(self) -> str:
-        """The name of its folder."""
-        return self.name.replace(" ", "_")
+        """The name of its folder, and a part of those of files; of runs that exist already any name has one."""
+        return "".join(letter if letter in ALLOWED - {" "} else "_" for letter in self.name)
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,17 @@ def read_comparison(path: str | Path, output: str | None = None) -> Comparison:
         *(*_baselines(raw, mistakes), *_existing(raw, mistakes)),
     ]
     started = [entry for entry in entries if not entry.folders]
-    mistakes += [*_names(entries), *_base(raw, path, bool(started)), *_seeds(raw, bool(started))]
+    mistakes += [*_names(entries), *_base(raw, path, bool(started)), *_seeds(raw, bool(started)), *_output(raw)]
     if not entries:
         mistakes.append("methods is empty; name at least one, such as `equal: {}`")
     common = tuple(_overrides(raw.get("overrides"), "overrides", mistakes))
     if started and isinstance(raw.get("base"), str):
         mistakes += _import_modules(path.parent / raw["base"], dict(common))
-    directions = {str(n): d == "higher" for d in ("higher", "lower") for n in _list(raw, f"{d}_is_better", mistakes)}
+    higher, lower = (list(map(str, _list(raw, f"{way}_is_better", mistakes))) for way in ("higher", "lower"))
+    mistakes += [
+        f"{name} is in higher_is_better and in lower_is_better; take it out of one" for name in higher if name in lower
+    ]
+    directions = {**dict.fromkeys(higher, True), **dict.fromkeys(lower, False)}
     mistakes += check_metrics(raw.get("metrics"), directions)
     chosen = _mapping(raw, "delta", mistakes)
     names = [entry.name for entry in entries]
@@ -218,10 +223,11 @@ def _names(entries: list[Entry]) -> Iterator[str]:
         if entry.slug in seen:
             yield f"two methods are named {entry.name!r} (the folder is {entry.slug}); names must differ"
         seen[entry.slug] = entry.name
-        if not entry.folders and (set(entry.name) - ALLOWED or not entry.name[:1].isalnum()):
+        wrong = set(entry.name) - ALLOWED or not entry.name[:1].isalnum() or len(entry.name) > LONGEST
+        if not entry.folders and wrong:
             yield (
                 f"the name {entry.name!r} is a folder's: it must begin with a letter or digit and have letters, "
-                "digits, spaces and ._+=-()[], only"
+                f"digits, spaces and ._+=-()[], only, at most {LONGEST} of them"
             )
 
 
@@ -235,6 +241,12 @@ def _base(raw: dict, path: Path, needed: bool) -> Iterator[str]:
         yield f"base is {base}, but there is no file {path.parent / base}"
 
 
+def _output(raw: dict) -> Iterator[str]:
+    output = raw.get("output")
+    if output is not None and not isinstance(output, str):
+        yield f"output must be a folder, got {output}"
+
+
 def _seeds(raw: dict, needed: bool) -> Iterator[str]:
     seeds = raw.get("seeds")
     if not isinstance(seeds, list) or not seeds:
@@ -242,7 +254,7 @@ def _seeds(raw: dict, needed: bool) -> Iterator[str]:
             yield f"seeds must be a list of at least one whole number, such as [1, 2, 3]; got {seeds}"
         return
     yield from (f"seeds must be whole numbers >= 0, got {s!r}" for s in seeds if type(s) is not int or s < 0)
-    for seed in dict.fromkeys(s for s in seeds if seeds.count(s) > 1):
+    for seed in dict.fromkeys(s for s in seeds if type(s) is int and seeds.count(s) > 1):
         yield f"seeds has {seed} twice; the same run twice is no second sample"
 
 

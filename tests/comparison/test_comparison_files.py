@@ -1,5 +1,6 @@
 """What a comparison file may say, and that all of its mistakes come at once."""
 
+import math
 import re
 
 import pytest
@@ -58,15 +59,29 @@ def test_a_grid_is_a_method_for_each_cell(tmp_path):
         ({"metrics": {"a": ["bbox/AP"], "b": ["bbox/AP"]}}, "metrics has 'bbox/AP' twice"),
         ({"delta": {"base": "equl"}}, "did you mean 'equal'?"),
         ({"delta": {"conventions": ["mcgls"]}}, "did you mean 'mclgs'?"),
-        ({"delta": {"base": {"bbox/AP": "high"}}}, "must be a number"),
+        ({"delta": {"base": {"bbox/AP": "high"}}}, "must be a finite number"),
         ({"grids": {"g": {"values": {"MTL.GRADIENT.MCLGS.A0": []}}}}, "must be a list of at least one value"),
         ({"grids": {"g": {"MTL.GRADIENT.MCLGS.A0": [1]}}}, "must have `values`"),
         ({"existing": {"old": ["nowhere"]}}, "nowhere is no folder"),
         ({"baselines": {"equal": {}}}, "two methods are named 'equal'"),
+        ({"output": 5}, "output must be a folder, got 5"),
+        ({"seeds": [[1], [1]]}, "whole numbers >= 0, got [1]"),
+        ({"methods": {"a" * 256: {}}}, "at most 255"),
+        ({"delta": {"conventions": [["acc"]]}}, "delta: conventions is ['acc'], which is none of"),
+        ({"delta": {"conventions": ["acc", "acc"]}}, "delta: conventions has 'acc' twice"),
+        ({"delta": {"base": {"bbox/AP": math.nan}}}, "delta: base: bbox/AP must be a finite number, got nan"),
+        ({"metrics": ["a/b"], "higher_is_better": ["a/b"], "lower_is_better": ["a/b"]},
+         "a/b is in higher_is_better and in lower_is_better"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_is_named(tmp_path, changes, message):
     assert message in mistakes(tmp_path, **changes)
+
+
+def test_a_name_of_runs_that_exist_is_a_files_whatever_it_is(tmp_path):
+    (tmp_path / "old").mkdir()
+    entries = made_up_comparison(tmp_path, existing={"w/o: \u0394 a": [str(tmp_path / "old")]}).entries
+    assert (entries[-1].name, entries[-1].slug) == ("w/o: \u0394 a", "w_o____a")
 
 
 def test_all_mistakes_come_at_once(tmp_path):
@@ -79,6 +94,27 @@ def test_two_methods_of_one_name_are_not_one(tmp_path):
     path.write_text(path.read_text().replace("methods:\n", "methods:\n  equal: {}\n"))
     with pytest.raises(ComparisonError, match=r"'equal' is there twice \(line"):
         read_comparison(path)
+
+
+def test_a_mapping_may_take_another_ones_keys(tmp_path):
+    """YAML's "<<"."""
+    path = write_file(tmp_path)
+    path.write_text(
+        path.read_text().replace("methods:\n", "methods:\n  a: &a {X.Y: 1, X.Z: 2}\n  b: {<<: *a, X.Z: 3}\n")
+    )
+    first, second = read_comparison(path).entries[:2]
+    assert dict(first.overrides) == {"X.Y": 1, "X.Z": 2}
+    assert dict(second.overrides) == {"X.Y": 1, "X.Z": 3}
+
+
+def test_what_the_comparison_sets_by_itself_is_refused_on_the_command_line_as_in_the_file(tmp_path):
+    comparison = made_up_comparison(tmp_path)
+    with pytest.raises(ComparisonError) as error:
+        plan_runs(comparison, ["SEED", "7", "MTL.LOG_PERIOD", "3", "OUTPUT_DIR", "elsewhere"])
+    assert "KEY VALUE sets SEED, which the comparison sets by itself; use `seeds` of its file" in str(error.value)
+    assert "KEY VALUE sets OUTPUT_DIR, which the comparison sets by itself; use `output` of its file" in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize(("text", "message"), [("- 1", "must be a mapping"), ("a: [", "no YAML"), (None, "be read")])
