@@ -17,10 +17,10 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import torch
 
@@ -32,12 +32,13 @@ from mtl_d2.comparison.page import write_tables
 from mtl_d2.comparison.plan import PlannedRun, plan_runs
 from mtl_d2.comparison.progress import Progress, Ration
 from mtl_d2.comparison.runner import Runner
-from mtl_d2.comparison.search_course import record, trial_result, waves
+from mtl_d2.comparison.search_course import passed_by, record, trial_result, waves
 from mtl_d2.comparison.search_plan import SearchPlan, plan_searches
 from mtl_d2.comparison.spec import Comparison, read_comparison
 from mtl_d2.comparison.state import CONSOLE, FAILED, FINISHED, changes, read_outcome, set_aside
 from mtl_d2.comparison.submitted import cancel_all
 from mtl_d2.comparison.tables import DECIMALS, metric_title
+from mtl_d2.files import refusal
 from mtl_d2.locks import is_locked
 from mtl_d2.report.precision import metric_precision
 from mtl_d2.report.tables import duration
@@ -85,7 +86,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         if planned or plans:
             trials = [trial.run for plan in plans for trial in plan.trials]
-            prepare([*planned, *trials], args.rerun_changed, choice.alone)
+            passed = {label: line for plan in plans for label, line in passed_by(plan).items()}
+            prepare([*planned, *trials], args.rerun_changed, choice.alone, passed)
             for wave in waves(planned, plans, args.retry_failed):
                 prepare(wave, args.rerun_changed, choice.alone)
                 train(wave, plans, comparison, args, choice)
@@ -101,19 +103,26 @@ def main(args: argparse.Namespace) -> int:
     return int(failed or any(search.decided and not search.winner for search in collected.searches.values()))
 
 
-def prepare(planned: Sequence[PlannedRun], rerun_changed: bool, alone: bool = True) -> None:
+def prepare(
+    planned: Sequence[PlannedRun],
+    rerun_changed: bool,
+    alone: bool = True,
+    also: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Makes sure that every folder is ours, and holds the run that is planned.
 
     Args:
         planned: all runs.
         rerun_changed: whether those with another config begin anew.
         alone: whether nothing else may train in the folders; else that is so for those that begin anew.
+        also: by label, what besides a config has changed of some.
 
     Raises:
         ComparisonError: one line for each folder where it is not so.
     """
-    changed = {run.label: keys for run in planned if (keys := changes(run.folder, run.config))}
-    mistakes = [f"{label}: its config has changed: {'; '.join(keys)}" for label, keys in changed.items()]
+    configs = {run.label: keys for run in planned if (keys := changes(run.folder, run.config))}
+    changed = {**also, **{label: f"its config has changed: {'; '.join(keys)}" for label, keys in configs.items()}}
+    mistakes = [f"{label}: {line}" for label, line in changed.items()]
     if mistakes:
         mistakes.append("undo that, give another --output, or have these runs begin anew with --rerun-changed")
     own = [run for run in planned if run.folder.is_dir() and (alone or (rerun_changed and run.label in changed))]
@@ -226,6 +235,11 @@ def say(text: str) -> None:
     print(("\r\033[K" if sys.stdout.isatty() else "") + text, flush=True)
 
 
+def told(error: OSError) -> str:
+    """A sentence if a full disk or another command in the same folder has ended this one; empty if something else."""
+    return str(error) if isinstance(error, BlockingIOError) and error.errno is None else refusal(error)
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """SIGTERM ends a comparison as Ctrl-C does."""
     raise KeyboardInterrupt
@@ -237,3 +251,7 @@ if __name__ == "__main__":
         sys.exit(main(parse()))
     except ComparisonError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if not told(error):
+            raise
+        sys.exit(f"error: {told(error)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_d2.comparison.notes import missing, remarks_of_runs, unfinished
-from mtl_d2.comparison.search_record import TRIALS, SearchRecord, lost_trials, read_record
+from mtl_d2.comparison.search_record import TRIALS, SearchRecord, has_others, lost_trials, read_record
 from mtl_d2.comparison.spec import Comparison, Entry, run_folder, with_weights
 from mtl_d2.comparison.state import FAILED, FINISHED, NEW, Outcome, read_outcome
 from mtl_d2.comparison.statistics import Summary, summarize
@@ -54,8 +54,8 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the whole run, from the log where no process of ours was timed; NaN if unknown."""
-        return self.outcome.seconds or self.run.seconds or math.nan
+        """Wall time of the whole run, from the log where a process was not timed, as one that was killed; else NaN."""
+        return max(self.outcome.seconds, self.run.seconds) or math.nan
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,24 @@ def collect_all(comparison: Comparison) -> Collected:
         trial = next(entry for entry in comparison.entries if entry.name == name)
         if record.chosen is not None and record.seed in comparison.seeds:  # that run is the trial
             folders[name][str(record.seed)] = comparison.output / trial.slug / TRIALS / record.winner
-    return replace(collect(comparison, folders), searches=searched)
+    collected = collect(comparison, folders)
+    rows = [
+        _of_the_winner(row, searched[row.entry.name]) if row.entry.name in searched else row for row in collected.rows
+    ]
+    return replace(collected, rows=rows, searches=searched)
+
+
+def _of_the_winner(row: Row, record: SearchRecord) -> Row:
+    """The row of a search without runs of a candidate that had won before, as where it had fewer of them."""
+    weights = record.chosen.weights if record.chosen else None
+    why = Outcome(NEW, "the run in its folder has weights that were chosen before")
+    return replace(
+        row,
+        records=[
+            Record(run.seed, why, Run(run.run.folder), {}) if has_others(run.run.folder, weights) else run
+            for run in row.records
+        ],
+    )
 
 
 def _resolved(entry: Entry, record: SearchRecord | None) -> Entry:

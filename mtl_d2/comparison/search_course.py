@@ -17,6 +17,7 @@ from mtl_d2.comparison.search_record import (
     TRIALS,
     SearchRecord,
     TrialRecord,
+    has_others,
     write_record,
 )
 from mtl_d2.comparison.state import CONFIG, FAILED, FINISHED, INTERRUPTED, read_outcome, updates_done, write_outcome
@@ -96,6 +97,22 @@ def _is_past(plan: SearchPlan, rung: Rung) -> bool:
     )
 
 
+def passed_by(plan: SearchPlan) -> dict[str, str]:
+    """Trials that are past a rung without having been judged there: the file had other rungs when they were made.
+
+    Returns:
+        By the label of a trial's run, what is to be said of it.
+    """
+    lines = {}
+    for trial in plan.trials:
+        made, seen = updates_done(trial.run.folder), read_held_out(trial.run.folder)
+        rungs = [str(rung.updates) for rung in plan.ladder if rung.updates < made and rung.updates not in seen]
+        if rungs:
+            where = f"after {', '.join(rungs)} of them, where the search judges now"
+            lines[trial.run.label] = f"it has made {made} updates and was not judged {where}"
+    return lines
+
+
 def next_runs(plan: SearchPlan, retry_failed: bool = False) -> list[PlannedRun]:
     """The runs that can be made now: trials up to the next rung, then the winner's.
 
@@ -137,7 +154,7 @@ def record(plan: SearchPlan) -> SearchRecord:
     """Writes where a search stands into its folder, for the tables, and gives it."""
     now = standing(plan)
     winner = now.winner
-    runs = plan.finals[winner.name] if winner else ()
+    runs = [run for run in plan.finals[winner.name] if not has_others(run.folder, winner.weights)] if winner else []
     trials = tuple(_trial_record(plan, trial, now) for trial in plan.trials)
     return write_record(
         plan.folder,
@@ -155,15 +172,17 @@ def record(plan: SearchPlan) -> SearchRecord:
             decided=now.rung is None,
             winner=winner.name if winner else "",
             finals=sum(min(updates_done(run.folder), run.updates) for run in runs),
-            left=sum(updates_done(folder) for folder in _left_behind(plan)),
+            left=sum(updates_done(folder) for folder in _left_behind(plan, runs)),
         ),
     )
 
 
-def _left_behind(plan: SearchPlan) -> Iterator[Path]:
-    """Folders of trials that the search no longer has, and that were set aside."""
+def _left_behind(plan: SearchPlan, runs: Sequence[PlannedRun]) -> Iterator[Path]:
+    """Folders of trials that the search no longer has, of other runs than the winner's, and that were set aside."""
     names = {trial.name for trial in plan.trials}
     yield from (folder for folder in (plan.folder / TRIALS).glob("*") if folder.name not in names)
+    kept = {plan.folder / TRIALS, *(run.folder for run in runs)}
+    yield from (folder for folder in plan.folder.glob("*") if folder not in kept)
 
 
 def _trial_record(plan: SearchPlan, trial: Trial, now: Standing) -> TrialRecord:

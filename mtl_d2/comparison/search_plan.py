@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,6 +129,7 @@ def _plan(
         )
     _require(config_mistakes(cfg, checked))
     criterion = _criterion(search, cfg, seed)
+    _require(_unlike(cfg, planned))
     updates, others = cfg.SOLVER.MAX_ITER, [other for other in comparison.seeds if other != seed]
     budget, budget_of = _budget(search, planned)
     count = _count(search, updates, len(others) * updates, budget, budget_of)
@@ -189,17 +191,45 @@ def _criterion(search: Search, cfg: CfgNode, seed: int) -> Criterion:
     return criteria[0]
 
 
+def _unlike(cfg: CfgNode, planned: Sequence[PlannedRun]) -> Iterator[str]:
+    """What other methods may do and the search may not: choose by the test sets, train on what it is judged on."""
+    texts = {run.entry.name: run.config for run in planned}
+    configs = {name: CfgNode.load_cfg(text) for name, text in texts.items()}
+    by_tests = [name for name, own in configs.items() if chosen_by_itself(own)]
+    if by_tests:
+        yield (
+            f"{', '.join(by_tests)} choose their models by the test sets, as no search may: set their MTL.SELECT_ON to "
+            "'validation'"
+        )
+    shares: dict[float, list[str]] = {}
+    for name, own in configs.items():
+        shares.setdefault(own.MTL.DATA.VALIDATION_SHARE, []).append(name)
+    share = cfg.MTL.DATA.VALIDATION_SHARE
+    for other, names in shares.items():
+        if other != share:
+            yield (
+                f"MTL.DATA.VALIDATION_SHARE is {share} here and {other} in {', '.join(names)}, which are then trained "
+                "on other images: set it in `overrides`, for all methods"
+            )
+
+
 def _budget(search: Search, planned: Sequence[PlannedRun]) -> tuple[int, str]:
     """Updates, and what makes as many."""
     if isinstance(search.budget, int):
         return search.budget, ""
-    costs: dict[str, int] = {}
+    methods, grids = Counter[str](), Counter[str]()
     for run in planned:
-        for name in dict.fromkeys(filter(None, (run.entry.grid, run.entry.name))):
-            costs[name] = costs.get(name, 0) + run.updates
+        methods[run.entry.name] += run.updates
+        grids.update({run.entry.grid: run.updates} if run.entry.grid else {})
+    costs = methods | grids  # of a method and a grid of one name the larger
     if isinstance(search.budget, str):
         if search.budget not in costs:
             raise _SearchError(unknown("budget", search.budget, tuple(costs)))
+        if search.budget in methods and search.budget in grids:
+            raise _SearchError(
+                f"budget is {search.budget!r}, which is both a method and a grid: name one of them otherwise, or give "
+                "a number of updates"
+            )
         return costs[search.budget], search.budget
     baselines = {run.entry.name for run in planned if run.entry.baseline}
     compared = {name: updates for name, updates in costs.items() if name not in baselines}

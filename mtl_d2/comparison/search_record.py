@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mtl_d2.comparison.state import FAILED, FINISHED
+import yaml
+
+from mtl_d2.comparison.state import FAILED, FINISHED, changes
 from mtl_d2.files import write_atomically
 
 FILE = "search.json"
@@ -99,6 +102,12 @@ def read_record(folder: Path) -> SearchRecord | None:
         return SearchRecord(**{**content, "tasks": tuple(content["tasks"]), "rungs": rungs, "trials": trials})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def has_others(folder: Path, weights: Sequence[float] | None) -> bool:
+    """Whether the run in a folder was started with other weights than these; None: with any."""
+    expected = {"MTL": {"SCALARIZATION": {"FIXED": {"WEIGHTS": None if weights is None else list(weights)}}}}
+    return bool(changes(folder, yaml.safe_dump(expected)))
 
 
 def lost_trials(name: str, record: SearchRecord) -> list[str]:

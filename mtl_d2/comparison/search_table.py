@@ -44,7 +44,7 @@ def summary(record: SearchRecord) -> str:
         f"budget of {record.budget}{of}"
     )
     if record.left:
-        cost += f"; {record.left} more were made by trials that are not part of the search any more"
+        cost += f"; {record.left} more were made by trials and runs that are not part of the search any more"
     chosen = record.chosen
     result = "not decided yet"
     if chosen is not None:

@@ -55,6 +55,13 @@ def test_means_errors_counts_and_marks_by_hand(collected):
     assert mclgs[0].text == "1 of 2 (1 failed)"
 
 
+def test_seconds_of_processes_that_were_killed_are_those_of_the_log(tmp_path):
+    """Nobody was there to time them: of 4 updates of 0.5 s the outcome knows of one second, or of all and the start."""
+    runs = {"equal": {"1": (scores(20.0, 50.0), Outcome(FINISHED, "", 1, 1.0)), "2": (scores(20.0, 50.0), DONE)}}
+    records = gather(made_up_comparison(tmp_path), runs).rows[0].records
+    assert [record.seconds for record in records] == [2.0, 90.0]
+
+
 def test_delta_by_hand_against_the_first_method(collected):
     """AP 25 against 21 and mIoU 51 against 52: -(4 / 21 - 1 / 52) / 2 in percent, or (4 - 1) / 2."""
     table = main_table(collected)

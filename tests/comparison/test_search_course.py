@@ -1,19 +1,27 @@
 """How a search goes on by what its trials left: who is judged where, who wins, and what it has cost."""
 
 import math
+import re
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from searching import NAME, UPDATES, plan, write_made
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import compare
 
 from mtl_d2.comparison import plan as planning
 from mtl_d2.comparison import search_plan
 from mtl_d2.comparison.collect import collect_all
+from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.page import write_tables
-from mtl_d2.comparison.search_course import next_runs, record, standing, trial_result, waves
-from mtl_d2.comparison.search_record import read_record
+from mtl_d2.comparison.search_course import next_runs, passed_by, record, standing, trial_result, waves
+from mtl_d2.comparison.search_record import has_others, read_record
 from mtl_d2.comparison.search_table import summary
 from mtl_d2.comparison.spec import read_comparison
-from mtl_d2.comparison.state import FAILED, INTERRUPTED, Outcome, read_outcome
+from mtl_d2.comparison.state import CONFIG, FAILED, INTERRUPTED, Outcome, read_outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -65,7 +73,65 @@ def test_trials_that_the_file_no_longer_has_are_told_of(tmp_path):
     made(planned, UPDATES, {1: 1.0, 2: 2.0, 3: 3.0})
     fewer = plan(tmp_path, {"candidates": 2})
     assert (record(fewer).spent, record(fewer).left) == (2 * UPDATES, UPDATES)
-    assert f"{UPDATES} more were made by trials that are not part" in summary(record(fewer))
+    assert f"{UPDATES} more were made by trials and runs that are not part" in summary(record(fewer))
+
+
+@pytest.mark.parametrize("before", [{"candidates": 5, "by": "random"}, {"candidates": 2, "by": "halving"}])
+def test_trials_that_other_rungs_were_asked_of_before_are_told_and_kept_as_they_are(tmp_path, before):
+    """They are past where they would be judged now, and cannot go back there."""
+    ladder = plan(tmp_path, before).ladder
+    planned = plan(tmp_path, {"by": "halving", "candidates": 5})
+    for rung in ladder:
+        made(planned, rung.updates, {1: 1.0, 2: 2.0})
+    at = "10, 20, 40" if before["by"] == "random" else "10, 20"
+    why = f"it has made {UPDATES} updates and was not judged after {at} of them, where the search judges now"
+    labels = [trial.run.label for trial in planned.trials]
+    assert passed_by(planned) == dict.fromkeys(labels[:2], why)
+    with pytest.raises(ComparisonError, match=re.escape(f"{labels[0]}: {why}")):
+        compare.prepare([trial.run for trial in planned.trials], rerun_changed=False, also=passed_by(planned))
+    assert read_outcome(planned.trials[0].run.folder).state == "finished"
+    compare.prepare([trial.run for trial in planned.trials], rerun_changed=True, also=passed_by(planned))
+    assert passed_by(planned) == {}
+    assert where(planned) == (10, ["1", "2", "3", "4", "5"])
+
+
+def test_trials_on_their_way_are_past_no_rung(tmp_path):
+    planned = plan(tmp_path, {"by": "halving", "candidates": 5})
+    made(planned, 10, {1: 5.0, 2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0})
+    made(planned, 15, {1: None}, outcome=Outcome(INTERRUPTED))
+    assert passed_by(planned) == {}
+
+
+def test_runs_of_an_earlier_winner_are_none_of_the_row(tmp_path):
+    """Of two candidates the second won and was trained with all seeds; then there is a third, and it is better."""
+    planned = plan(tmp_path, {"candidates": 2}, metrics=["accuracy/class_left"])
+    made(planned, UPDATES, {1: 1.0, 2: 2.0})
+    for run in planned.finals["2"]:
+        write_made(run.folder, UPDATES)
+        (run.folder / CONFIG).write_text(run.config)
+    assert record(planned).finals == 2 * UPDATES
+
+    more = plan(tmp_path, {"candidates": 3}, metrics=["accuracy/class_left"])
+    for scores, winner in (({}, ""), ({3: 3.0}, "3")):
+        made(more, UPDATES, scores)
+        told = record(more)
+        assert (told.winner, told.finals, told.left) == (winner, 0, 2 * UPDATES)
+        collected = collect_all(read_comparison(tmp_path / "comparison_file.yaml"))
+        row = next(row for row in collected.rows if row.entry.name == NAME)
+        assert [record.seed for record in row.finished] == (["1"] if winner else [])
+        assert f"{NAME}, seed 2: not started: the run in its folder has weights that were chosen before" in (
+            collected.notes
+        )
+    run = more.finals["3"][0]
+    (run.folder / CONFIG).write_text(run.config)
+    assert (record(more).finals, record(more).left) == (UPDATES, UPDATES)
+
+
+@pytest.mark.parametrize(("weights", "others"), [((2e-05, 1.99998), False), ((1.0, 1.0), True), (None, True)])
+def test_runs_are_known_by_the_weights_that_they_were_started_with(tmp_path, weights, others):
+    (tmp_path / CONFIG).write_text(yaml.safe_dump({"MTL": {"SCALARIZATION": {"FIXED": {"WEIGHTS": [2e-05, 1.99998]}}}}))
+    assert has_others(tmp_path, weights) is others
+    assert not has_others(tmp_path / "not_started", weights)
 
 
 def test_a_lower_value_wins_where_lower_is_better(tmp_path):

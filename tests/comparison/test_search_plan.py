@@ -146,6 +146,30 @@ def test_weights_that_the_test_sets_would_choose_are_refused(tmp_path, mtl, mess
     assert message in refusal(tmp_path, {}, overrides={"MTL": mtl})
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"MTL.DATA.VALIDATION_SHARE": 0.0},
+         "MTL.DATA.VALIDATION_SHARE is 0.05 here and 0.0 in other, equal too, which are then trained on other images: "
+         "set it in `overrides`, for all methods"),
+        ({"MTL": {"SELECT_BY": "accuracy/class_left", "SELECT_ON": "test"}, "TEST.EVAL_PERIOD": 10},
+         "other, equal too choose their models by the test sets, as no search may: set their MTL.SELECT_ON to "
+         "'validation'"),
+    ],
+)  # fmt: skip
+def test_methods_that_choose_or_train_on_what_the_search_may_not_are_refused(tmp_path, method, message):
+    said = refusal(tmp_path, {}, methods={"equal": {}, "other": method, "equal too": method})
+    assert f"searches: {NAME}: {message}" in said
+
+
+def test_a_budget_that_is_both_a_methods_and_a_grids_is_told(tmp_path):
+    methods = {"equal": {}, "mclgs": {"MTL.GRADIENT.RESCALE": "mclgs"}}
+    said = refusal(tmp_path, {"budget": "mclgs"}, methods=methods, grids=GRID)
+    assert "budget is 'mclgs', which is both a method and a grid: name one of them otherwise, or give a number" in said
+    planned = plan(tmp_path, {"budget": None}, methods=methods, grids=GRID)
+    assert (planned.budget, planned.budget_of) == (2 * 3 * UPDATES, "mclgs")
+
+
 def test_what_the_held_out_images_do_not_give_is_told_as_the_searchs_own(tmp_path, monkeypatch):
     def rehearse(cfg):
         assert (cfg.MTL.SELECT_BY, cfg.MTL.SELECT_ON, cfg.DATASETS.TEST) == ("accuracy/x", "validation", ())

@@ -1,6 +1,8 @@
 """A comparison as a user makes one, with real trainings in processes of their own."""
 
+import errno
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ import compare  # noqa: E402
 from tiny_bdd100k import write_tiny_bdd100k  # noqa: E402
 
 from mtl_d2.comparison.errors import ComparisonError  # noqa: E402
+from mtl_d2.comparison.training import Training  # noqa: E402
+from mtl_d2.locks import lock_folder  # noqa: E402
 
 SMALL = {
     "SOLVER": {"MAX_ITER": 2, "STEPS": [1], "WARMUP_ITERS": 0, "CHECKPOINT_PERIOD": 10},
@@ -85,6 +89,22 @@ def test_mistakes_are_told_before_anything_runs(write, tmp_path):
     with pytest.raises(ComparisonError, match="bbdd"):
         compare.main(compare.parse([write(), "DATASETS.TRAIN", "('bbdd',)"]))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_and_a_second_command_are_told_in_a_line(write, tmp_path):
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    command = [sys.executable, "tools/compare.py", write(), "--only-tables"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, preexec_fn=no_room, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == f"error: {tmp_path / 'out' / 'comparison.md'} could not be written: file too large\n"
+    folder = tmp_path / "out" / "equal" / "1"
+    folder.mkdir(parents=True)
+    with lock_folder(folder), pytest.raises(BlockingIOError) as error:
+        Training(folder, "", 1, ["true"], {})
+    assert compare.told(error.value) == f"{folder}: another process is training there; wait for it or end it"
+    assert compare.told(OSError(errno.EIO, "Input/output error")) == ""
 
 
 @pytest.mark.slow
