@@ -11,6 +11,7 @@ from mtl_d2.config_check import unknown
 
 RANDOM, GRID, HALVING = WAYS = ("random", "grid", "halving")
 KEYS = ("weights", "by", "budget", "candidates", "select", "reference", "seed", "overrides")
+OWN = ("MTL.SCALARIZATION.NAME", "MTL.SCALARIZATION.FIXED.WEIGHTS")  # what a search sets in its trials
 REQUIRED = "a range [LEAST, MOST] of at least one task, such as {detection: [0.1, 10.0], semantic: 1.0}"
 
 
@@ -55,6 +56,9 @@ def read_search(name: str, given: Any, overrides: Sequence[tuple[str, Any]], mis
     where = f"searches: {name}"
     mistakes += [unknown(f"{where}: a key", key, KEYS) for key in given if key not in KEYS]
     mistakes += [f"{where}: {line}" for line in _mistakes(given)]
+    mistakes += [
+        f"{where}: overrides has {key}, which the search sets: take it out" for key, _ in overrides if key in OWN
+    ]
     weights = given.get("weights")
     weights = weights if isinstance(weights, dict) else {}
     return Search(

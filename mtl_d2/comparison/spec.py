@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from mtl_d2.comparison.errors import ComparisonError
 from mtl_d2.comparison.measures import check_delta, check_metrics, check_reference, read_metrics
-from mtl_d2.comparison.search_spec import Search, read_search
+from mtl_d2.comparison.search_spec import OWN, Search, read_search
 from mtl_d2.comparison.source import BASE, load_source
 from mtl_d2.config import MODULES, leaves
 from mtl_d2.config_check import unknown
@@ -93,8 +93,7 @@ class Comparison:
 
 def with_weights(entry: Entry, weights: Sequence[float]) -> Entry:
     """An entry of a search that has come to these weights, one for each task."""
-    chosen = (("MTL.SCALARIZATION.NAME", "fixed"), ("MTL.SCALARIZATION.FIXED.WEIGHTS", list(weights)))
-    return replace(entry, overrides=(*entry.overrides, *chosen))
+    return replace(entry, overrides=(*entry.overrides, *zip(OWN, ("fixed", list(weights)), strict=True)))
 
 
 def run_folder(comparison: Comparison, entry: Entry, seed: int) -> Path:

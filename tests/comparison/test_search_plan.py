@@ -89,6 +89,7 @@ def test_the_first_seed_is_that_of_the_trials_and_the_draws(tmp_path):
         ({"seed": -1}, "seed must be a whole number >= 0, got -1"),
         ({"select": ["a/b"]}, "select must be one criterion"),
         ({"wieghts": 1}, "did you mean 'weights'?"),
+        ({"overrides": {"MTL.SCALARIZATION": {"NAME": "stch"}}}, "has MTL.SCALARIZATION.NAME, which the search sets"),
         ({"overrides": {"SEED": 1}}, "sets SEED, which the comparison sets by itself"),
     ],
 )
