@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for task, loss in zip(oracle.names, losses, strict=True):
             if loss is not None:
                 value = largest_eigenvalue(loss, oracle.shared, args.steps)
-                sys.stdout.write(f"{name} {task}: loss {float(loss):.3f}, largest eigenvalue {value:.0f}\n")
+                sys.stdout.write(f"{name} {task}: loss {loss.item():.3f}, largest eigenvalue {value:.0f}\n")
 
 
 if __name__ == "__main__":
