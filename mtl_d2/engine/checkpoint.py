@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from mtl_d2.data.checks.classes import class_difference
 from mtl_d2.engine.fit import all_fit, enough_fits, some_fits
 from mtl_d2.engine.identity import FILE as RUN_FILE
 from mtl_d2.engine.identity import begin_run, run_of, write_run
-from mtl_d2.engine.pickles import ForbiddenContentError, read_pickle, read_torch
+from mtl_d2.engine.pickles import ForbiddenContentError, read_torch, zoo_weights
 from mtl_d2.engine.trunk_weights import as_named_in
 from mtl_d2.files import remove_partial, replacing, write_atomically
 
@@ -126,11 +127,21 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
             ForbiddenContentError: it holds more than data.
         """
         try:
+            if path.startswith(("http://", "https://", "detectron2://")):
+                self._name_cached(path)
             return super().load(path, checkpointables)
         except (CheckpointError, ForbiddenContentError):
             raise
         except (OSError, AssertionError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
+
+    def _name_cached(self, address: str) -> None:
+        """Says which file stands for an address: iopath keeps them by path, whatever the host, and for good."""
+        file = Path(self.path_manager.get_local_path(address))
+        self.logger.info(
+            "%s is read from %s, fetched %s from an address with this path; delete the file to fetch it anew",
+            address, file, datetime.fromtimestamp(file.stat().st_mtime).astimezone().isoformat(" ", "minutes"),
+        )  # fmt: skip
 
     def has_checkpoint(self) -> bool:
         """Whether there is one to resume from."""
@@ -246,7 +257,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer, DataOnlyReader):
 
     def _load_file(self, filename: str) -> Any:
         if filename.endswith(".pkl"):
-            return _model_zoo(read_pickle(filename), filename)
+            return zoo_weights(filename)
         if filename.endswith(".pyth"):
             state = read_torch(filename)["model_state"]
             weights = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
@@ -281,17 +292,6 @@ def _tagged(folder: Path) -> Path | None:
         return folder / (folder / TAG).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _model_zoo(data: Any, path: str) -> dict[str, Any]:
-    """detectron2's or Caffe2's format, as detectron2's ``_load_file`` tells them apart."""
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} must hold a dict of weights, found {type(data).__name__}")
-    if "model" in data and "__author__" in data:
-        return data
-    blobs = data.get("blobs", data)  # models for detection have blobs, those for ImageNet do not
-    weights = {key: value for key, value in blobs.items() if not key.endswith("_momentum")}
-    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
 
 def _require_plain(state: Any, path: str) -> None:

@@ -64,6 +64,23 @@ def read_pickle(path: str) -> Any:
         raise ValueError(f"{path} is no readable pickle of weights ({error}): get it anew") from error
 
 
+def zoo_weights(path: str) -> dict[str, Any]:
+    """Content of a ``.pkl`` of detectron2's or Caffe2's model zoo, as detectron2's ``_load_file`` tells them apart.
+
+    Raises:
+        ForbiddenContentError: as ``read_pickle``.
+        ValueError: as ``read_pickle``, or it is no dict of weights.
+    """
+    data = read_pickle(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} must hold a dict of weights, found {type(data).__name__}")
+    if "model" in data and "__author__" in data:
+        return data
+    blobs = data.get("blobs", data)  # models for detection have blobs, those for ImageNet do not
+    weights = {key: value for key, value in blobs.items() if not key.endswith("_momentum")}
+    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+
+
 def read_torch(path: str, mmap: bool = False) -> Any:
     """Content of a ``.pth`` on the CPU.
 

@@ -3,7 +3,11 @@
 import logging
 import os
 import pickle
+import threading
 from collections import OrderedDict
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -289,3 +293,40 @@ def test_weights_under_another_key_are_refused_with_the_way_to_save_them(tmp_pat
     torch.save({"state_dict": torch.nn.Linear(1, 1).state_dict()}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="found 'state_dict', which is no tensor"):
         MultiTaskCheckpointer(torch.nn.Linear(1, 1), str(tmp_path)).load(str(tmp_path / "weights.pth"))
+
+
+def test_file_that_stands_for_an_address_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(logging.getLogger("mtl_d2"), "propagate", True)
+    folders = [tmp_path / name for name in ("one", "two")]
+    for value, folder in enumerate(folders, 1):
+        folder.mkdir()
+        torch.save({"model": net(value).state_dict()}, folder / "weights.pth")
+    with served(folders[0]) as first, served(folders[1]) as second:
+        one = checkpointer(tmp_path)
+        for address in (first, second):
+            with caplog.at_level(logging.INFO):
+                one.load(f"{address}/weights.pth", checkpointables=[])
+            assert one.model[0].weight[0, 0] == 1  # iopath has one file for both
+            cached = tmp_path / "cache" / "weights.pth"
+            assert f"{address}/weights.pth is read from {cached}, fetched " in caplog.text
+        cached.unlink()
+        one.load(f"{second}/weights.pth", checkpointables=[])
+        assert one.model[0].weight[0, 0] == 2
+
+
+@contextmanager
+def served(folder):
+    """The address that a folder's files are at."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Says nothing of what it was asked for."""
+
+    def log_message(self, *args):
+        """Nothing."""
