@@ -25,6 +25,7 @@ SETTINGS = ("title", "base", "output", "seeds", "overrides", "metrics", "higher_
 KEYS = (*SETTINGS, "reference", "methods", "grids", "searches", "baselines", "existing")
 OWN_KEYS = {"SEED": "seeds", "OUTPUT_DIR": "output"}  # what the comparison sets, and where it is told
 LONGEST = 255  # letters of a folder's name
+FILES = (".csv", ".html", ".md", ".tex")  # how names end that the comparison's own files have
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._+=-()[],")
 
 
@@ -228,6 +229,8 @@ def _names(entries: list[Entry]) -> Iterator[str]:
                 f"the name {entry.name!r} is a folder's: it must begin with a letter or digit and have letters, "
                 f"digits, spaces and ._+=-()[], only, at most {LONGEST} of them"
             )
+        elif entry.slug.lower().endswith(FILES):
+            yield f"the name {entry.name!r} is a folder's, and may not end in {', '.join(FILES)}, as the page and tables do"
 
 
 def _base(raw: dict, path: Path, needed: bool) -> Iterator[str]:

@@ -67,6 +67,7 @@ def test_a_grid_is_a_method_for_each_cell(tmp_path):
         ({"output": 5}, "output must be a folder, got 5"),
         ({"seeds": [[1], [1]]}, "whole numbers >= 0, got [1]"),
         ({"methods": {"a" * 256: {}}}, "at most 255"),
+        ({"methods": {"comparison.HTML": {}}}, "may not end in .csv, .html, .md, .tex"),
         ({"delta": {"conventions": [["acc"]]}}, "delta: conventions is ['acc'], which is none of"),
         ({"delta": {"conventions": ["acc", "acc"]}}, "delta: conventions has 'acc' twice"),
         ({"delta": {"base": {"bbox/AP": math.nan}}}, "delta: base: bbox/AP must be a finite number, got nan"),
