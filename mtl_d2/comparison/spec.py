@@ -230,7 +230,7 @@ def _names(entries: list[Entry]) -> Iterator[str]:
                 f"digits, spaces and ._+=-()[], only, at most {LONGEST} of them"
             )
         elif entry.slug.lower().endswith(FILES):
-            yield f"the name {entry.name!r} is a folder's: it may not end in {', '.join(FILES)}, as the page and tables do"
+            yield f"the name {entry.name!r} is a folder's: it may not end in {', '.join(FILES)}, as pages and tables do"
 
 
 def _base(raw: dict, path: Path, needed: bool) -> Iterator[str]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
+from mtl_d2.modeling.backbone import timm_trunk
 from mtl_d2.modeling.backbone.norms import NORMS, grouped
 from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk, trunk_mistakes
 from mtl_d2.options import declared, table
@@ -121,7 +122,8 @@ def test_what_the_first_maps_depend_on_neither_learns_nor_moves_its_statistics(f
 
 def test_first_convolution_need_not_take_the_image():
     """TResNet moves pixels to channels before it."""
-    assert trunk_mistakes(trunk_cfg("tresnet_m", TIMM__NORM="BN", BACKBONE__FREEZE_AT=0), ["res2", "res3"]) == []
+    keys = {"TIMM__NORM": "BN", "BACKBONE__FREEZE_AT": 0, "FPN__IN_FEATURES": ["res2", "res3"]}
+    assert trunk_mistakes(trunk_cfg("tresnet_m", **keys)) == []
 
 
 def test_stage_without_a_wanted_map_learns_nothing():
@@ -203,10 +205,27 @@ def test_trunk_that_cannot_be_built_is_said_before_data_are_read(name, keys, sai
     assert str(raised.value).count("\n") == 1
 
 
-def test_check_draws_nothing_from_the_generators():
+def test_check_draws_nothing_from_the_generators(monkeypatch):
+    monkeypatch.setattr(timm_trunk, "_can_be_built", set())
     before = torch.get_rng_state()
     check_mtl_config(trunk_cfg())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_trunk_of_many_methods_is_built_once_to_be_checked_and_a_mistake_is_told_each_time(monkeypatch):
+    built = []
+
+    def build_trunk(cfg, *_):
+        built.append(cfg.MODEL.TIMM.NORM)
+        if built[-1] == "GN":
+            raise timm_trunk.TrunkError("no such norm")
+
+    monkeypatch.setattr(timm_trunk, "_can_be_built", set())
+    monkeypatch.setattr(timm_trunk, "build_trunk", build_trunk)
+    cfgs = [trunk_cfg(TIMM__NORM=norm) for norm in ("BN", "BN", "GN", "GN", "SyncBN", "BN")]
+    cfgs[1].MTL.GRADIENT.AGGREGATOR = "mgda"
+    assert [trunk_mistakes(cfg) for cfg in cfgs] == [[], [], ["no such norm"], ["no such norm"], [], []]
+    assert built == ["BN", "GN", "GN", "SyncBN"]
 
 
 @pytest.mark.parametrize("node", ["MODEL.TIMM", "MODEL.BIFPN"])

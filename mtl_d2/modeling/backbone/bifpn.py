@@ -193,7 +193,7 @@ def check(cfg: Any) -> list[str]:
     names, levels = cfg.MODEL.FPN.IN_FEATURES, cfg.MODEL.BIFPN.LEVELS
     if isinstance(levels, int) and levels < max(2, len(names)):
         return [f"MODEL.BIFPN.LEVELS must be at least 2, and the {len(names)} of MODEL.FPN.IN_FEATURES, got {levels}"]
-    return gaps(names) or trunk_mistakes(cfg, names)
+    return gaps(names) or trunk_mistakes(cfg)
 
 
 @BACKBONE_REGISTRY.register()

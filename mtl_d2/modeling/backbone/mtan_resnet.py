@@ -98,7 +98,7 @@ def _bottleneck(inputs: int, outputs: int) -> Bottleneck:
 
 def check(cfg: Any) -> list[str]:
     """Of the ResNet."""
-    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, lambda: _build(cfg, len(cfg.MODEL.PIXEL_MEAN)))]
+    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, _build)]
 
 
 @BACKBONE_REGISTRY.register()

@@ -32,7 +32,7 @@ declare(
 
 def check(cfg: Any) -> list[str]:
     """Of the trunk, and of the maps that the pyramid stands on."""
-    return gaps(cfg.MODEL.FPN.IN_FEATURES) or trunk_mistakes(cfg, cfg.MODEL.FPN.IN_FEATURES)
+    return gaps(cfg.MODEL.FPN.IN_FEATURES) or trunk_mistakes(cfg)
 
 
 @BACKBONE_REGISTRY.register()

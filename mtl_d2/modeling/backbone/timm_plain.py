@@ -67,12 +67,12 @@ def _build(cfg: Any, channels: int) -> TimmTrunk:
 
 def check(cfg: Any) -> list[str]:
     """Of the network."""
-    return mistakes_of(cfg, lambda: _build(cfg, len(cfg.MODEL.PIXEL_MEAN)))
+    return mistakes_of(cfg, _build)
 
 
 def check_deepest(cfg: Any) -> list[str]:
     """Of the network under an ASPP."""
-    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, lambda: build_deepest(cfg, len(cfg.MODEL.PIXEL_MEAN)))]
+    return [*no_choice_of_maps(cfg), *mistakes_of(cfg, build_deepest)]
 
 
 def no_choice_of_maps(cfg: Any) -> list[str]:

@@ -48,6 +48,9 @@ declare("MODEL.TIMM", OPTIONS)
 OF_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")  # arguments of timm's
 
 
+_can_be_built: set[tuple[Callable[[Any, int], object], str]] = set()  # the methods of a comparison share their trunk
+
+
 class TrunkError(ValueError):
     """A trunk that cannot be built as the config has it; the message is one line."""
 
@@ -255,18 +258,31 @@ def _down_to(names: Collection[str], whole: Any) -> Sequence[int]:
     return whole.feature_info.out_indices[: max(places[name] for name in names) + 1]
 
 
-def trunk_mistakes(cfg: Any, wanted: Sequence[str]) -> list[str]:
-    """Why the trunk of a pyramid on the maps ``wanted`` cannot be built, if it cannot."""
-    return mistakes_of(cfg, lambda: build_trunk(cfg, len(cfg.MODEL.PIXEL_MEAN), wanted))
+def trunk_mistakes(cfg: Any) -> list[str]:
+    """Why the trunk of a pyramid on the maps ``MODEL.FPN.IN_FEATURES`` cannot be built, if it cannot."""
+    return mistakes_of(cfg, _under_a_pyramid)
 
 
-def mistakes_of(cfg: Any, build: Callable[[], object]) -> list[str]:
-    """Why ``build`` fails to build a trunk of ``MODEL.TIMM``, if it does; its parameters cost no memory and no time."""
+def _under_a_pyramid(cfg: Any, channels: int) -> TimmTrunk:
+    return build_trunk(cfg, channels, cfg.MODEL.FPN.IN_FEATURES)
+
+
+def mistakes_of(cfg: Any, build: Callable[[Any, int], object]) -> list[str]:
+    """Why a trunk of ``MODEL.TIMM`` cannot be built, if it cannot; its parameters cost no memory and no time.
+
+    Args:
+        cfg: of the run.
+        build: builds it by a config, of which it looks at ``MODEL`` alone, for images of so many channels.
+    """
     if wrong_values(OPTIONS, cfg.MODEL.TIMM):
         return []  # they are told with the key
+    trunk = (build, repr(cfg.MODEL))
+    if trunk in _can_be_built:
+        return []
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build()
+            build(cfg, len(cfg.MODEL.PIXEL_MEAN))
     except TrunkError as error:
         return [str(error)]
+    _can_be_built.add(trunk)
     return []
