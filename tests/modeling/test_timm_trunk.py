@@ -13,6 +13,7 @@ from torch import nn
 
 from mtl_d2.config import ConfigError, add_mtl_config, merge_config
 from mtl_d2.config_check import check_mtl_config
+from mtl_d2.modeling import build_once
 from mtl_d2.modeling.backbone import timm_trunk
 from mtl_d2.modeling.backbone.norms import NORMS, grouped
 from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk, trunk_mistakes
@@ -206,7 +207,7 @@ def test_trunk_that_cannot_be_built_is_said_before_data_are_read(name, keys, sai
 
 
 def test_check_draws_nothing_from_the_generators(monkeypatch):
-    monkeypatch.setattr(timm_trunk, "_can_be_built", set())
+    monkeypatch.setattr(build_once, "_built", set())
     before = torch.get_rng_state()
     check_mtl_config(trunk_cfg())
     assert torch.equal(torch.get_rng_state(), before)
@@ -220,7 +221,7 @@ def test_trunk_of_many_methods_is_built_once_to_be_checked_and_a_mistake_is_told
         if built[-1] == "GN":
             raise timm_trunk.TrunkError("no such norm")
 
-    monkeypatch.setattr(timm_trunk, "_can_be_built", set())
+    monkeypatch.setattr(build_once, "_built", set())
     monkeypatch.setattr(timm_trunk, "build_trunk", build_trunk)
     cfgs = [trunk_cfg(TIMM__NORM=norm) for norm in ("BN", "BN", "GN", "GN", "SyncBN", "BN")]
     cfgs[1].MTL.GRADIENT.AGGREGATOR = "mgda"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtl_d2.calls import CallError, parse_call
 from mtl_d2.modeling.backbone.norms import NORMS, frozen, has_batch_norm
+from mtl_d2.modeling.build_once import build_once
 from mtl_d2.options import Option, choice, declare, wrong_values
 
 OPTIONS = {
@@ -46,9 +47,6 @@ OPTIONS = {
 }
 declare("MODEL.TIMM", OPTIONS)
 OF_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")  # arguments of timm's
-
-
-_can_be_built: set[tuple[Callable[[Any, int], object], str]] = set()  # the methods of a comparison share their trunk
 
 
 class TrunkError(ValueError):
@@ -272,17 +270,12 @@ def mistakes_of(cfg: Any, build: Callable[[Any, int], object]) -> list[str]:
 
     Args:
         cfg: of the run.
-        build: builds it by a config, of which it looks at ``MODEL`` alone, for images of so many channels.
+        build: builds it by a config, for images of so many channels; see ``build_once``.
     """
     if wrong_values(OPTIONS, cfg.MODEL.TIMM):
         return []  # they are told with the key
-    trunk = (build, repr(cfg.MODEL))
-    if trunk in _can_be_built:
-        return []
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build(cfg, len(cfg.MODEL.PIXEL_MEAN))
+        build_once(build, cfg, len(cfg.MODEL.PIXEL_MEAN))
     except TrunkError as error:
         return [str(error)]
-    _can_be_built.add(trunk)
     return []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from mtl_d2.modeling.backbone.norms import NORMS
 from mtl_d2.modeling.backbone.timm_trunk import TimmTrunk, TrunkError
+from mtl_d2.modeling.build_once import build_once
 from mtl_d2.options import choice, declare, number, wrong_values
 
 NETWORKS = tuple(f"efficientnet_{size}" for size in ("v2_s", "v2_m", "v2_l", *(f"b{k}" for k in range(8))))
@@ -106,8 +106,7 @@ def efficientnet_mistakes(cfg: Any, wanted: Sequence[str]) -> list[str]:
     if wrong_values(OPTIONS, cfg.MODEL.EFFICIENTNET):
         return []  # they are told with the key
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build_efficientnet(cfg, len(cfg.MODEL.PIXEL_MEAN), wanted)
+        build_once(build_efficientnet, cfg, len(cfg.MODEL.PIXEL_MEAN), tuple(wanted))
     except TrunkError as error:
         return [str(error)]
     return []

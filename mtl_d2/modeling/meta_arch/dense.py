@@ -15,6 +15,7 @@ from mtl_d2.config import ConfigError
 from mtl_d2.config_checks.declared import check_declared
 from mtl_d2.modeling.backbone.checked import trunk_check
 from mtl_d2.modeling.build_errors import said_of_keys
+from mtl_d2.modeling.build_once import build_once
 from mtl_d2.modeling.meta_arch.multi_task import MultiTaskMixin
 from mtl_d2.tasks.options import task_config
 from mtl_d2.tasks.registry import is_known, kinds_of
@@ -82,8 +83,8 @@ class MultiTaskDense(MultiTaskMixin, nn.Module):
         if mistakes or trunk_check(cfg) or any(of_heads) or any(check_declared(cfg)):
             return mistakes  # others say the rest
         try:
-            with torch.device("meta"), said_of_keys(cfg):
-                cls(cfg)
+            with said_of_keys(cfg):
+                build_once(cls, cfg)
         except ConfigError as error:
             return [str(error)]
         return []
