@@ -33,6 +33,7 @@ COSINE = "cosine_level/class_left_class_right"  # at the last shared layer
 EPOCH = 250  # updates
 SHOWN = ("none", "dropout", "batch_norm", "cosreg", "cosreg_+_batch_norm")  # the paper's models
 VALIDATION = "accuracy@multi_digit_mnist_val"
+OF_ALL_TASKS = "accuracy/harmonic_mean"
 
 
 def read_methods(folder: Path) -> dict[str, list[Run]]:
@@ -97,7 +98,7 @@ def draw_shares(folder: Path) -> Figure:
 
 
 def draw_accuracy(folder: Path) -> Figure:
-    """Accuracies over the updates, a panel for each task and one for the harmonic mean."""
+    """Accuracies over the updates, a panel for each task and one for the harmonic mean of all, if a method has all."""
     methods: dict[str, list[Run]] = {}
     for path in sorted(folder.glob("*/*/metrics.json")):
         methods.setdefault(path.parent.parent.name, []).append(read_run(path.parent))
@@ -107,7 +108,8 @@ def draw_accuracy(folder: Path) -> Figure:
     figure = Figure(figsize=(13, 4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, max(len(metrics), 1), squeeze=False).flat, metrics, strict=False):
         for name, runs in methods.items():
-            logged = [run.series[metric] for run in runs if metric in run.series]
+            needed = set(metrics) if metric == OF_ALL_TASKS else {metric}
+            logged = [run.series[metric] for run in runs if needed <= set(run.series)]
             if not logged:
                 continue
             curve, errors = mean_curve(logged, smooth=False)

@@ -65,6 +65,13 @@ def test_accuracies_are_means_over_seeds_with_their_last_rise(tmp_path):
     assert labels == ["look ahead: 97.0, +4.0 in the last quarter", "ordinary: 85.0, +1.0 in the last quarter"]
 
 
+def test_harmonic_mean_is_of_those_that_have_all_tasks(tmp_path):
+    both = {"accuracy/class_left": 80.0, "accuracy/class_right": 90.0, "accuracy/harmonic_mean": 84.7}
+    write(tmp_path / "none" / "1", [both] * 2)
+    write(tmp_path / "only_left" / "1", [{"accuracy/class_left": 91.0, "accuracy/harmonic_mean": 91.0}] * 2)
+    assert [len(axes.lines) for axes in mnist_figures.draw_accuracy(tmp_path).axes] == [2, 1, 1]
+
+
 def test_folder_without_such_runs_is_told(tmp_path):
     with pytest.raises(SystemExit, match="has no run that logged what figure 'cosreg' shows"):
         mnist_figures.main(["cosreg", str(tmp_path)])
