@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+NOT_OF_A_MODEL = ("SOLVER", "SEED", "OUTPUT_DIR")
+NOT_OF_A_TASK = ("ALLOCATION", "SCALARIZATION", "GRADIENT", "REGULARIZER", "STEP")  # of MTL: how tasks are balanced
 _built: set[tuple[Hashable, ...]] = set()
 
 
@@ -14,15 +16,16 @@ def build_once(build: Callable[..., object], cfg: Any, *args: Hashable) -> None:
     """Builds something without memory for its parameters and without a random draw, unless it has been built already.
 
     Args:
-        build: is called with the two others, and raises what is wrong with them. Of the config it looks at ``MODEL``,
-            ``DATASETS``, the tasks and their pseudo labels.
+        build: is called with the two others, and raises what is wrong with them. Of the config it may look at anything
+            but the keys of ``NOT_OF_A_MODEL`` and ``NOT_OF_A_TASK``.
         cfg: of the run.
         args: further arguments.
     """
-    shared = (cfg.MODEL, cfg.DATASETS, cfg.MTL.TASKS, cfg.MTL.PSEUDO_LABELS)
-    key = (build, *args, *map(repr, shared))
-    if key in _built:
+    tasks = {key: value for key, value in cfg.MTL.items() if key not in NOT_OF_A_TASK}
+    model = {key: value for key, value in cfg.items() if key not in NOT_OF_A_MODEL} | {"MTL": tasks}
+    what = (build, *args, repr(model))
+    if what in _built:
         return
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         build(cfg, *args)
-    _built.add(key)
+    _built.add(what)

@@ -72,11 +72,10 @@ def test_two_updates_are_detectron2s_bit_for_bit(tasks):
                 trainer.iter = k
                 trainer.run_step()
             found.append({key: value[0] for key, value in events.latest().items() if key.startswith("loss_")})
-    # The parameters are the same to the bit. The losses need not be: a sum over pixels depends on its order.
-    assert found[0] == pytest.approx(found[1], rel=1e-6)
-    state = theirs.state_dict()
-    assert not [name for name, value in ours.state_dict().items() if not torch.equal(value, state[name])]
     assert set(found[0]) == {key for task in ours.tasks for key in task.loss_keys}
+    classes = [losses.pop("loss_sem_seg", 0.0) for losses in found]  # ours is a sum over pixels in another order
+    assert classes[0] == pytest.approx(classes[1], rel=1e-6)
+    assert found[0] == found[1]
     for name, value in gradients(theirs).items():
         assert torch.equal(gradients(ours)[name], value), name
     for name, value in theirs.state_dict().items():
