@@ -224,6 +224,8 @@ class Balancer(nn.Module):
         """The gradients that the weights of this update need; their losses may be still to be read."""
         if self.step.several_points and replay is not None:
             return self.step.gradients(oracle, replay)
+        if oracle.accumulate == 1 and not self.needs_rows(update):
+            return oracle.feature_gradients(products=False)
         if self.level == "features" and not self.logs_angles(update):
             return oracle.feature_gradients()
         return oracle.row_gradients(parts=not self.gradient.aggregator.elementwise, features=self.level == "features")
@@ -242,12 +244,13 @@ class Balancer(nn.Module):
         gramians = oracle.read(gradients, self.level == "last_layer" or self.scalarization.weighting.needs_rows)
         context = self.context(gradients.losses, gradients.present, update)
         c = self._coefficients(context)
-        exact, G = gramians.get("all"), gramians[self.level]
-        what = "the squared gradient norm"
-        require_finite(G.diagonal(), self.setup.tasks, what, update, partial(blame, oracle))
-        if self.gradient.aggregator.takes_coordinates:
-            context = replace(context, rows=c[:, None] * gradients.coordinates(G, self.level, oracle.last_layer))
-        weights = self.gradient(c[:, None] * G * c, context)
+        exact, G = gramians.get("all"), gramians.get(self.level)
+        if G is not None:
+            what = "the squared gradient norm"
+            require_finite(G.diagonal(), self.setup.tasks, what, update, partial(blame, oracle))
+            if self.gradient.aggregator.takes_coordinates:
+                context = replace(context, rows=c[:, None] * gradients.coordinates(G, self.level, oracle.last_layer))
+        weights = self.gradient(None if G is None else c[:, None] * G * c, context)
         rows = context.rows if G is exact else None
         weights.shared = self._shortened(weights.shared, None if exact is None else c[:, None] * exact * c, rows)
         result = UpdateResult(gradients.terms, context.losses, context.present, c, weights, exact, update=update)

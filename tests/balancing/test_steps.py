@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from toy import balancer, batch, mclgs, scalarization, stage, toy
+from toy import balancer, batch, mclgs, regularizer, scalarization, stage, toy
 
 from mtl_d2.balancing import Oracle
 from mtl_d2.balancing.exact.replay import Replay
@@ -99,6 +99,27 @@ def test_split_moves_the_heads_at_the_new_shared_parameters():
     for p, q in zip(shared_parameters(joint, joint.tasks), shared_parameters(split, split.tasks), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
     assert not torch.allclose(joint.heads["detection"].weight, split.heads["detection"].weight, rtol=1e-9)
+
+
+@pytest.mark.parametrize("regularized", [None, regularizer(2)])
+@pytest.mark.parametrize("sets", [[B, B, B], [D, S, S], [D, D, ()], [D, B, S]])
+def test_constant_weights_take_one_trunk_backward_of_a_split_step(sets, regularized):
+    found = []
+    for exact_every in (0, 1):
+        model, passes = toy(2), []
+        model.trunk[0].weight.register_hook(passes.append)
+        made = balancer(2, stage(2, "mean"), scalarization(2, weights=[0.3, 2.0]), "split", regularized)
+        made.exact_every = exact_every
+        oracle = Oracle(model)
+        oracle.load(batch(*sets))
+        result = made(oracle, 0, torch.optim.SGD(model.parameters(), lr=LR).step)
+        assert (result.gramian is None) == (exact_every == 0)
+        found.append((len(passes), result, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    (once, short, one), (by_row, whole, other) = found
+    assert once == by_row - (B in sets)
+    assert short.terms == whole.terms
+    assert torch.equal(short.weights.shared, whole.weights.shared)
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("step", ["split", "lookahead"])

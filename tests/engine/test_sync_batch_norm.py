@@ -27,6 +27,7 @@ CASES = {
     "mgda, trunk": (("trunk",), MGDA, APART, 4, "naiveSyncBN_N"),
     "mgda, heads alone": (EVERYWHERE[2:], MGDA, SOME),
     "features, everywhere": (EVERYWHERE, [*MGDA, "MTL.GRADIENT.LEVEL", "features"], APART),
+    "split, everywhere": (EVERYWHERE, SPLIT, SOME),
     "cosreg and lookahead, everywhere": (EVERYWHERE, [*COSREG, *LOOKAHEAD], SOME),
     "rows in parts": (EVERYWHERE, ["MTL.GRADIENT.AGGREGATOR", "config", "MTL.COMMUNICATION", "reduce_scatter"], APART),
 }

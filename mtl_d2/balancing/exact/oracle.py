@@ -110,12 +110,15 @@ class Oracle:
         self._average(gradients, groups, parts)
         return gradients
 
-    def feature_gradients(self) -> TaskGradients:
-        """Each task's gradient of its head, and the Gramian of the features; ``one_trunk_backward`` is to follow.
+    def feature_gradients(self, products: bool = True) -> TaskGradients:
+        """Each task's gradient of its head and of the features; ``one_trunk_backward`` is to follow.
 
         The losses are still to be ``read``.
+
+        Args:
+            products: take the Gramian of the features.
         """
-        gradients = self.nothing(features=True)
+        gradients = self.nothing(features=products)
         gradients.groups = [g for part in self.batch.parts for g in self._forward_and_heads(part, gradients)]
         self.send_losses(gradients)
         self._average(gradients)
