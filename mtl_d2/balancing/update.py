@@ -79,7 +79,8 @@ class GradientStage(nn.Module):
         """Weights for the rows of ``gramian`` ((T, T) float64, CPU, None if not needed); absent tasks get 0."""
         alpha = present = context.present.double()
         if self.scaling is not None:
-            alpha = self.scaling(gramian, context) * present
+            seen = gramian if self.scaling.needs_rows(context.update) else None  # may be there for others' sake
+            alpha = self.scaling(seen, context) * present
         if self.constant is not None or gramian is None:
             weights = present * (self.constant or 0.0)
         else:

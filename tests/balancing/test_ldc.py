@@ -27,6 +27,13 @@ def test_later_updates_and_their_own_parameters():
         torch.testing.assert_close(found, right)
 
 
+def test_an_update_without_any_task_changes_nothing():
+    scalar, nothing = scalarization(2, "ldc"), torch.zeros(2, dtype=torch.float64)
+    seen = context(2, present=[False, False], losses=[0.0, 0.0])
+    assert scalar.coefficients(seen).tolist() == [0.0, 0.0]
+    assert scalar.weighting.xi.grad is None or torch.equal(scalar.weighting.xi.grad, nothing)
+
+
 def test_its_parameters_bring_the_weighted_losses_together():
     scalar = scalarization(3, "ldc", weight=0.5)
     scalar.weighting.observe(observed([1.0, 1.0, 1.0]))

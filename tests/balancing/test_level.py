@@ -105,6 +105,20 @@ def test_updates_in_between_use_the_last_cosines_and_one_backward():
     assert seen == [(2, True), (1, False), (1, False), (2, True)]
 
 
+@pytest.mark.parametrize("exact_every", [1, 2])
+def test_gradients_that_the_logs_ask_for_leave_the_cosines_of_updates_in_between(exact_every):
+    found = []
+    for period in (0, exact_every):
+        model, made = toy(2), balancer(2, stage(2, "mean", mclgs(2, a0=2.0, every=3)))
+        made.exact_every = period
+        oracle, optimizer = Oracle(model), torch.optim.SGD(model.parameters(), lr=0.1)
+        for update in range(6):
+            oracle.load(batch(B, B, seed=update), update)
+            made(oracle, update, optimizer.step)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-14)
+
+
 def test_pair_that_has_not_met_counts_as_orthogonal():
     assert mclgs(2, every=2)(None, context(2, update=1)).tolist() == [1.0, 1.0]
 

@@ -28,15 +28,15 @@ class PCD(Aggregator):
     g_1 is the primary task's. As long as the others get their share anyway, it is followed alone. The update of one
     task is its gradient: scale "mean". The quadratic program is solved exactly, as a least distance problem.
     Differs from: the authors' code, which adds 1e-8 to v_i. Where no direction helps all others, they are left out, as
-    there. In an update without the primary task, or without its gradient, the others' mean is followed: nothing is
-    there that could lose.
+    there. In an update without the primary task, or without its gradient, the others' mean is followed. A primary task
+    whose gradient is nearly opposite to another's loses: what is promised is the others' share.
     """
 
     scale = "mean"
     takes_coordinates = True
     options = {
         "primary": Option(
-            "", "the task that must not lose, one of MTL.TASKS; empty: the first of them", "a task's name"
+            "", "the task that is followed, one of MTL.TASKS; empty: the first of them", "a task's name"
         ),
         "tau": number(0.02, "share of its own progress that each other task gets", least=0, most=1),
         "beta": number(0.999, "share of the old value in the running averages of squared norms", least=0, below=1),

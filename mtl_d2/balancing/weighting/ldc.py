@@ -43,6 +43,8 @@ class LDC(Weighting):
     def forward(self, context: Context) -> Tensor:
         """(T,) weights w_i >= 0 with sum_i w_i L_i = S; they carry the graph of xi."""
         present = context.present
+        if not present.any():
+            return self.xi * 0
         first = torch.where(self.first_losses > 0, self.first_losses, context.losses)
         known = first > 0  # of absent tasks, too: a task's weight is not to jump where another is absent
         scales = torch.where(known, first[known].min() / first if known.any() else 1.0, 1.0)
