@@ -18,6 +18,8 @@ from mtl_d2.data.memory import MemoryLoader, MemorySamples
 from mtl_d2.data.sampler import RankBatches, ShuffledStream, Union
 
 BATCHES = 8  # that the data set holds
+SPLIT = ["MTL.STEP.NAME", "split"]
+EVERY = ["MTL.GRADIENT.EXACT_EVERY", "1"]
 
 
 class BareLoop(TrainerBase):
@@ -99,4 +101,6 @@ BARE = {
         "bare PyTorch, a backward for each task", "bare-tasks", build=lambda bench: BareLoop(bench, backward_tasks)
     ),
     "ours-mclgs": _ours("our loop and loader, MCLGS, exact", "bare-tasks", MCLGS),
+    "ours-split": _ours("the split step, equal weights", "ours-joint", [*JOINT, *SPLIT]),
+    "ours-split-tasks": _ours("the same, with the gradient of each task", "ours-joint", [*JOINT, *SPLIT, *EVERY]),
 }

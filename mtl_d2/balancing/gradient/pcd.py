@@ -35,9 +35,7 @@ class PCD(Aggregator):
     scale = "mean"
     takes_coordinates = True
     options = {
-        "primary": Option(
-            "", "the task that is followed, one of MTL.TASKS; empty: the first of them", "a task's name"
-        ),
+        "primary": Option("", "the task that is followed, one of MTL.TASKS; empty: the first of them", "a task's name"),
         "tau": number(0.02, "share of its own progress that each other task gets", least=0, most=1),
         "beta": number(0.999, "share of the old value in the running averages of squared norms", least=0, below=1),
     }
