@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
@@ -116,6 +117,9 @@ def test_a_plain_config_of_detectron2_becomes_a_multi_task_one_as_the_readme_has
     assert cfg.MODEL.META_ARCHITECTURE == "MultiTaskRetinaNet"
     assert [len(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES] == [3] * 5
     assert yaml.safe_load(cfg.dump())["MODEL"]["ANCHOR_GENERATOR"]["SIZES"][0][0] == 32  # what a run leaves is plain
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        assert build_model(cfg).task_levels()["semantic"] == ["p3", "p4", "p5"]  # a RetinaNet's pyramid has no p2
 
 
 def test_python_in_a_config_is_executed_only_where_it_is_asked_for(tmp_path):

@@ -225,7 +225,7 @@ class Balancer(nn.Module):
         """The gradients that the weights of this update need; their losses may be still to be read."""
         if self.step.several_points and replay is not None:
             return self.step.gradients(oracle, replay)
-        if oracle.accumulate == 1 and not self.needs_rows(update):
+        if oracle.accumulate == 1 and not self.needs_rows(update):  # of more, all graphs would be kept till the end
             return oracle.feature_gradients(products=False)
         if self.level == "features" and not self.logs_angles(update):
             return oracle.feature_gradients()

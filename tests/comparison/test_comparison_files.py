@@ -164,6 +164,22 @@ def test_the_comparisons_of_the_project_have_configs_that_make_sense(monkeypatch
         assert len(plan_searches(comparison, planned)) == len(comparison.searches)
 
 
+def test_the_example_of_the_page_is_planned_as_it_is_printed(tmp_path, monkeypatch, forgotten):
+    monkeypatch.setattr(plan, "check_data", lambda cfg: None)
+    monkeypatch.setattr(search_plan, "rehearse", lambda cfg: None)
+    page = (CONFIGS.parent / "docs/comparing.md").read_text()
+    text = page.split("## The file\n")[1].split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "comparison.yaml"
+    path.write_text(text.replace("../sample_scenes_equal.yaml", str(CONFIGS / "sample_scenes_equal.yaml")))
+    for folder in yaml.safe_load(text)["existing"]["SimpleTrainer"]:
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    comparison = read_comparison(path)
+    planned = plan_runs(comparison)
+    assert len(planned) == 3 * (2 + 6 + 1)  # seeds; methods, cells of the grid and the baseline
+    assert [found.search.name for found in plan_searches(comparison, planned)] == ["best fixed weights"]
+
+
 def test_a_file_says_what_differs_from_the_one_it_is_based_on(tmp_path):
     (tmp_path / "base").mkdir()
     below = write_file(tmp_path / "base", baselines={"alone": {"MTL.TASKS": ["semantic"]}})
